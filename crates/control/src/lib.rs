@@ -1,0 +1,1 @@
+//! Decides what should exist and answers REST.

@@ -1,0 +1,1 @@
+//! Everything that runs inside a sandbox: the daemon and the code interpreter.

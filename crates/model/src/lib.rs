@@ -1,0 +1,20 @@
+//! The nouns and rules of the domain as pure values.
+//!
+//! Nothing here knows JSON, HTTP, SQL, an async runtime or a clock: every rule
+//! is a function from values to values, so each can be tested by itself.
+
+mod end;
+mod id;
+mod isolation;
+mod resources;
+mod size;
+mod template;
+mod time;
+
+pub use end::{EndCause, KilledBy, Peaks, UnknownEndCause};
+pub use id::{BuildId, InvalidId, SandboxId, Slot, TeamId, TemplateId};
+pub use isolation::{Isolation, UnknownIsolation};
+pub use resources::{InvalidResources, Resources};
+pub use size::ByteSize;
+pub use template::{InvalidTemplateRef, TemplateName, TemplateRef};
+pub use time::Timestamp;

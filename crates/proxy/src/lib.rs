@@ -1,0 +1,9 @@
+//! Carries client bytes to the right port of the right sandbox.
+//!
+//! The data path is: accept → target from host name or headers → memory lookup
+//! through [`Resolve`] → dial → copy. It never asks the control plane or a
+//! database, and it knows a sandbox only as a [`Route`].
+
+mod route;
+
+pub use route::{BoxFuture, Connection, Dial, DialError, Lookup, Resolve, Route};

@@ -1,0 +1,74 @@
+//! What the proxy asks of the rest of the system: one method, one answer.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use model::SandboxId;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// A future that a trait object can return.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Bytes to and from a port inside.
+pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin + Debug {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + Debug> Connection for T {}
+
+/// Why no connection came about.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// Nothing listens on the port.
+    #[error("port {0} is closed")]
+    Closed(u16),
+    /// The sandbox is gone.
+    #[error("the sandbox is gone")]
+    Gone,
+    /// Anything else.
+    #[error("dialling port {port}")]
+    Io {
+        /// The port.
+        port: u16,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Opens connections into one sandbox.
+pub trait Dial: Send + Sync + Debug {
+    /// One attempt to reach a TCP port inside.
+    fn dial(&self, port: u16) -> BoxFuture<'_, Result<Box<dyn Connection>, DialError>>;
+}
+
+/// How to reach one running sandbox.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// Whose route.
+    pub sandbox_id: SandboxId,
+    /// Changes whenever the machine behind the id does; pooled connections of
+    /// another generation are never reused.
+    pub generation: u64,
+    /// Opens connections.
+    pub dial: Arc<dyn Dial>,
+    /// Completes when the sandbox ends: every client connection to it is reset then.
+    pub ended: tokio_util::sync::CancellationToken,
+}
+
+/// What is known of a sandbox id.
+#[derive(Debug, Clone)]
+pub enum Lookup {
+    /// It runs.
+    Running(Route),
+    /// Unknown, ended, or paused without auto-resume. The text, if any, says
+    /// when and why it ended, for the error message.
+    NotFound(Option<String>),
+}
+
+/// Finds the route of a sandbox. A memory lookup for running ones; only waking
+/// a paused one may take time.
+pub trait Resolve: Send + Sync + Debug + 'static {
+    /// Looks the id up.
+    fn resolve<'a>(&'a self, sandbox_id: &'a SandboxId) -> BoxFuture<'a, Lookup>;
+}

@@ -1,0 +1,183 @@
+//! The boundary that every isolation backend implements.
+//!
+//! Order of a start: `reserve` → `prepare` → `boot`; of an end: `Machine::kill`
+//! → `unprepare` → `unreserve`. Every undo may be called at any time, also
+//! after a step that failed half-way or never ran, and is safe twice. All of
+//! them are keyed by the spec, which the node keeps on disk: the backend itself
+//! has no memory that a restart could lose.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use model::{ByteSize, Isolation, Resources, SandboxId, Slot};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// A future that a trait object can return.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Everything a backend needs to know of one sandbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MachineSpec {
+    /// Whose machine it is; names its directory, cgroup and network interface.
+    pub sandbox_id: SandboxId,
+    /// Fixes its range of user ids and its network address.
+    pub slot: Slot,
+    /// Read-only directories of the root, topmost first: the guest's own layer,
+    /// then the template's. Each holds unshifted ids.
+    pub layers: Vec<PathBuf>,
+    /// A directory of this sandbox alone, on the state file system; the backend
+    /// owns everything below it. It exists when `reserve` is called.
+    pub dir: PathBuf,
+    /// What it may use.
+    pub resources: Resources,
+    /// Its host name inside.
+    pub hostname: String,
+    /// Path and arguments, inside the root, of the first process.
+    pub command: Vec<String>,
+    /// Environment of the first process.
+    pub env: Vec<(String, String)>,
+}
+
+/// What a failure means for the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The host lacks a capability; trying again will not help.
+    Unsupported,
+    /// The host has no more of something (disk, memory, addresses).
+    Exhausted,
+    /// A mistake of ours, or a host in a state that we did not expect.
+    Bug,
+}
+
+/// A step failed. The message names the step and its subject; the cause is the source.
+#[derive(Debug, thiserror::Error)]
+#[error("{step} for sandbox {sandbox_id}")]
+pub struct Error {
+    /// What it means.
+    pub kind: ErrorKind,
+    /// The step in words, for example `mounting the root`.
+    pub step: &'static str,
+    /// Whose machine.
+    pub sandbox_id: SandboxId,
+    /// The cause.
+    #[source]
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// How a machine's first process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// By itself or by a signal, with memory to spare.
+    Ended,
+    /// The kernel ended it for want of memory.
+    OutOfMemory,
+}
+
+/// What a machine uses now, as the host counts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Processor time so far, in microseconds.
+    pub cpu_micros: u64,
+    /// Memory in use, page cache included.
+    pub memory: ByteSize,
+    /// Page cache within `memory`.
+    pub memory_cache: ByteSize,
+    /// Highest `memory` so far.
+    pub memory_peak: ByteSize,
+    /// Writable disk in use.
+    pub disk: ByteSize,
+    /// Processes that the kernel ended for want of memory.
+    pub oom_kills: u64,
+}
+
+/// Bytes to and from a port inside.
+pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin + Debug {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + Debug> Connection for T {}
+
+/// Why no connection came about.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// Nothing listens on that port.
+    #[error("port {0} refuses connections")]
+    Refused(u16),
+    /// The machine is gone.
+    #[error("the sandbox is gone")]
+    Gone,
+    /// Anything else.
+    #[error("dialling port {port}")]
+    Io {
+        /// The port.
+        port: u16,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Reaches the ports of one machine. Cheap to clone behind an `Arc`; holding
+/// one does not keep the machine alive.
+pub trait Dial: Send + Sync + Debug {
+    /// Connects to a TCP port inside, wherever it listens: any address,
+    /// `127.0.0.1` or `::1`. One attempt; dropping the future abandons it.
+    fn dial(&self, port: u16) -> BoxFuture<'_, Result<Box<dyn Connection>, DialError>>;
+
+    /// Connects to the guest's control socket, which nothing but this host can
+    /// reach: the abstract Unix socket `wire::control::SOCKET_NAME` in the
+    /// machine's network namespace.
+    fn dial_control(&self) -> BoxFuture<'_, Result<Box<dyn Connection>, DialError>>;
+}
+
+/// A machine whose first process was started.
+pub trait Machine: Send + Sync + Debug {
+    /// Reaches its ports.
+    fn dialer(&self) -> Arc<dyn Dial>;
+
+    /// Waits until the first process and with it every other is gone. A level,
+    /// not an edge: it may be asked often and late. Cancel-safe.
+    fn exited(&self) -> BoxFuture<'_, Exit>;
+
+    /// Ends every process inside at once; returns when none is left. Safe twice.
+    fn kill(&self) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Reads what it uses.
+    fn usage(&self) -> BoxFuture<'_, Result<Usage, Error>>;
+
+    /// Called once after the guest answered: anything that may happen off the
+    /// path of the create (moving the daemon to its reserved cgroup, …).
+    fn settle(&self) -> BoxFuture<'_, Result<(), Error>>;
+}
+
+/// One kind of isolation. Every future runs to its end or to a clean failure
+/// when polled; dropping one may leave a half-done step, which the undo mends.
+pub trait Backend: Send + Sync + Debug {
+    /// Which barrier its machines have.
+    fn isolation(&self) -> Isolation;
+
+    /// Claims what is scarce: cgroups with their limits.
+    fn reserve<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// Makes the bounded writable layer and the network.
+    fn prepare<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// Starts the first process behind the barrier. It has not answered yet.
+    fn boot<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<Arc<dyn Machine>, Error>>;
+
+    /// Finds a machine that an earlier server started; `None` when its
+    /// processes are gone (then the undos clean up).
+    fn adopt<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<Option<Arc<dyn Machine>>, Error>>;
+
+    /// Undoes `prepare`. The machine must be dead.
+    fn unprepare<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// Undoes `reserve`, ending whatever still runs in it.
+    fn unreserve<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// The directory that holds what the sandbox wrote (an overlay upper
+    /// layer, unshifted ids), for template builds. Valid between `prepare` and
+    /// `unprepare`; stable once the machine is dead.
+    fn upper_dir(&self, spec: &MachineSpec) -> PathBuf;
+}

@@ -1,0 +1,13 @@
+//! Turns a prepared root and limits into an isolated machine.
+//!
+//! The boundary is [`Backend`]: four reversible steps (reserve, prepare, boot
+//! and their undos) and adoption after a restart. Every backend passes the same
+//! contract suite (`tests/contract.rs`); callers cannot tell them apart but by
+//! what [`Backend::isolation`] answers. This crate knows no HTTP of the guest,
+//! no templates and no users: its input is a [`MachineSpec`].
+
+mod backend;
+
+pub use backend::{
+    Backend, BoxFuture, Connection, Dial, DialError, Error, ErrorKind, Exit, Machine, MachineSpec, Usage,
+};

@@ -1,0 +1,1 @@
+//! A whole system in one process, for tests.

@@ -1,0 +1,80 @@
+//! Host ↔ guest control: HTTP/1.1 over a socket that only the host can reach.
+//!
+//! The guest daemon listens on an abstract Unix socket in the sandbox's network
+//! namespace and answers only peers that are outside its pid namespace (their
+//! pid reads as 0 in `SO_PEERCRED`). Changes are additive: a guest may be older
+//! than the host that wakes it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Name of the abstract socket, without the leading zero byte.
+pub const SOCKET_NAME: &str = "warren-control";
+
+/// Port of the daemon that the SDKs talk to.
+pub const ENVD_PORT: u16 = 49983;
+
+/// Port of the code interpreter.
+pub const INTERPRETER_PORT: u16 = 49999;
+
+/// Where the guest's own layer holds the daemon, inside the root.
+pub const GUEST_PATH: &str = "/usr/lib/warren/guest";
+
+/// `POST /init`: everything the daemon is told when a sandbox starts, and again
+/// after each resume. A field left out keeps what was there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Init {
+    /// The sandbox's id, for `E2B_SANDBOX_ID` and `/run/e2b`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sandbox_id: Option<String>,
+    /// The template's id, for `E2B_TEMPLATE_ID`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template_id: Option<String>,
+    /// Replaces the default environment of processes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub env_vars: Option<BTreeMap<String, String>>,
+    /// Token that requests must carry; the empty string asks for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_token: Option<String>,
+    /// User of processes when the caller names none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_user: Option<String>,
+    /// Directory of processes when the caller names none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_workdir: Option<String>,
+    /// What the sandbox may use, for the files that show it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+    /// Extra certificate authorities (PEM) for the system bundle.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_bundle: Option<String>,
+    /// Whether to run the code interpreter service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interpreter: Option<bool>,
+}
+
+/// Limits as the guest shows them in `/proc/meminfo` and its like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
+    /// Processors that the sandbox may use.
+    pub cpu_count: u32,
+    /// Memory limit, in bytes.
+    pub memory_bytes: u64,
+    /// Disk limit, in bytes.
+    pub disk_bytes: u64,
+}
+
+/// Answer of `POST /init` and `GET /status`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Status {
+    /// The daemon's version, in E2B's numbering (`envdVersion`).
+    pub envd_version: String,
+    /// Whether the interpreter's default context is ready; absent where no
+    /// interpreter runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interpreter_ready: Option<bool>,
+}

@@ -1,0 +1,6 @@
+//! Every byte form that crosses a process boundary.
+//!
+//! A module per boundary; each type mirrors what the other side sends or
+//! expects, field for field, and is turned into domain values by its reader.
+
+pub mod control;

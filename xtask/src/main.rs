@@ -1,0 +1,2 @@
+//! The one entry point for people who build.
+fn main() {}
