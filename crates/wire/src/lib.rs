@@ -4,3 +4,7 @@
 //! expects, field for field, and is turned into domain values by its reader.
 
 pub mod control;
+pub mod connect;
+pub mod files;
+pub mod filesystem;
+pub mod process;
