@@ -1,1 +1,23 @@
 //! Durable state of the control plane.
+//!
+//! The only crate that holds SQL. Everything in and out is a domain value;
+//! [`Store`] is a cheap handle on one database. It keeps what *should* exist
+//! (written before anything is done about it) and what *did*; what exists right
+//! now is the node's to say.
+
+mod engine;
+mod error;
+mod key;
+mod record;
+mod row;
+mod sandbox;
+mod team;
+mod template;
+
+pub use engine::Store;
+pub use error::{Error, ErrorKind};
+pub use key::{ApiKey, KeyHash, KeyMask};
+pub use record::Record;
+pub use sandbox::{Intent, Reservation, Sandbox};
+pub use team::Team;
+pub use template::{Alias, Build, BuildStatus, Resolved, Template, TemplateSummary};

@@ -8,3 +8,4 @@ pub mod connect;
 pub mod files;
 pub mod filesystem;
 pub mod process;
+pub mod rest;

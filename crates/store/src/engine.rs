@@ -1,0 +1,125 @@
+//! Opening the database: one writer, a few readers, the newest format.
+//!
+//! SQLite allows one writer at a time; a pool of one connection makes them
+//! queue here, in order, instead of failing as busy there. With a write-ahead
+//! log, readers never wait for it.
+
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::any::AnyPoolOptions;
+use sqlx::{AnyConnection, AnyPool, Connection as _, Executor as _};
+
+use crate::Error;
+
+/// How long a statement waits for a connection before it fails as unavailable.
+const ACQUIRE_LIMIT: Duration = Duration::from_secs(5);
+
+/// Readers at a time; more of them would only wait for the same two disks.
+const READERS: u32 = 4;
+
+/// The database. Cheap to clone; all clones share its connections.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pub(crate) write: AnyPool,
+    pub(crate) read: AnyPool,
+}
+
+impl Store {
+    /// Opens the SQLite database in this file, which is made (readable by its
+    /// owner alone) if need be, and brings it to the present format.
+    pub async fn open(path: &Path) -> Result<Self, Error> {
+        let failed = |source| Error::Open { path: path.to_owned(), source };
+        sqlx::any::install_default_drivers();
+        let path = std::path::absolute(path).map_err(|e| failed(e.into()))?;
+        ensure_private_file(&path).map_err(|e| failed(e.into()))?;
+        let url = url(&path).ok_or_else(|| failed("the path is not UTF-8".into()))?;
+        let write = pool(1).connect(&url).await.map_err(|e| failed(e.into()))?;
+        migrate(&write).await?;
+        let read = pool(READERS).connect(&url).await.map_err(|e| failed(e.into()))?;
+        Ok(Self { write, read })
+    }
+
+    /// Waits for statements under way, writes the log back and closes.
+    pub async fn close(&self) {
+        self.read.close().await;
+        self.write.close().await;
+    }
+}
+
+/// The log and shared-memory files beside it inherit the mode.
+fn ensure_private_file(path: &Path) -> std::io::Result<()> {
+    std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path).map(drop)
+}
+
+fn url(path: &Path) -> Option<String> {
+    let text = path.to_str()?.replace('%', "%25").replace('?', "%3F").replace('#', "%23");
+    Some(format!("sqlite://{text}?mode=rw"))
+}
+
+fn pool(connections: u32) -> AnyPoolOptions {
+    AnyPoolOptions::new()
+        .max_connections(connections)
+        .min_connections(1)
+        .acquire_timeout(ACQUIRE_LIMIT)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        // A local file does not go away between two statements.
+        .test_before_acquire(false)
+        .after_connect(|connection, _| Box::pin(configure(connection)))
+}
+
+/// With `synchronous = NORMAL` a commit survives the death of the server; one
+/// made in the last moments before a power cut may be lost, but so are the
+/// sandboxes it spoke of. Waiting for the disk would cost each create several
+/// times its own length.
+async fn configure(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+    connection
+        .execute(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; \
+             PRAGMA foreign_keys = ON; PRAGMA busy_timeout = 5000;",
+        )
+        .await?;
+    connection.ping().await
+}
+
+async fn migrate(pool: &AnyPool) -> Result<(), Error> {
+    sqlx::migrate!().run(pool).await.map_err(|error| match error {
+        sqlx::migrate::MigrateError::VersionMissing(found) => Error::Newer { found },
+        other => Error::Migrate(other),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_newer_format_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("warren.db");
+        let store = Store::open(&path).await.unwrap();
+        store
+            .write
+            .execute(
+                "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+                 VALUES (9999, 'from the future', 1, x'00', 0)",
+            )
+            .await
+            .unwrap();
+        store.close().await;
+        let error = Store::open(&path).await.unwrap_err();
+        assert!(matches!(error, Error::Newer { found: 9999 }), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn opens_twice_under_an_awkward_name_and_is_private() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a b%20?#ü.db");
+        Store::open(&path).await.unwrap().close().await;
+        Store::open(&path).await.unwrap().close().await;
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}

@@ -1,0 +1,333 @@
+//! Templates, the names that lead to them, their builds and tags.
+
+use std::fmt;
+use std::str::FromStr;
+
+use model::{BuildId, Resources, TeamId, TemplateId, Timestamp};
+use sqlx::any::AnyRow;
+
+use crate::row::{Columns, column};
+use crate::{Error, Store};
+
+/// How far a build is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BuildStatus {
+    /// Asked for, not begun.
+    Waiting,
+    /// Under way.
+    Building,
+    /// Sandboxes can start from it.
+    Ready,
+    /// It failed.
+    Error,
+}
+
+impl BuildStatus {
+    /// The name on the wire and in the store.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Building => "building",
+            Self::Ready => "ready",
+            Self::Error => "error",
+        }
+    }
+}
+
+impl fmt::Display for BuildStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for BuildStatus {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let all = [Self::Waiting, Self::Building, Self::Ready, Self::Error];
+        all.into_iter().find(|status| status.as_str() == text).ok_or(())
+    }
+}
+
+/// One template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template {
+    /// Its id.
+    pub template_id: TemplateId,
+    /// Its owner; `None` for one that comes with the server.
+    pub team_id: Option<TeamId>,
+    /// Whether other teams may start from it.
+    pub public: bool,
+    /// How many sandboxes were started from it.
+    pub spawn_count: u64,
+    /// When the last of them was.
+    pub last_spawned_at: Option<Timestamp>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When its newest build became ready.
+    pub updated_at: Timestamp,
+}
+
+/// A name that leads to a template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alias {
+    /// The team's slug; empty for a name that holds everywhere.
+    pub namespace: String,
+    /// The name.
+    pub alias: String,
+}
+
+/// One build of a template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Build {
+    /// Its id.
+    pub build_id: BuildId,
+    /// Its template.
+    pub template_id: TemplateId,
+    /// How far it is.
+    pub status: BuildStatus,
+    /// What sandboxes of it may use.
+    pub resources: Resources,
+    /// Version of the daemon inside.
+    pub envd_version: String,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// When it became ready or failed.
+    pub finished_at: Option<Timestamp>,
+}
+
+/// A template with everything that a list shows of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TemplateSummary {
+    /// The template.
+    pub template: Template,
+    /// Its names, first one first.
+    pub aliases: Vec<Alias>,
+    /// Its newest build.
+    pub newest_build: Build,
+    /// How many builds it has.
+    pub build_count: u64,
+}
+
+/// What a name leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    /// The template.
+    pub template: Template,
+    /// Its first alias.
+    pub alias: Option<String>,
+}
+
+fn read_template(row: &AnyRow) -> Result<Template, Error> {
+    let row = Columns(row);
+    Ok(Template {
+        template_id: row.parsed("template_id")?,
+        team_id: row.maybe_parsed("team_id")?,
+        public: row.flag("public")?,
+        spawn_count: row.unsigned("spawn_count")?,
+        last_spawned_at: row.maybe_moment("last_spawned_at")?,
+        created_at: row.moment("created_at")?,
+        updated_at: row.moment("updated_at")?,
+    })
+}
+
+fn read_build(row: &AnyRow) -> Result<Build, Error> {
+    let row = Columns(row);
+    Ok(Build {
+        build_id: row.parsed("build_id")?,
+        template_id: row.parsed("template_id")?,
+        status: row.parsed("status")?,
+        resources: row.resources()?,
+        envd_version: row.text("envd_version")?,
+        created_at: row.moment("created_at")?,
+        finished_at: row.maybe_moment("finished_at")?,
+    })
+}
+
+impl Store {
+    /// Writes a ready build of a template that comes with the server: the
+    /// template, its names everywhere, the build, and the tag `default` on it
+    /// unless a newer build has it. One transaction; safe twice.
+    pub async fn put_builtin(&self, build: &Build, aliases: &[String]) -> Result<(), Error> {
+        let op = || Error::query("registering a built-in template");
+        let mut tx = self.write.begin().await.map_err(op())?;
+        let (template_id, build_id) = (build.template_id.as_str(), build.build_id.to_string());
+        let made = build.created_at.unix_micros();
+        sqlx::query(
+            "INSERT INTO templates (template_id, team_id, public, spawn_count, created_at, updated_at) \
+             VALUES ($1, NULL, 1, 0, $2, $2) ON CONFLICT (template_id) DO UPDATE SET \
+             updated_at = CASE WHEN templates.updated_at < $2 THEN $2 ELSE templates.updated_at END",
+        )
+        .bind(template_id)
+        .bind(made)
+        .execute(&mut *tx)
+        .await
+        .map_err(op())?;
+        for (position, alias) in (0_i64..).zip(aliases) {
+            sqlx::query(
+                "INSERT INTO aliases (namespace, alias, template_id, position) VALUES ('', $1, $2, $3) \
+                 ON CONFLICT (namespace, alias) DO UPDATE SET template_id = $2, position = $3",
+            )
+            .bind(alias)
+            .bind(template_id)
+            .bind(position)
+            .execute(&mut *tx)
+            .await
+            .map_err(op())?;
+        }
+        insert_build(build).execute(&mut *tx).await.map_err(op())?;
+        sqlx::query(
+            "INSERT INTO tags (template_id, tag, build_id, assigned_at) VALUES ($1, 'default', $2, $3) \
+             ON CONFLICT (template_id, tag) DO UPDATE SET build_id = $2, assigned_at = $3 \
+             WHERE tags.assigned_at <= $3",
+        )
+        .bind(template_id)
+        .bind(&build_id)
+        .bind(made)
+        .execute(&mut *tx)
+        .await
+        .map_err(op())?;
+        tx.commit().await.map_err(op())
+    }
+
+    /// Follows a name: within a namespace exactly that; else the caller's own
+    /// namespace, then the names that hold everywhere, then template ids.
+    pub async fn resolve(
+        &self,
+        namespace: Option<&str>,
+        alias: &str,
+        own_namespace: &str,
+    ) -> Result<Option<Resolved>, Error> {
+        let op = || Error::query("following a template name");
+        let row = match namespace {
+            Some(namespace) => {
+                sqlx::query(
+                    "SELECT templates.* FROM templates JOIN aliases USING (template_id) \
+                     WHERE aliases.namespace = $1 AND aliases.alias = $2",
+                )
+                .bind(namespace)
+                .bind(alias)
+                .fetch_optional(&self.read)
+                .await
+            }
+            None => {
+                sqlx::query(
+                    "SELECT templates.*, 1 AS rank FROM templates JOIN aliases USING (template_id) \
+                     WHERE aliases.namespace = $1 AND aliases.alias = $2 \
+                     UNION ALL SELECT templates.*, 2 AS rank FROM templates JOIN aliases USING (template_id) \
+                     WHERE aliases.namespace = '' AND aliases.alias = $2 \
+                     UNION ALL SELECT templates.*, 3 AS rank FROM templates WHERE template_id = $2 \
+                     ORDER BY rank LIMIT 1",
+                )
+                .bind(own_namespace)
+                .bind(alias)
+                .fetch_optional(&self.read)
+                .await
+            }
+        }
+        .map_err(op())?;
+        let Some(row) = row else { return Ok(None) };
+        let template = read_template(&row)?;
+        let alias = self.aliases(&template.template_id).await?.into_iter().next().map(|a| a.alias);
+        Ok(Some(Resolved { template, alias }))
+    }
+
+    /// The names of a template, first one first.
+    pub async fn aliases(&self, template_id: &TemplateId) -> Result<Vec<Alias>, Error> {
+        let rows = sqlx::query(
+            "SELECT namespace, alias FROM aliases WHERE template_id = $1 ORDER BY position, alias",
+        )
+        .bind(template_id.as_str())
+        .fetch_all(&self.read)
+        .await
+        .map_err(Error::query("reading template names"))?;
+        let read = |row| {
+            Ok(Alias { namespace: Columns(row).text("namespace")?, alias: Columns(row).text("alias")? })
+        };
+        rows.iter().map(read).collect()
+    }
+
+    /// The ready build that a tag of a template leads to.
+    pub async fn build_of_tag(&self, template_id: &TemplateId, tag: &str) -> Result<Option<Build>, Error> {
+        let row = sqlx::query(
+            "SELECT builds.* FROM builds JOIN tags ON tags.build_id = builds.build_id \
+             WHERE tags.template_id = $1 AND tags.tag = $2 AND builds.status = 'ready'",
+        )
+        .bind(template_id.as_str())
+        .bind(tag)
+        .fetch_optional(&self.read)
+        .await
+        .map_err(Error::query("following a tag"))?;
+        row.as_ref().map(read_build).transpose()
+    }
+
+    /// A ready build of a template, by its own id.
+    pub async fn ready_build(
+        &self,
+        template_id: &TemplateId,
+        build: BuildId,
+    ) -> Result<Option<Build>, Error> {
+        let row =
+            sqlx::query("SELECT * FROM builds WHERE template_id = $1 AND build_id = $2 AND status = 'ready'")
+                .bind(template_id.as_str())
+                .bind(build.to_string())
+                .fetch_optional(&self.read)
+                .await
+                .map_err(Error::query("reading a build"))?;
+        row.as_ref().map(read_build).transpose()
+    }
+
+    /// The templates that a team sees in its list (its own and those that come
+    /// with the server), newest first.
+    pub async fn templates_of(&self, team_id: TeamId) -> Result<Vec<TemplateSummary>, Error> {
+        let rows = sqlx::query(
+            "SELECT * FROM templates WHERE team_id = $1 OR team_id IS NULL \
+             ORDER BY created_at DESC, template_id",
+        )
+        .bind(team_id.to_string())
+        .fetch_all(&self.read)
+        .await
+        .map_err(Error::query("listing templates"))?;
+        let mut summaries = Vec::with_capacity(rows.len());
+        for row in &rows {
+            summaries.extend(self.summary(read_template(row)?).await?);
+        }
+        Ok(summaries)
+    }
+
+    /// `None` for a template without any build.
+    async fn summary(&self, template: Template) -> Result<Option<TemplateSummary>, Error> {
+        let builds =
+            sqlx::query("SELECT * FROM builds WHERE template_id = $1 ORDER BY created_at DESC, build_id")
+                .bind(template.template_id.as_str())
+                .fetch_all(&self.read)
+                .await
+                .map_err(Error::query("listing builds"))?;
+        let Some(newest) = builds.first() else { return Ok(None) };
+        Ok(Some(TemplateSummary {
+            aliases: self.aliases(&template.template_id).await?,
+            newest_build: read_build(newest)?,
+            build_count: builds.len() as u64,
+            template,
+        }))
+    }
+}
+
+/// A build that is there already keeps what it says but for its readiness.
+fn insert_build(build: &Build) -> sqlx::query::Query<'static, sqlx::Any, sqlx::any::AnyArguments> {
+    sqlx::query(
+        "INSERT INTO builds (build_id, template_id, status, cpu_count, memory_bytes, disk_bytes, \
+         envd_version, created_at, finished_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+         ON CONFLICT (build_id) DO UPDATE SET status = $3, cpu_count = $4, memory_bytes = $5, \
+         disk_bytes = $6, envd_version = $7, finished_at = $9",
+    )
+    .bind(build.build_id.to_string())
+    .bind(build.template_id.to_string())
+    .bind(build.status.as_str())
+    .bind(i64::from(build.resources.cpu_count))
+    .bind(column(build.resources.memory.as_u64()))
+    .bind(column(build.resources.disk.as_u64()))
+    .bind(build.envd_version.clone())
+    .bind(build.created_at.unix_micros())
+    .bind(build.finished_at.map(Timestamp::unix_micros))
+}

@@ -1,0 +1,25 @@
+//! The REST API: what clients send to the control plane and what they get.
+//!
+//! Field for field as E2B's clients have it. Unknown fields of requests are
+//! ignored, absent fields of answers are omitted and never `null`. The server
+//! reads and the Rust SDK writes the same types, so each goes both ways.
+
+mod error;
+pub mod metadata;
+mod metrics;
+mod network;
+mod sandbox;
+mod team;
+mod template;
+mod time;
+
+pub use error::ErrorBody;
+pub use metrics::{SandboxMetric, SandboxesMetrics};
+pub use network::NetworkConfig;
+pub use sandbox::{
+    AutoResume, ConnectRequest, Iam, Lifecycle, ListedSandbox, NewSandbox, OnTimeout, RefreshRequest,
+    Sandbox, SandboxDetail, SandboxState, TimeoutRequest, VolumeMount,
+};
+pub use team::Team;
+pub use template::{Template, TemplateAlias, TemplateCreator};
+pub use time::Rfc3339;
