@@ -40,21 +40,13 @@ pub enum Quota {
     Full,
 }
 
-/// Switches quotas on: simple ones where the kernel has them. Safe when they are on.
-pub fn enable_quota(fs: BorrowedFd<'_>) -> io::Result<Quota> {
-    const ENABLE: u64 = 1;
-    const ENABLE_SIMPLE: u64 = 4;
-    match quota_control(fs, ENABLE_SIMPLE) {
-        Ok(()) => Ok(Quota::Simple),
-        // Full quotas are on already, or the kernel has no simple ones.
-        Err(e) if matches!(e.raw_os_error(), Some(libc::EINVAL | libc::EEXIST)) => {
-            quota_control(fs, ENABLE).map(|()| Quota::Full)
-        }
-        Err(e) => Err(e),
-    }
-}
-
-fn quota_control(fs: BorrowedFd<'_>, command: u64) -> io::Result<()> {
+/// Switches quotas of one kind on. No error when some kind is on already;
+/// `EINVAL` when the kernel does not have this kind.
+pub fn enable_quota(fs: BorrowedFd<'_>, kind: Quota) -> io::Result<()> {
+    let command: u64 = match kind {
+        Quota::Full => 1,
+        Quota::Simple => 4,
+    };
     let mut args = [command, 0];
     // SAFETY: the argument is a `btrfs_ioctl_quota_ctl_args`, two u64.
     unsafe { call(fs, QUOTA_CTL, &raw mut args) }

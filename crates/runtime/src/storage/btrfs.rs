@@ -1,0 +1,183 @@
+//! One subvolume with a limit for each sandbox.
+//!
+//! Quotas count metadata too, so a million empty files meet the limit like a
+//! big one does. Space of removed subvolumes comes back in the background; so
+//! does the accounting entry, by itself on newer kernels and by [`Subvolumes::sweep`]
+//! on older ones.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use model::ByteSize;
+use sys::btrfs::{self as kernel, Quota};
+
+use super::WritableLayer;
+use super::error::{Error, at};
+use super::image::open_dir;
+use super::layer;
+
+#[derive(Debug)]
+pub(super) struct Subvolumes {
+    root: File,
+    /// `/sys/fs/btrfs/<id>/qgroups`, where the kernel shows what each subvolume uses.
+    accounts: PathBuf,
+    /// Numbers of removed subvolumes whose accounting may still be there.
+    gone: Mutex<Vec<u64>>,
+}
+
+impl Subvolumes {
+    /// On the btrfs that the state directory lies on. Full quotas are taken when
+    /// they are on, but never switched on: they can slow a whole host with many
+    /// snapshots down, and that is not ours to decide.
+    pub(super) fn on_state_dir(state_dir: &Path, root: &Path) -> Result<Self, Error> {
+        let dir = open_dir(state_dir)?;
+        if !kernel::is_btrfs(dir.as_fd()).map_err(at("looking at", state_dir))? {
+            return Err(at("using", state_dir)(io::Error::other("it is not on btrfs")));
+        }
+        fs::create_dir_all(root).map_err(at("making", root))?;
+        layer::owner_only(root)?;
+        Self::with_quota(root, &[Quota::Simple])
+    }
+
+    /// On a file system of our own.
+    pub(super) fn open(root: &Path) -> Result<Self, Error> {
+        Self::with_quota(root, &[Quota::Simple, Quota::Full])
+    }
+
+    fn with_quota(path: &Path, kinds: &[Quota]) -> Result<Self, Error> {
+        let root = open_dir(path)?;
+        let id = kernel::file_system_id(root.as_fd()).map_err(at("reading the id of", path))?;
+        let accounts = Path::new("/sys/fs/btrfs").join(id).join("qgroups");
+        if !accounts.exists() {
+            let enabled = kinds.iter().map(|kind| kernel::enable_quota(root.as_fd(), *kind));
+            let enabled = enabled.reduce(Result::or).unwrap_or(Ok(()));
+            enabled.map_err(at("switching quotas on for", path))?;
+        }
+        let subvolumes = Self { root, accounts, gone: Mutex::new(Vec::new()) };
+        subvolumes.find_gone();
+        Ok(subvolumes)
+    }
+
+    /// An account that refers to nothing is that of a removed subvolume: a live
+    /// one holds at least its top directory.
+    fn find_gone(&self) {
+        let Ok(entries) = fs::read_dir(&self.accounts) else { return };
+        let ids = entries.flatten().filter_map(|entry| {
+            let id = entry.file_name().to_str()?.strip_prefix("0_")?.parse().ok()?;
+            (id >= 256 && self.referenced(id).ok()? == 0).then_some(id)
+        });
+        self.lock_gone().extend(ids);
+        self.sweep();
+    }
+
+    pub(super) fn create(dir: &Path, limit: ByteSize) -> Result<WritableLayer, Error> {
+        let layer = WritableLayer::of(dir);
+        let parent = open_dir(dir)?;
+        kernel::create_subvolume(parent.as_fd(), disk_name(&layer))
+            .map_err(at("making the subvolume", &layer.base))?;
+        let subvolume = open_dir(&layer.base)?;
+        kernel::limit_subvolume(subvolume.as_fd(), Some(limit.as_u64()))
+            .map_err(at("limiting the subvolume", &layer.base))?;
+        layer.make_dirs()?;
+        Ok(layer)
+    }
+
+    pub(super) fn remove(&self, dir: &Path) -> Result<(), Error> {
+        self.remove_subvolume(&WritableLayer::of(dir).base)
+    }
+
+    fn remove_subvolume(&self, path: &Path) -> Result<(), Error> {
+        let subvolume = match File::open(path) {
+            Ok(subvolume) => subvolume,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(at("opening", path)(e)),
+        };
+        let id = kernel::subvolume_id(subvolume.as_fd()).map_err(at("reading the number of", path))?;
+        drop(subvolume);
+        let (parent, name) = split(path)?;
+        kernel::delete_subvolume(open_dir(parent)?.as_fd(), name)
+            .map_err(at("removing the subvolume", path))?;
+        self.lock_gone().push(id);
+        self.sweep();
+        Ok(())
+    }
+
+    /// Forgets accounts of removed subvolumes as far as they are cleaned up; the
+    /// rest waits for the next removal or the next start.
+    fn sweep(&self) {
+        let waiting = std::mem::take(&mut *self.lock_gone());
+        let still = waiting.into_iter().filter(|id| {
+            self.account(*id).exists() && kernel::forget_subvolume(self.root.as_fd(), *id).is_err()
+        });
+        let still: Vec<_> = still.collect();
+        self.lock_gone().extend(still);
+    }
+
+    pub(super) fn usage(&self, dir: &Path) -> Result<ByteSize, Error> {
+        let base = WritableLayer::of(dir).base;
+        let subvolume = open_dir(&base)?;
+        let id = kernel::subvolume_id(subvolume.as_fd()).map_err(at("reading the number of", &base))?;
+        let bytes = self.referenced(id).and_then(|used| Ok(used + self.count(id, "rsv_data")?));
+        bytes.map(ByteSize::bytes).map_err(at("reading the usage of", &base))
+    }
+
+    pub(super) fn seal(&self, dir: &Path, to: &Path) -> Result<(), Error> {
+        let staging = layer::staging(to)?;
+        self.remove_layer(&staging)?;
+        let base = WritableLayer::of(dir).base;
+        fs::rename(&base, &staging).map_err(at("moving", &base))?;
+        // A sandbox that filled its disk is sealed too; moving names takes room.
+        kernel::limit_subvolume(open_dir(&staging)?.as_fd(), None)
+            .map_err(at("lifting the limit of", &staging))?;
+        layer::lift_upper(&WritableLayer::of_base(&staging))?;
+        let subvolume = open_dir(&staging)?;
+        kernel::set_read_only(subvolume.as_fd(), true).map_err(at("closing", &staging))?;
+        fs::rename(&staging, to).map_err(at("naming", to))
+    }
+
+    pub(super) fn remove_layer(&self, layer: &Path) -> Result<(), Error> {
+        let dir = match File::open(layer) {
+            Ok(dir) => dir,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(at("opening", layer)(e)),
+        };
+        if kernel::is_subvolume(dir.as_fd()).map_err(at("looking at", layer))? {
+            drop(dir);
+            self.remove_subvolume(layer)
+        } else {
+            layer::remove_tree(layer)
+        }
+    }
+
+    fn account(&self, id: u64) -> PathBuf {
+        self.accounts.join(format!("0_{id}"))
+    }
+
+    fn referenced(&self, id: u64) -> io::Result<u64> {
+        self.count(id, "referenced")
+    }
+
+    fn count(&self, id: u64, name: &str) -> io::Result<u64> {
+        let text = fs::read_to_string(self.account(id).join(name))?;
+        text.trim().parse().map_err(io::Error::other)
+    }
+
+    fn lock_gone(&self) -> std::sync::MutexGuard<'_, Vec<u64>> {
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn disk_name(layer: &WritableLayer) -> &OsStr {
+    layer.base.file_name().unwrap_or_default()
+}
+
+fn split(path: &Path) -> Result<(&Path, &OsStr), Error> {
+    match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => Ok((parent, name)),
+        _ => Err(at("splitting", path)(io::Error::from(io::ErrorKind::InvalidInput))),
+    }
+}
