@@ -3,9 +3,11 @@
 //! Nothing here knows JSON, HTTP, SQL, an async runtime or a clock: every rule
 //! is a function from values to values, so each can be tested by itself.
 
+pub mod admission;
 mod end;
 mod id;
 mod isolation;
+pub mod lifecycle;
 mod resources;
 mod size;
 mod template;
