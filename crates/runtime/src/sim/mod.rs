@@ -1,0 +1,107 @@
+//! The backend without machines: for tests of everything above it, without root.
+//!
+//! Its machines are entries of a [`World`] that outlives the backend, as real
+//! machines outlive the server: a second `Sim` on the same world adopts them. A
+//! tiny HTTP guest answers in process. The world can be told to fail, delay or
+//! hang any act, and says at any time what exists in it.
+
+mod guest;
+mod machine;
+mod process;
+mod world;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use model::Isolation;
+
+use crate::{Backend, BoxFuture, Error, ErrorKind, Machine, MachineSpec};
+
+pub use machine::{ECHO_PORT, ENVD_PORT, INTERPRETER_PORT};
+pub use world::{Act, Fault, Inventory, World};
+
+/// The simulated backend.
+#[derive(Debug)]
+pub struct Sim {
+    world: Arc<World>,
+}
+
+impl Sim {
+    /// A backend whose machines live in `world`.
+    pub fn new(world: Arc<World>) -> Self {
+        Self { world }
+    }
+}
+
+fn error(spec: &MachineSpec, step: &'static str, text: &str) -> Error {
+    Error { kind: ErrorKind::Bug, step, sandbox_id: spec.sandbox_id.clone(), source: text.to_owned().into() }
+}
+
+impl Backend for Sim {
+    fn isolation(&self) -> Isolation {
+        Isolation::Sim
+    }
+
+    fn reserve<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            self.world.enact(Act::Reserve, spec).await?;
+            if self.world.reserve(spec) { Ok(()) } else { Err(error(spec, "reserving", "the slot is taken")) }
+        })
+    }
+
+    fn prepare<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            self.world.enact(Act::Prepare, spec).await?;
+            std::fs::create_dir_all(self.upper_dir(spec))
+                .map_err(|e| error(spec, "making the writable layer", &e.to_string()))?;
+            self.world.prepare(spec);
+            Ok(())
+        })
+    }
+
+    fn boot<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<Arc<dyn Machine>, Error>> {
+        Box::pin(async move {
+            self.world.enact(Act::Boot, spec).await?;
+            let machine = self.world.boot(spec, self.upper_dir(spec));
+            // A second point, after the act: the caller may lose what was made.
+            self.world.enact(Act::Booted, spec).await?;
+            Ok(machine as Arc<dyn Machine>)
+        })
+    }
+
+    fn adopt<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<Option<Arc<dyn Machine>>, Error>> {
+        Box::pin(async move {
+            self.world.enact(Act::Adopt, spec).await?;
+            Ok(self.world.running(&spec.sandbox_id).map(|machine| machine as Arc<dyn Machine>))
+        })
+    }
+
+    fn unprepare<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            self.world.enact(Act::Unprepare, spec).await?;
+            if self.world.running(&spec.sandbox_id).is_some() {
+                return Err(error(spec, "removing the writable layer", "the machine still runs"));
+            }
+            match std::fs::remove_dir_all(self.upper_dir(spec)) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error(spec, "removing the writable layer", &e.to_string()));
+                }
+                _ => {}
+            }
+            self.world.unprepare(spec);
+            Ok(())
+        })
+    }
+
+    fn unreserve<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            self.world.enact(Act::Unreserve, spec).await?;
+            self.world.unreserve(spec);
+            Ok(())
+        })
+    }
+
+    fn upper_dir(&self, spec: &MachineSpec) -> PathBuf {
+        spec.dir.join("upper")
+    }
+}
