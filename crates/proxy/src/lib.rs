@@ -4,6 +4,20 @@
 //! through [`Resolve`] → dial → copy. It never asks the control plane or a
 //! database, and it knows a sandbox only as a [`Route`].
 
+mod body;
+mod client;
+mod forward;
+mod headers;
+mod internal;
+mod options;
+mod reply;
 mod route;
+mod serve;
+pub mod target;
+mod tunnel;
+mod upstream;
 
+pub use options::ProxyOptions;
 pub use route::{BoxFuture, Connection, Dial, DialError, Lookup, Resolve, Route};
+pub use serve::Proxy;
+pub use target::{Hosts, Target};
