@@ -1,6 +1,11 @@
 //! Safe, typed wrappers over the kernel calls we use; the only crate with unsafe code.
 
-pub mod exec;
 pub mod btrfs;
+pub mod clone;
+pub mod exec;
 pub mod loopdev;
+pub mod mount;
+pub mod namespace;
 pub mod netlink;
+pub mod seccomp;
+pub mod signal;
