@@ -1,2 +1,39 @@
-//! The one host binary.
-fn main() {}
+//! The one host binary: `warren up` runs the server, everything else is for its users.
+//!
+//! `main` decides only which command runs. The server's parts are put together
+//! in [`up`], and nowhere else; user commands go through the client library, as
+//! any program would.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line for people")]
+
+mod cli;
+mod config;
+mod guest_layer;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Self-hosted sandboxes for AI-generated code that speak E2B's protocols.
+#[derive(Debug, Parser)]
+#[command(name = "warren", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Create, use and remove sandboxes of a running server.
+    #[command(subcommand, visible_alias = "sbx")]
+    Sandbox(cli::sandbox::Command),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Sandbox(command) => cli::run(cli::sandbox::run(command)),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("warren: {error:#}");
+        ExitCode::FAILURE
+    })
+}

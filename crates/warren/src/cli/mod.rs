@@ -1,0 +1,15 @@
+//! The commands for users of a server: each goes through the client library.
+
+pub(crate) mod sandbox;
+
+use std::future::Future;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+
+/// Runs a user command to its end on a small runtime.
+pub(crate) fn run(command: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
+    runtime.block_on(command)
+}

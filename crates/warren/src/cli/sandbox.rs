@@ -1,0 +1,226 @@
+//! `warren sandbox …`: create, list, look at, run in, and kill sandboxes.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, Subcommand};
+use sdk::{Config, CreateOptions, Sandbox, SandboxInfo};
+
+/// What to do with sandboxes. The server is found through `E2B_API_URL`,
+/// `E2B_SANDBOX_URL` and `E2B_API_KEY`, as the official clients find it.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Create a sandbox and print its id.
+    Create(Create),
+    /// List sandboxes, newest first.
+    #[command(visible_alias = "ls")]
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one sandbox.
+    Info {
+        /// Its id.
+        id: String,
+    },
+    /// Run a command in a sandbox; ends with the command's exit status.
+    #[command(after_help = "Example: warren sandbox exec i4kq0v9t2m1x7c5b8n3za -- ls -la /tmp")]
+    Exec(Exec),
+    /// End sandboxes now.
+    Kill {
+        /// Their ids.
+        #[arg(required_unless_present = "all")]
+        ids: Vec<String>,
+        /// All of the key's team.
+        #[arg(long, conflicts_with = "ids")]
+        all: bool,
+    },
+}
+
+/// Options of `create`.
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    /// Template: a name, an id, or name:tag.
+    #[arg(default_value = "base")]
+    template: String,
+    /// Seconds to live.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    timeout: u64,
+    /// A label, to list by; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    metadata: Vec<(String, String)>,
+    /// An environment variable for everything inside; may be repeated.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    env: Vec<(String, String)>,
+}
+
+/// Options of `exec`.
+#[derive(Debug, Args)]
+pub(crate) struct Exec {
+    /// The sandbox.
+    id: String,
+    /// Run as this user.
+    #[arg(long)]
+    user: Option<String>,
+    /// Run in this directory.
+    #[arg(long)]
+    cwd: Option<String>,
+    /// The command and its arguments.
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<String>,
+}
+
+/// Runs the command.
+pub(crate) async fn run(command: Command) -> Result<ExitCode> {
+    let config = Config::from_env()
+        .context("find the server (is `eval` of the lines that `warren up` prints missing?)")?;
+    match command {
+        Command::Create(options) => create(&config, options).await,
+        Command::List { json } => list(&config, json).await,
+        Command::Info { id } => info(&config, &id).await,
+        Command::Exec(options) => exec(&config, options).await,
+        Command::Kill { ids, all } => kill(&config, ids, all).await,
+    }
+}
+
+async fn create(config: &Config, create: Create) -> Result<ExitCode> {
+    let mut options =
+        CreateOptions::new().template(create.template).timeout(Duration::from_secs(create.timeout));
+    for (key, value) in create.metadata {
+        options = options.metadata(key, value);
+    }
+    for (name, value) in create.env {
+        options = options.env(name, value);
+    }
+    let sandbox = Sandbox::create_with(config, options).await.context("create the sandbox")?;
+    println!("{}", sandbox.id());
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn list(config: &Config, json: bool) -> Result<ExitCode> {
+    let all = Sandbox::list(config).await.context("list sandboxes")?;
+    if json {
+        let rows: Vec<_> = all.iter().map(as_json).collect();
+        println!("{}", serde_json::to_string_pretty(&rows)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!(
+        "{:<22}  {:<20}  {:<8}  {:>4}  {:>9}  {:>9}",
+        "SANDBOX", "TEMPLATE", "STATE", "CPUS", "MEMORY", "ENDS IN"
+    );
+    for one in &all {
+        let template = one.alias.as_ref().unwrap_or(&one.template_id);
+        println!(
+            "{:<22}  {:<20}  {:<8}  {:>4}  {:>5} MiB  {:>7} s",
+            one.sandbox_id,
+            template,
+            state(one),
+            one.cpu_count,
+            one.memory_mib,
+            remaining(one).as_secs(),
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn info(config: &Config, id: &str) -> Result<ExitCode> {
+    let sandbox = Sandbox::connect(config, id, Duration::ZERO).await.context("find the sandbox")?;
+    let info = sandbox.info().await.context("look at the sandbox")?;
+    println!("{}", serde_json::to_string_pretty(&as_json(&info))?);
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn exec(config: &Config, options: Exec) -> Result<ExitCode> {
+    let sandbox = Sandbox::connect(config, &options.id, Duration::ZERO).await.context("find the sandbox")?;
+    let line = options.command.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ");
+    let mut command = sandbox
+        .commands()
+        .run(line)
+        .timeout(None)
+        .on_stdout(|text| show(&mut io::stdout(), text))
+        .on_stderr(|text| show(&mut io::stderr(), text));
+    if let Some(user) = options.user {
+        command = command.user(user);
+    }
+    if let Some(cwd) = options.cwd {
+        command = command.cwd(cwd);
+    }
+    let output = command.await.context("run the command")?;
+    // A signal's −1 has no place among exit statuses; 255 is what shells' remote tools answer.
+    Ok(ExitCode::from(u8::try_from(output.exit_code).unwrap_or(255)))
+}
+
+async fn kill(config: &Config, mut ids: Vec<String>, all: bool) -> Result<ExitCode> {
+    if all {
+        let listed = Sandbox::list(config).await.context("list sandboxes")?;
+        ids = listed.into_iter().map(|one| one.sandbox_id).collect();
+    }
+    for id in &ids {
+        let killed = Sandbox::kill_id(config, id).await.with_context(|| format!("kill {id}"))?;
+        println!("{id} {}", if killed { "killed" } else { "was not there" });
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn as_json(info: &SandboxInfo) -> serde_json::Value {
+    serde_json::json!({
+        "sandboxId": info.sandbox_id,
+        "templateId": info.template_id,
+        "alias": info.alias,
+        "state": state(info),
+        "cpuCount": info.cpu_count,
+        "memoryMiB": info.memory_mib,
+        "diskMiB": info.disk_mib,
+        "metadata": info.metadata,
+        "isolation": info.isolation,
+        "endsInSeconds": remaining(info).as_secs(),
+    })
+}
+
+fn state(info: &SandboxInfo) -> &'static str {
+    match info.state {
+        sdk::SandboxState::Running => "running",
+        sdk::SandboxState::Paused => "paused",
+    }
+}
+
+fn remaining(info: &SandboxInfo) -> Duration {
+    info.end_at.duration_since(SystemTime::now()).unwrap_or_default()
+}
+
+/// Output of a closed pipe is nobody's loss; the command goes on.
+fn show(to: &mut impl io::Write, text: &str) {
+    let _ = to.write_all(text.as_bytes());
+    let _ = to.flush();
+}
+
+/// A word as the shell inside reads it back unchanged.
+fn quote(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+fn pair(text: &str) -> Result<(String, String)> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => bail!("expected NAME=VALUE"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_survive_the_shell() {
+        assert_eq!(quote("it's $HOME"), r"'it'\''s $HOME'");
+    }
+
+    #[test]
+    fn pairs_need_a_name() {
+        assert_eq!(pair("A=b=c").unwrap(), ("A".into(), "b=c".into()));
+        assert!(pair("=x").is_err() && pair("x").is_err());
+    }
+}

@@ -1,0 +1,300 @@
+//! Every setting of the server, its default, and where it comes from: defaults,
+//! then the file, then the environment, then the command line. The only file of
+//! the server that reads the environment.
+
+use std::env;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use model::Isolation;
+use serde::{Deserialize, Serialize};
+
+/// The configuration file that is read if it exists and none is named.
+const DEFAULT_FILE: &str = "/etc/warren/config.toml";
+
+/// All settings of `warren up`. `--print-config` prints them as such a file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Options {
+    /// Where everything durable lives. Holds secrets; only its owner may read it.
+    pub(crate) state_dir: PathBuf,
+    /// Which barrier stands around sandboxes: `namespaces`, or `sim` for trying the API without any.
+    #[serde(with = "isolation")]
+    pub(crate) isolation: Isolation,
+    /// How much is logged: `error`, `warn`, `info`, `debug` or `trace`.
+    pub(crate) log_level: String,
+    /// A PEM file of certificate authorities that sandboxes and template builds
+    /// trust beside their own; found by itself where the environment names one.
+    pub(crate) extra_ca_file: Option<PathBuf>,
+    /// Where the server listens.
+    pub(crate) listen: Listen,
+    /// The REST API.
+    pub(crate) api: Api,
+    /// What this machine may give to sandboxes.
+    pub(crate) node: Node,
+    /// The network of sandboxes.
+    pub(crate) network: Network,
+}
+
+/// Where the server listens.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Listen {
+    /// API and sandbox traffic together.
+    pub(crate) main: Vec<SocketAddr>,
+    /// Whether ports 49983 and 49999 of this machine lead to a debug sandbox,
+    /// for clients with nothing but `E2B_DEBUG=true`.
+    pub(crate) debug_ports: bool,
+    /// Further host names on which routing headers are honoured.
+    pub(crate) public_hosts: Vec<String>,
+}
+
+/// The REST API.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Api {
+    /// Whether calls need a key. Without keys the server must listen on loopback only.
+    pub(crate) require_keys: bool,
+    /// Base domain of sandboxes' host names; unset: `localhost:<port of the first listener>`.
+    pub(crate) domain: Option<String>,
+    /// Sandboxes that one team may have at a time.
+    pub(crate) max_sandboxes: u64,
+    /// The longest life of a sandbox, in hours from its start.
+    pub(crate) max_lifetime_hours: u64,
+}
+
+/// What this machine may give to sandboxes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Node {
+    /// Sandboxes at a time, of all teams.
+    pub(crate) max_sandboxes: u32,
+    /// Memory promised to sandboxes, as a multiple of the machine's.
+    pub(crate) memory_overcommit: f64,
+    /// Disk promised to sandboxes, as a multiple of what is free at the start.
+    pub(crate) disk_overcommit: f64,
+    /// First user id outside; each slot takes the next 65,536.
+    pub(crate) first_uid: u32,
+    /// Size of the state file system's image where one has to be made, in GiB; 0: 80 % of what is free.
+    pub(crate) image_gib: u64,
+}
+
+/// The network of sandboxes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Network {
+    /// Private range whose addresses sandboxes have.
+    pub(crate) range: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            state_dir: PathBuf::from("/var/lib/warren"),
+            isolation: Isolation::Namespaces,
+            log_level: "info".to_owned(),
+            extra_ca_file: None,
+            listen: Listen::default(),
+            api: Api::default(),
+            node: Node::default(),
+            network: Network::default(),
+        }
+    }
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        let main = vec![
+            SocketAddr::from(([127, 0, 0, 1], 3000)),
+            SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 3000)),
+        ];
+        Self { main, debug_ports: true, public_hosts: Vec::new() }
+    }
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self { require_keys: true, domain: None, max_sandboxes: 1000, max_lifetime_hours: 24 }
+    }
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self {
+            max_sandboxes: 2000,
+            memory_overcommit: 4.0,
+            disk_overcommit: 20.0,
+            first_uid: 1_000_000,
+            image_gib: 0,
+        }
+    }
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self { range: "10.213.0.0/16".to_owned() }
+    }
+}
+
+/// What the command line says; `None` leaves the setting as it is.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Flags {
+    /// Read settings from this TOML file (default: /etc/warren/config.toml, if it is there).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Keep everything durable here.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// Listen here, instead of on port 3000 of loopback; may be repeated.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Vec<SocketAddr>,
+    /// The barrier around sandboxes: namespaces or sim.
+    #[arg(long, value_name = "KIND")]
+    pub(crate) isolation: Option<Isolation>,
+    /// error, warn, info, debug or trace.
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) log_level: Option<String>,
+    /// Accept calls without a key (on loopback only).
+    #[arg(long)]
+    pub(crate) no_keys: bool,
+    /// Do not open the debug ports 49983 and 49999.
+    #[arg(long)]
+    pub(crate) no_debug_ports: bool,
+}
+
+/// Puts the settings together and checks them.
+pub(crate) fn load(flags: &Flags) -> Result<Options> {
+    let mut options = match &flags.config {
+        Some(file) => read(file)?,
+        None if Path::new(DEFAULT_FILE).exists() => read(Path::new(DEFAULT_FILE))?,
+        None => Options::default(),
+    };
+    apply_environment(&mut options, |name| env::var(name).ok().filter(|value| !value.is_empty()))?;
+    apply_flags(&mut options, flags);
+    check(&options)?;
+    Ok(options)
+}
+
+fn read(file: &Path) -> Result<Options> {
+    let text = fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+    toml::from_str(&text).with_context(|| format!("read the settings in {}", file.display()))
+}
+
+fn apply_environment(options: &mut Options, get: impl Fn(&str) -> Option<String>) -> Result<()> {
+    if let Some(dir) = get("WARREN_STATE_DIR") {
+        options.state_dir = PathBuf::from(dir);
+    }
+    if let Some(level) = get("WARREN_LOG") {
+        options.log_level = level;
+    }
+    if let Some(kind) = get("WARREN_ISOLATION") {
+        options.isolation = kind.parse().context("read WARREN_ISOLATION")?;
+    }
+    if let Some(addresses) = get("WARREN_LISTEN") {
+        let parsed: Result<Vec<SocketAddr>, _> = addresses.split(',').map(|a| a.trim().parse()).collect();
+        options.listen.main = parsed.context("read WARREN_LISTEN (address:port, separated by commas)")?;
+    }
+    // A host whose tools trust a bundle of their own sits behind a proxy that
+    // signs with it: so do its sandboxes.
+    if options.extra_ca_file.is_none() {
+        options.extra_ca_file =
+            get("WARREN_EXTRA_CA_FILE").or_else(|| get("SSL_CERT_FILE")).map(PathBuf::from);
+    }
+    Ok(())
+}
+
+fn apply_flags(options: &mut Options, flags: &Flags) {
+    if let Some(dir) = &flags.state_dir {
+        options.state_dir.clone_from(dir);
+    }
+    if !flags.listen.is_empty() {
+        options.listen.main.clone_from(&flags.listen);
+    }
+    if let Some(isolation) = flags.isolation {
+        options.isolation = isolation;
+    }
+    if let Some(level) = &flags.log_level {
+        options.log_level.clone_from(level);
+    }
+    options.api.require_keys &= !flags.no_keys;
+    options.listen.debug_ports &= !flags.no_debug_ports;
+}
+
+fn check(options: &Options) -> Result<()> {
+    if options.listen.main.is_empty() {
+        bail!("listen.main is empty: name at least one address and port");
+    }
+    if let Some(open) =
+        options.listen.main.iter().find(|a| !a.ip().is_loopback() && !options.api.require_keys)
+    {
+        bail!(
+            "api.require_keys is off, but {open} can be reached from other machines: listen on loopback or require keys"
+        );
+    }
+    if !matches!(options.isolation, Isolation::Namespaces | Isolation::Sim) {
+        bail!("isolation {:?} is not supported yet: use namespaces", options.isolation.as_str());
+    }
+    if !(options.node.memory_overcommit > 0.0 && options.node.disk_overcommit > 0.0) {
+        bail!("node.memory_overcommit and node.disk_overcommit must be above 0");
+    }
+    if options.node.first_uid < 65_536 {
+        bail!("node.first_uid must be at least 65536, or sandboxes would share ids with the host");
+    }
+    Ok(())
+}
+
+/// Isolation as its name.
+mod isolation {
+    use model::Isolation;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's interface")]
+    pub(super) fn serialize<S: Serializer>(value: &Isolation, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(value.as_str())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Isolation, D::Error> {
+        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_reads_back() {
+        let options = Options::default();
+        let text = toml::to_string(&options).unwrap();
+        assert_eq!(toml::from_str::<Options>(&text).unwrap(), options);
+    }
+
+    #[test]
+    fn unknown_keys_are_named() {
+        let error = toml::from_str::<Options>("[listen]\nmian = []\n").unwrap_err().to_string();
+        assert!(error.contains("mian"), "{error}");
+    }
+
+    #[test]
+    fn the_command_line_wins_over_the_environment() {
+        let mut options = Options::default();
+        let env = |name: &str| (name == "WARREN_STATE_DIR").then(|| "/env".to_owned());
+        apply_environment(&mut options, env).unwrap();
+        assert_eq!(options.state_dir, Path::new("/env"));
+        let flags = Flags { state_dir: Some("/flag".into()), no_keys: true, ..Flags::default() };
+        apply_flags(&mut options, &flags);
+        assert_eq!(options.state_dir, Path::new("/flag"));
+        assert!(!options.api.require_keys);
+    }
+
+    #[test]
+    fn an_open_server_without_keys_is_refused() {
+        let mut options = Options::default();
+        options.api.require_keys = false;
+        assert!(check(&options).is_ok());
+        options.listen.main = vec!["0.0.0.0:3000".parse().unwrap()];
+        assert!(check(&options).unwrap_err().to_string().contains("require_keys"));
+    }
+}
