@@ -1,1 +1,17 @@
 //! Decides what should exist and answers REST.
+//!
+//! Two layers: `api` authenticates, parses and answers; `app` holds the rules
+//! and knows no HTTP. Below them are the store (what should exist) and the node
+//! behind [`NodePort`] (what does). Traffic of sandboxes never comes here.
+
+mod api;
+mod app;
+mod clock;
+mod options;
+mod port;
+
+pub use api::router;
+pub use app::{App, BootstrapKey, Error, ErrorKind};
+pub use clock::Clock;
+pub use options::{AppOptions, Seed};
+pub use port::{BoxFuture, NodePort, Usage};

@@ -1,0 +1,73 @@
+//! Routes of the protocol that this version does not have: each says so by name.
+
+use axum::Router;
+use axum::routing::{MethodFilter, MethodRouter, on};
+
+use super::error::Failure;
+use crate::App;
+use crate::app::Caller;
+
+const ROUTES: &[(&str, MethodFilter, &str)] = &[
+    ("/sandboxes/{sandbox_id}/pause", MethodFilter::POST, "pausing sandboxes is"),
+    ("/sandboxes/{sandbox_id}/resume", MethodFilter::POST, "resuming sandboxes is"),
+    ("/sandboxes/{sandbox_id}/fork", MethodFilter::POST, "forking sandboxes is"),
+    ("/sandboxes/{sandbox_id}/snapshots", MethodFilter::POST, "taking snapshots is"),
+    ("/snapshots", MethodFilter::GET, "listing snapshots is"),
+    ("/sandboxes/{sandbox_id}/network", MethodFilter::PUT, "changing the network of a sandbox is"),
+    ("/sandboxes/{sandbox_id}/logs", MethodFilter::GET, "reading the logs of a sandbox is"),
+    ("/v2/sandboxes/{sandbox_id}/logs", MethodFilter::GET, "reading the logs of a sandbox is"),
+    ("/v3/templates", MethodFilter::POST, "building templates is"),
+    ("/v2/templates", MethodFilter::POST, "building templates is"),
+    ("/v2/templates", MethodFilter::GET, "paging through templates is"),
+    ("/templates", MethodFilter::POST, "building templates is"),
+    ("/templates/{template_id}", MethodFilter::POST, "building templates is"),
+    ("/templates/{template_id}", MethodFilter::GET, "reading one template is"),
+    ("/templates/{template_id}", MethodFilter::DELETE, "deleting templates is"),
+    ("/templates/{template_id}", MethodFilter::PATCH, "publishing templates is"),
+    ("/v2/templates/{template_id}", MethodFilter::PATCH, "publishing templates is"),
+    ("/templates/{template_id}/files/{hash}", MethodFilter::GET, "uploading files of templates is"),
+    ("/templates/{template_id}/builds/{build_id}", MethodFilter::POST, "building templates is"),
+    ("/v2/templates/{template_id}/builds/{build_id}", MethodFilter::POST, "building templates is"),
+    ("/templates/{template_id}/builds/{build_id}/status", MethodFilter::GET, "building templates is"),
+    ("/templates/{template_id}/builds/{build_id}/logs", MethodFilter::GET, "building templates is"),
+    ("/templates/tags", MethodFilter::POST, "tagging templates is"),
+    ("/templates/tags", MethodFilter::DELETE, "tagging templates is"),
+    ("/templates/{template_id}/tags", MethodFilter::GET, "tagging templates is"),
+    ("/default-templates", MethodFilter::GET, "listing default templates is"),
+    ("/volumes", MethodFilter::GET, "volumes are"),
+    ("/volumes", MethodFilter::POST, "volumes are"),
+    ("/volumes/{volume_id}", MethodFilter::GET, "volumes are"),
+    ("/volumes/{volume_id}", MethodFilter::DELETE, "volumes are"),
+    ("/secrets", MethodFilter::GET, "secrets are"),
+    ("/secrets", MethodFilter::POST, "secrets are"),
+    ("/secrets/{secret}", MethodFilter::GET, "secrets are"),
+    ("/secrets/{secret}", MethodFilter::POST, "secrets are"),
+    ("/secrets/{secret}", MethodFilter::DELETE, "secrets are"),
+    ("/teams/{team_id}/metrics", MethodFilter::GET, "metrics of teams are"),
+    ("/teams/{team_id}/metrics/max", MethodFilter::GET, "metrics of teams are"),
+    ("/api-keys", MethodFilter::GET, "managing API keys is"),
+    ("/api-keys", MethodFilter::POST, "managing API keys is"),
+    ("/api-keys/{api_key_id}", MethodFilter::PATCH, "managing API keys is"),
+    ("/api-keys/{api_key_id}", MethodFilter::DELETE, "managing API keys is"),
+    ("/access-tokens", MethodFilter::POST, "access tokens are"),
+    ("/access-tokens/{access_token_id}", MethodFilter::DELETE, "access tokens are"),
+    ("/nodes", MethodFilter::GET, "reading nodes is"),
+    ("/nodes/{node_id}", MethodFilter::GET, "reading nodes is"),
+    ("/nodes/{node_id}", MethodFilter::POST, "steering nodes is"),
+    ("/events/sandboxes", MethodFilter::GET, "lifecycle events are"),
+    ("/events/sandboxes/{sandbox_id}", MethodFilter::GET, "lifecycle events are"),
+    ("/events/webhooks", MethodFilter::GET, "webhooks are"),
+    ("/events/webhooks", MethodFilter::POST, "webhooks are"),
+    ("/events/webhooks/{webhook_id}", MethodFilter::GET, "webhooks are"),
+    ("/events/webhooks/{webhook_id}", MethodFilter::PATCH, "webhooks are"),
+    ("/events/webhooks/{webhook_id}", MethodFilter::DELETE, "webhooks are"),
+];
+
+pub(super) fn add(routes: Router<App>) -> Router<App> {
+    ROUTES.iter().fold(routes, |routes, (path, method, what)| routes.route(path, refusing(*method, what)))
+}
+
+/// Asks for the key first, so that a wrong one is told as such.
+fn refusing(method: MethodFilter, what: &'static str) -> MethodRouter<App> {
+    on(method, async move |_: Caller| Failure::not_built(what))
+}

@@ -1,0 +1,202 @@
+//! Making a sandbox: template → ready build → place in the limits → row → node.
+//!
+//! The walk goes on when the client has gone: half a sandbox is never left, and
+//! a whole one ends at its timeout.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use model::{KilledBy, SandboxId, TemplateRef};
+use node::{CreateSandbox, Observation};
+use store::{Build, Intent, Reservation, Resolved};
+
+use super::read::Live;
+use super::{App, Caller, Error, random, token};
+
+/// A create, parsed and with nothing in it that we do not enforce.
+#[derive(Debug, Clone)]
+pub(crate) struct CreateCommand {
+    pub(crate) template: TemplateRef,
+    /// In seconds, as given or by default.
+    pub(crate) timeout: i64,
+    pub(crate) auto_pause: bool,
+    pub(crate) auto_pause_memory: Option<bool>,
+    pub(crate) auto_resume: bool,
+    pub(crate) secured: bool,
+    pub(crate) allow_internet: Option<bool>,
+    /// JSON, for the echo.
+    pub(crate) network: Option<String>,
+    pub(crate) metadata: Option<BTreeMap<String, String>>,
+    pub(crate) env_vars: BTreeMap<String, String>,
+    /// Wire names of fields whose demands this version cannot meet, in the
+    /// order of checking.
+    pub(crate) unmet: Vec<String>,
+}
+
+impl App {
+    /// Makes a sandbox and answers once it is usable.
+    pub(crate) async fn create(&self, caller: &Caller, command: CreateCommand) -> Result<Live, Error> {
+        let (resolved, build) = self.ready_build(caller, &command.template).await?;
+        let timeout = self.checked_timeout(command.timeout)?;
+        check_lifecycle(&command)?;
+        if command.secured {
+            check_secure(&build.envd_version)?;
+        }
+        if let Some(field) = command.unmet.first() {
+            return Err(Error::NotBuilt(format!("{field} is")));
+        }
+        let row = self.row(caller, &command, &resolved, &build);
+        let order = CreateSandbox {
+            sandbox_id: row.sandbox_id.clone(),
+            template_id: row.template_id.clone(),
+            build_id: row.build_id,
+            resources: row.resources,
+            env_vars: command.env_vars,
+            access_token: self.token_of(&row),
+            timeout,
+            wait_for_interpreter: self.options().wait_for_interpreter,
+        };
+        let max = caller.team.max_sandboxes.unwrap_or(self.options().max_sandboxes);
+        let app = self.clone();
+        self.detached(async move { app.start(row, order, max).await }).await
+    }
+
+    fn checked_timeout(&self, seconds: i64) -> Result<Duration, Error> {
+        let max = self.options().max_lifetime;
+        match u64::try_from(seconds) {
+            Err(_) | Ok(0) => Err(Error::Refused("Timeout must be greater than 0".to_owned())),
+            Ok(seconds) if seconds > max.as_secs() => Err(too_long(max)),
+            Ok(seconds) => Ok(Duration::from_secs(seconds)),
+        }
+    }
+
+    fn row(
+        &self,
+        caller: &Caller,
+        command: &CreateCommand,
+        resolved: &Resolved,
+        build: &Build,
+    ) -> store::Sandbox {
+        store::Sandbox {
+            sandbox_id: SandboxId::from_random(random()),
+            team_id: caller.team.team_id,
+            template_id: resolved.template.template_id.clone(),
+            build_id: build.build_id,
+            alias: resolved.alias.clone(),
+            resources: build.resources,
+            secured: command.secured,
+            allow_internet: command.allow_internet,
+            network: command.network.clone(),
+            metadata: command.metadata.clone(),
+            intent: Intent::Starting,
+            created_at: self.options().clock.now(),
+        }
+    }
+
+    /// Derived, not stored: the token of a sandbox that demands one.
+    pub(super) fn token_of(&self, row: &store::Sandbox) -> Option<String> {
+        row.secured.then(|| token::envd(&self.options().seed, &row.sandbox_id))
+    }
+
+    /// The part with effects. Whatever fails, the row goes only after the node
+    /// has undone its part.
+    async fn start(&self, row: store::Sandbox, order: CreateSandbox, max: u64) -> Result<Live, Error> {
+        let _guard = self.in_flight(row.sandbox_id.clone());
+        match self.store().reserve(&row, max).await? {
+            Reservation::Full => return Err(Error::TooManySandboxes(max)),
+            Reservation::Made => {}
+        }
+        let limit = self.options().create_limit;
+        let started = match tokio::time::timeout(limit, self.node().create(order)).await {
+            Ok(started) => started.map_err(refusal),
+            Err(_elapsed) => Err(Error::CreateTimedOut(limit)),
+        };
+        match started {
+            Ok(observation) => self.acknowledge(row, observation).await,
+            Err(error) => {
+                self.undo_start(&row.sandbox_id).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn acknowledge(&self, row: store::Sandbox, observation: Observation) -> Result<Live, Error> {
+        match self.store().sandbox_started(&row.sandbox_id, observation.started_at).await {
+            Ok(true) => {
+                let row = store::Sandbox { intent: Intent::Running, ..row };
+                Ok(Live { token: self.token_of(&row), row, observation })
+            }
+            // Somebody killed it meanwhile; the kill removes it.
+            Ok(false) => Err(Error::KilledAtStart(row.sandbox_id)),
+            Err(error) => {
+                self.undo_start(&row.sandbox_id).await;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Takes a start back as far as possible now; the reconciler does the rest,
+    /// since the row stays until the node is clean.
+    async fn undo_start(&self, sandbox: &SandboxId) {
+        match self.node_kill(sandbox, KilledBy::Operator).await {
+            Ok(_) | Err(Error::NoSandbox(_)) => {
+                if let Err(error) = self.store().forget(sandbox).await {
+                    tracing::error!(%sandbox, error = &error as &dyn std::error::Error, "a failed start is not forgotten yet");
+                }
+            }
+            Err(error) => {
+                tracing::error!(%sandbox, error = &error as &dyn std::error::Error, "a failed start is not undone yet");
+            }
+        }
+    }
+}
+
+pub(super) fn too_long(max: Duration) -> Error {
+    Error::Refused(format!("Timeout cannot be greater than {} hours", max.as_secs() / 3600))
+}
+
+/// Without pauses, a sandbox ends at its timeout and nothing wakes it.
+fn check_lifecycle(command: &CreateCommand) -> Result<(), Error> {
+    if command.auto_pause_memory == Some(false) && !command.auto_pause {
+        return Err(Error::Refused("autoPauseMemory=false only applies when autoPause is true.".to_owned()));
+    }
+    if command.auto_pause_memory == Some(false) && command.auto_resume {
+        return Err(Error::Refused("autoResume needs a pause that keeps memory.".to_owned()));
+    }
+    if command.auto_pause {
+        return Err(Error::NotBuilt("autoPause is".to_owned()));
+    }
+    if command.auto_resume {
+        return Err(Error::NotBuilt("autoResume is".to_owned()));
+    }
+    Ok(())
+}
+
+fn refusal(error: node::Error) -> Error {
+    match error {
+        node::Error::Exhausted { .. } => Error::NoRoom(error),
+        node::Error::ShuttingDown => Error::ShuttingDown(error),
+        other => Error::StartFailed(other),
+    }
+}
+
+/// Daemons before 0.2.0 cannot demand a token.
+fn check_secure(envd_version: &str) -> Result<(), Error> {
+    if envd_version.is_empty() {
+        return Err(Error::Refused(
+            "You need to re-build template to allow using secured access. Please visit \
+             https://e2b.dev/docs/sandbox/secured-access for more information."
+                .to_owned(),
+        ));
+    }
+    let mut parts = envd_version.split('.').map(|part| part.parse::<u64>().unwrap_or(0));
+    let version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+    if version < (0, 2) {
+        return Err(Error::Refused(
+            "Template is not compatible with secured access. Please visit \
+             https://e2b.dev/docs/sandbox/secured-access for more information."
+                .to_owned(),
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,163 @@
+//! Why the control plane refused or failed.
+
+use std::time::Duration;
+
+use model::{EndCause, SandboxId, Timestamp};
+
+/// What a failure means for whoever asked; `api/error.rs` turns it into a status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The request itself is at fault.
+    Refused,
+    /// Nobody we know asked.
+    Unauthenticated,
+    /// There is no such thing, or none that the caller may see.
+    NotFound,
+    /// Not in its present state.
+    Conflict,
+    /// A limit of the caller's is reached.
+    Limited,
+    /// The host is full or busy; nothing was changed.
+    Unavailable,
+    /// It took too long and was undone.
+    TimedOut,
+    /// Not built in this version.
+    NotBuilt,
+    /// A mistake of ours, or of the host's.
+    Bug,
+}
+
+/// Why the control plane refused or failed. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The request is at fault; the text says where.
+    #[error("{0}")]
+    Refused(String),
+    /// No key was given.
+    #[error("authorization header is missing: set the X-API-Key header (E2B_API_KEY)")]
+    KeyMissing,
+    /// What was given is no key.
+    #[error(
+        "Invalid API key, please visit https://e2b.dev/docs/api-key for more information.\n\
+         Invalid API key format"
+    )]
+    KeyMalformed,
+    /// The key is nobody's.
+    #[error(
+        "Invalid API key, please visit https://e2b.dev/docs/api-key for more information.\n\
+         Cannot get the team for the given API key"
+    )]
+    KeyUnknown,
+    /// No such sandbox, or another team's.
+    #[error("Sandbox \"{0}\" doesn't exist or you don't have access to it")]
+    NoSandbox(SandboxId),
+    /// It did exist.
+    #[error(
+        "Sandbox \"{sandbox_id}\" doesn't exist or you don't have access to it. It ended at {}: {}.",
+        wire::rest::Rfc3339::from_unix_micros(.ended_at.unix_micros()), .cause.sentence()
+    )]
+    SandboxEnded {
+        /// Which one.
+        sandbox_id: SandboxId,
+        /// Why.
+        cause: EndCause,
+        /// When.
+        ended_at: Timestamp,
+    },
+    /// It is on its way out.
+    #[error("Sandbox \"{0}\" is being killed")]
+    SandboxEnding(SandboxId),
+    /// No such template, or another team's.
+    #[error("template '{0}' not found")]
+    NoTemplate(String),
+    /// The template has no such tag.
+    #[error("tag '{tag}' does not exist for template '{template}'")]
+    NoTag {
+        /// The tag or build that was asked for.
+        tag: String,
+        /// Of which template.
+        template: String,
+    },
+    /// The team has as many sandboxes as it may.
+    #[error(
+        "you have reached the maximum number of concurrent E2B sandboxes ({0}). \
+         Kill one that is not needed, or ask the operator of this server for a higher limit."
+    )]
+    TooManySandboxes(u64),
+    /// The host is full; nothing was started.
+    #[error("Failed to place sandbox: {0}")]
+    NoRoom(#[source] node::Error),
+    /// The node is on its way down.
+    #[error("Failed to place sandbox: {0}")]
+    ShuttingDown(#[source] node::Error),
+    /// It did not become usable in time, and was removed.
+    #[error("Failed to place sandbox: it was not usable within {} s and was removed", .0.as_secs())]
+    CreateTimedOut(Duration),
+    /// It could not be started, and was removed.
+    #[error("Failed to start sandbox: {}", chain(.0))]
+    StartFailed(#[source] node::Error),
+    /// It was killed while it started.
+    #[error("Sandbox \"{0}\" was killed before it was usable")]
+    KilledAtStart(SandboxId),
+    /// The node did not end it in time; it is still being worked on.
+    #[error("Sandbox \"{0}\" is being killed, which takes longer than usual")]
+    KillTimedOut(SandboxId),
+    /// A field or route of the protocol that this version does not have.
+    #[error("{0} not supported by this server yet")]
+    NotBuilt(String),
+    /// The node failed.
+    #[error("the node failed")]
+    Node(#[source] node::Error),
+    /// The store failed.
+    #[error("the store failed")]
+    Store(#[from] store::Error),
+    /// A task of ours panicked.
+    #[error("internal failure")]
+    Panicked(#[source] tokio::task::JoinError),
+}
+
+/// A failed start is the user's business too (a full disk, a broken template):
+/// they get the whole chain.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+impl Error {
+    /// What it means for whoever asked.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Refused(_) => ErrorKind::Refused,
+            Self::KeyMissing | Self::KeyMalformed | Self::KeyUnknown => ErrorKind::Unauthenticated,
+            Self::NoSandbox(_) | Self::SandboxEnded { .. } | Self::NoTemplate(_) | Self::NoTag { .. } => {
+                ErrorKind::NotFound
+            }
+            Self::SandboxEnding(_) | Self::KilledAtStart(_) => ErrorKind::Conflict,
+            Self::TooManySandboxes(_) => ErrorKind::Limited,
+            Self::NoRoom(_) | Self::ShuttingDown(_) => ErrorKind::Unavailable,
+            Self::CreateTimedOut(_) | Self::KillTimedOut(_) => ErrorKind::TimedOut,
+            Self::NotBuilt(_) => ErrorKind::NotBuilt,
+            Self::Store(error) => match error.kind() {
+                store::ErrorKind::Unavailable => ErrorKind::Unavailable,
+                store::ErrorKind::Exhausted | store::ErrorKind::Bug => ErrorKind::Bug,
+            },
+            Self::StartFailed(_) | Self::Node(_) | Self::Panicked(_) => ErrorKind::Bug,
+        }
+    }
+
+    /// A name for programs, where the protocol has one.
+    pub fn code(&self) -> Option<&'static str> {
+        match self {
+            Self::NoRoom(_) => Some("sandbox_capacity_unavailable"),
+            Self::CreateTimedOut(_) => Some("sandbox_placement_timeout"),
+            Self::StartFailed(_) => Some("sandbox_create_failed"),
+            Self::Node(_) | Self::Store(_) | Self::Panicked(_) => Some("internal_server_error"),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The rules: what may be asked, what is then done, and in which order.
+//!
+//! A file per noun. Everything that changes something writes its intent to the
+//! store first and tells the node second; what the store and the node disagree
+//! about is put right by `reconcile`.
+
+mod auth;
+mod bootstrap;
+mod create;
+mod deadline;
+mod error;
+mod kill;
+mod list;
+mod metrics;
+mod page;
+mod read;
+mod reconcile;
+mod template;
+mod token;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use model::SandboxId;
+use store::Store;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::{AppOptions, NodePort};
+
+pub(crate) use auth::{Caller, Credentials};
+pub use bootstrap::BootstrapKey;
+pub(crate) use create::CreateCommand;
+pub use error::{Error, ErrorKind};
+pub(crate) use list::{ListQuery, Listed};
+pub(crate) use metrics::Sample;
+pub(crate) use page::{Key, Order, PageRequest};
+pub(crate) use read::Live;
+
+/// The control plane. Cheap to clone; all clones are one.
+#[derive(Debug, Clone)]
+pub struct App(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    options: AppOptions,
+    store: Store,
+    node: Arc<dyn NodePort>,
+    history: metrics::History,
+    key_uses: auth::KeyUses,
+    /// Creates under way: the reconciler leaves their rows alone.
+    in_flight: Mutex<HashSet<SandboxId>>,
+    /// Work that goes on when the client that asked for it has gone.
+    tasks: TaskTracker,
+}
+
+impl App {
+    /// Puts the control plane together. Nothing runs until [`run`](Self::run).
+    pub fn new(options: AppOptions, store: Store, node: Arc<dyn NodePort>) -> Self {
+        Self(Arc::new(Inner {
+            options,
+            store,
+            node,
+            history: metrics::History::default(),
+            key_uses: auth::KeyUses::default(),
+            in_flight: Mutex::default(),
+            tasks: TaskTracker::new(),
+        }))
+    }
+
+    /// Reconciles and samples until `stop`, then waits for creates and kills
+    /// under way; each of them is bounded by its own limit.
+    pub async fn run(&self, stop: CancellationToken) {
+        let reconciling = self.reconcile_until(&stop);
+        let sampling = self.sample_until(&stop);
+        tokio::join!(reconciling, sampling, self.drop_records_until(&stop));
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+    }
+
+    pub(crate) fn options(&self) -> &AppOptions {
+        &self.0.options
+    }
+
+    fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    fn node(&self) -> &dyn NodePort {
+        &*self.0.node
+    }
+
+    fn is_in_flight(&self, sandbox: &SandboxId) -> bool {
+        self.0.in_flight.lock().unwrap_or_else(PoisonError::into_inner).contains(sandbox)
+    }
+
+    /// Keeps the reconciler off a sandbox until the guard is dropped.
+    fn in_flight(&self, sandbox: SandboxId) -> InFlight {
+        self.0.in_flight.lock().unwrap_or_else(PoisonError::into_inner).insert(sandbox.clone());
+        InFlight { app: self.clone(), sandbox }
+    }
+
+    /// Runs work to its end even when the caller stops waiting for it.
+    async fn detached<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        use tracing::Instrument as _;
+        let task = self.0.tasks.spawn(work.in_current_span());
+        task.await.unwrap_or_else(|panicked| Err(Error::Panicked(panicked)))
+    }
+}
+
+struct InFlight {
+    app: App,
+    sandbox: SandboxId,
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let mut in_flight = self.app.0.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        in_flight.remove(&self.sandbox);
+    }
+}
+
+/// Bytes from the kernel's random source.
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the kernel has random bytes once it has started");
+    bytes
+}

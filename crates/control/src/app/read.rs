@@ -1,0 +1,71 @@
+//! One sandbox: what was asked of it and what its node says.
+
+use model::SandboxId;
+use node::{Observation, Phase};
+
+use super::{App, Caller, Error};
+
+/// A running sandbox from both sides.
+#[derive(Debug, Clone)]
+pub(crate) struct Live {
+    pub(crate) row: store::Sandbox,
+    pub(crate) observation: Observation,
+    /// What its daemon demands.
+    pub(crate) token: Option<String>,
+}
+
+impl App {
+    /// A running sandbox of the caller's team.
+    pub(crate) async fn sandbox(&self, caller: &Caller, id: &SandboxId) -> Result<Live, Error> {
+        self.live(caller, id).await?.ok_or_else(|| Error::NoSandbox(id.clone()))
+    }
+
+    /// The same for calls that change something: one on its way out is a
+    /// conflict for them, not unknown.
+    pub(super) async fn sandbox_to_change(&self, caller: &Caller, id: &SandboxId) -> Result<Live, Error> {
+        self.live(caller, id).await?.ok_or_else(|| Error::SandboxEnding(id.clone()))
+    }
+
+    /// `None` if it is on its way out.
+    async fn live(&self, caller: &Caller, id: &SandboxId) -> Result<Option<Live>, Error> {
+        let row = self.row_of(caller, id).await?;
+        if row.intent != store::Intent::Running {
+            return Ok(None);
+        }
+        match self.node().get(id) {
+            Some(observation) if observation.phase == Phase::Running => {
+                Ok(Some(Live { token: self.token_of(&row), row, observation }))
+            }
+            Some(_) => Ok(None),
+            None => Err(self.gone(id)),
+        }
+    }
+
+    /// The row of a sandbox that may be anywhere on its way.
+    pub(super) async fn row_of(&self, caller: &Caller, id: &SandboxId) -> Result<store::Sandbox, Error> {
+        let theirs = |team| team == caller.team.team_id;
+        if let Some(row) = self.store().sandbox(id).await?.filter(|row| theirs(row.team_id)) {
+            return Ok(row);
+        }
+        match self.store().record(id).await?.filter(|record| theirs(record.team_id)) {
+            Some(record) => Err(Error::SandboxEnded {
+                sandbox_id: id.clone(),
+                cause: record.cause,
+                ended_at: record.ended_at,
+            }),
+            None => Err(Error::NoSandbox(id.clone())),
+        }
+    }
+
+    /// It has ended, and the reconciler has not moved its row yet.
+    fn gone(&self, id: &SandboxId) -> Error {
+        self.node().ended(id).map_or_else(
+            || Error::NoSandbox(id.clone()),
+            |ended| Error::SandboxEnded {
+                sandbox_id: id.clone(),
+                cause: ended.cause,
+                ended_at: ended.ended_at,
+            },
+        )
+    }
+}

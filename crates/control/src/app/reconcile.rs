@@ -1,0 +1,129 @@
+//! Makes the store and the node agree, knowing nothing but what both say now.
+//!
+//! | store says | node has it | then |
+//! |---|---|---|
+//! | starting, create under way | any | left to the create |
+//! | starting, else | any | an old server died over it, unanswered: undone |
+//! | running | yes | nothing |
+//! | running | no | it ended: moved to its record |
+//! | ending | any | the kill is carried out |
+//! | nothing | yes | nobody owns it: killed |
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use model::{KilledBy, SandboxId};
+use store::Intent;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{App, Error};
+
+/// However many changes the node reports, rounds start no closer than this.
+const SHORTEST_ROUND: Duration = Duration::from_millis(50);
+
+/// Without any change, a round is made anyway.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+impl App {
+    /// Reconciles now and at every change until `stop`.
+    pub(super) async fn reconcile_until(&self, stop: &CancellationToken) {
+        let mut changes = self.0.node.observe();
+        loop {
+            let started = Instant::now();
+            changes.mark_unchanged();
+            if let Err(error) = self.reconcile().await {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "reconciling failed, to be tried again"
+                );
+            }
+            let wait = async {
+                tokio::time::sleep_until(started + SHORTEST_ROUND).await;
+                // A node that is gone changes no more: the pause alone counts then.
+                let changed = async {
+                    if changes.changed().await.is_err() {
+                        std::future::pending::<()>().await;
+                    }
+                };
+                tokio::time::timeout(LONGEST_PAUSE, changed).await.ok();
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = wait => {}
+            }
+        }
+    }
+
+    /// Drops records that are too old, now and every hour until `stop`.
+    pub(super) async fn drop_records_until(&self, stop: &CancellationToken) {
+        let mut hours = tokio::time::interval(Duration::from_hours(1));
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = hours.tick() => {}
+            }
+            let oldest = self.options().clock.now() - self.options().keep_records;
+            if let Err(error) = self.store().drop_records(oldest).await {
+                tracing::error!(error = &error as &dyn std::error::Error, "old records were not dropped");
+            }
+        }
+    }
+
+    /// One round. What fails stays as it is for the next.
+    pub(crate) async fn reconcile(&self) -> Result<(), Error> {
+        // The rows first: a row says `running` only after its node has it, so
+        // one that is missing from the later list has really ended.
+        let intents = self.store().intents().await?;
+        let seen: HashSet<SandboxId> = self.node().list().into_iter().map(|seen| seen.sandbox_id).collect();
+        let mut known = HashSet::with_capacity(intents.len());
+        let mut first_failure = Ok(());
+        for (id, intent) in intents {
+            let done = self.reconcile_one(&id, intent, seen.contains(&id)).await;
+            first_failure = first_failure.and(done);
+            known.insert(id);
+        }
+        for id in seen.difference(&known) {
+            first_failure = first_failure.and(self.end_if_unowned(id).await);
+        }
+        first_failure
+    }
+
+    async fn reconcile_one(&self, id: &SandboxId, intent: Intent, is_seen: bool) -> Result<(), Error> {
+        match intent {
+            Intent::Starting if self.is_in_flight(id) => Ok(()),
+            Intent::Starting => match self.store().sandbox(id).await? {
+                // It came to its end between our reading and here.
+                None => Ok(()),
+                Some(row) if row.intent != Intent::Starting => Ok(()),
+                Some(_) => self.undo_unanswered(id).await,
+            },
+            Intent::Running if is_seen => Ok(()),
+            Intent::Running => self.settle(id).await,
+            Intent::Ending => self.finish(id, KilledBy::Client).await,
+        }
+    }
+
+    async fn undo_unanswered(&self, id: &SandboxId) -> Result<(), Error> {
+        match self.node_kill(id, KilledBy::Operator).await {
+            Ok(_) | Err(Error::NoSandbox(_)) => Ok(self.store().forget(id).await?),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The row is looked for again: it may have been written since. None is
+    /// ever written after its sandbox appeared.
+    async fn end_if_unowned(&self, id: &SandboxId) -> Result<(), Error> {
+        if self.is_in_flight(id) || self.store().sandbox(id).await?.is_some() {
+            return Ok(());
+        }
+        match self.node_kill(id, KilledBy::Operator).await {
+            Ok(_) => {
+                tracing::warn!(sandbox_id = %id, "a sandbox that nobody owns was killed");
+                Ok(())
+            }
+            Err(Error::NoSandbox(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}

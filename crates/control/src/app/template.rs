@@ -1,0 +1,83 @@
+//! Templates: what names lead to, and those that come with the server.
+
+use model::{BuildId, TemplateName, TemplateRef};
+use store::{Build, BuildStatus, Resolved, TemplateSummary};
+
+use super::{App, Caller, Error};
+
+impl App {
+    /// Writes down the builds that the node has ready, so that names lead to
+    /// them. Safe twice; to be called at start and whenever they change.
+    pub async fn register_builds(&self, builds: Vec<node::TemplateBuild>) -> Result<(), Error> {
+        for build in builds {
+            let row = Build {
+                build_id: build.build_id,
+                template_id: build.template_id,
+                status: BuildStatus::Ready,
+                resources: build.resources,
+                envd_version: build.envd_version,
+                created_at: build.created_at,
+                finished_at: Some(build.created_at),
+            };
+            self.store().put_builtin(&row, &build.aliases).await?;
+        }
+        Ok(())
+    }
+
+    /// What a name leads to, if the caller may see it.
+    pub(super) async fn template_named(
+        &self,
+        caller: &Caller,
+        name: &TemplateName,
+    ) -> Result<Option<Resolved>, Error> {
+        let own = &caller.team.slug;
+        let found = self.store().resolve(name.namespace.as_deref(), &name.alias, own).await?;
+        Ok(found.filter(|found| is_visible(caller, found)))
+    }
+
+    /// The ready build that a reference leads to.
+    pub(super) async fn ready_build(
+        &self,
+        caller: &Caller,
+        wanted: &TemplateRef,
+    ) -> Result<(Resolved, Build), Error> {
+        let found = self.template_named(caller, &wanted.name).await?;
+        let found = found.ok_or_else(|| Error::NoTemplate(wanted.name.to_string()))?;
+        let template_id = &found.template.template_id;
+        let tag = wanted.tag.as_deref().unwrap_or("default");
+        let build = match tag.parse::<BuildId>() {
+            Ok(build) => self.store().ready_build(template_id, build).await?,
+            Err(_) => self.store().build_of_tag(template_id, tag).await?,
+        };
+        let no_tag = || Error::NoTag { tag: tag.to_owned(), template: wanted.name.to_string() };
+        Ok((found, build.ok_or_else(no_tag)?))
+    }
+
+    /// The templates in the caller's list.
+    pub(crate) async fn templates(&self, caller: &Caller) -> Result<Vec<TemplateSummary>, Error> {
+        Ok(self.store().templates_of(caller.team.team_id).await?)
+    }
+
+    /// What an alias leads to, for those who ask whether it exists.
+    pub(crate) async fn template_alias(
+        &self,
+        caller: &Caller,
+        alias: &TemplateRef,
+    ) -> Result<Resolved, Error> {
+        let namespace = alias.name.namespace.as_deref();
+        if let Some(namespace) = namespace.filter(|namespace| *namespace != caller.team.slug) {
+            return Err(Error::Refused(format!("namespace '{namespace}' is not yours")));
+        }
+        let found = self.template_named(caller, &alias.name).await?;
+        let found = found.ok_or_else(|| Error::NoTemplate(alias.name.to_string()))?;
+        if alias.tag.is_some() {
+            self.ready_build(caller, alias).await?;
+        }
+        Ok(found)
+    }
+}
+
+/// Others' private templates look as if they were not there.
+fn is_visible(caller: &Caller, found: &Resolved) -> bool {
+    found.template.public || found.template.team_id == Some(caller.team.team_id)
+}

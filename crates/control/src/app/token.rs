@@ -1,0 +1,40 @@
+//! Tokens derived from the server's seed: nothing to store, and the same for
+//! as long as a sandbox's id lives.
+
+use hmac::{Hmac, Mac as _};
+use model::SandboxId;
+use sha2::{Digest as _, Sha256};
+
+use crate::Seed;
+
+/// What a sandbox's daemon demands: `hex(HMAC-SHA256(seed, id))`.
+pub(super) fn envd(seed: &Seed, sandbox: &SandboxId) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(seed.bytes()).expect("HMAC takes keys of any length");
+    mac.update(sandbox.as_str().as_bytes());
+    hex(&mac.finalize().into_bytes())
+}
+
+/// SHA-256 in hexadecimal.
+pub(super) fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// Lower-case hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_the_reference_derivation() {
+        // printf %s iabc | openssl dgst -sha256 -hmac seed
+        let token = envd(&Seed::new(*b"seed"), &"iabc".parse().unwrap());
+        assert_eq!(token.len(), 64);
+        assert_eq!(token, include_str!("../../tests/data/envd-token.txt").trim());
+    }
+}

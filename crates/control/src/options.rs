@@ -1,0 +1,76 @@
+//! Everything about the control plane that an operator can choose.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::Clock;
+
+/// The secret that tokens are derived from. Prints nothing of itself.
+#[derive(Clone)]
+pub struct Seed(Vec<u8>);
+
+impl Seed {
+    /// Takes the secret bytes; 32 random ones are enough.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Self(bytes.into())
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Seed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Seed(…)")
+    }
+}
+
+/// Options of the control plane; [`AppOptions::new`] has the defaults.
+#[derive(Debug, Clone)]
+pub struct AppOptions {
+    /// Secret that the tokens of sandboxes are derived from. It must stay the
+    /// same as long as any sandbox lives.
+    pub seed: Seed,
+    /// Whether every call must carry a key. Where not (a server on loopback
+    /// for one person), calls without a known key act for the default team.
+    pub require_keys: bool,
+    /// Base domain of sandboxes' host names, told to clients; `None` leaves it
+    /// to their own configuration.
+    pub domain: Option<String>,
+    /// Sandboxes that a team without a limit of its own may have at a time.
+    pub max_sandboxes: u64,
+    /// The longest a sandbox may live, counted from its start.
+    pub max_lifetime: Duration,
+    /// How long the node may take to make a sandbox usable.
+    pub create_limit: Duration,
+    /// How long the node may take to remove one.
+    pub kill_limit: Duration,
+    /// Whether a create waits for the code interpreter's default context too.
+    pub wait_for_interpreter: bool,
+    /// How often the use of running sandboxes is sampled.
+    pub sample_every: Duration,
+    /// How long the records of ended sandboxes are kept.
+    pub keep_records: Duration,
+    /// Where the time comes from.
+    pub clock: Clock,
+}
+
+impl AppOptions {
+    /// The defaults.
+    pub fn new(seed: Seed) -> Self {
+        Self {
+            seed,
+            require_keys: true,
+            domain: None,
+            max_sandboxes: 1000,
+            max_lifetime: Duration::from_hours(24),
+            create_limit: Duration::from_secs(60),
+            kill_limit: Duration::from_secs(30),
+            wait_for_interpreter: true,
+            sample_every: Duration::from_secs(5),
+            keep_records: Duration::from_hours(7 * 24),
+            clock: Clock::system(),
+        }
+    }
+}

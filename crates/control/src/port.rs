@@ -1,0 +1,60 @@
+//! What the control plane asks of a node: in this process today, over the
+//! network later.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::pin::Pin;
+
+use model::{ByteSize, KilledBy, SandboxId, Timestamp};
+use node::{CreateSandbox, Ended, Error, Observation, TemplateBuild};
+use tokio::sync::watch;
+
+/// A future that a trait object can return.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What a sandbox uses now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Processor time so far, in microseconds.
+    pub cpu_micros: u64,
+    /// Memory in use, page cache included.
+    pub memory: ByteSize,
+    /// Page cache within `memory`.
+    pub memory_cache: ByteSize,
+    /// Writable disk in use.
+    pub disk: ByteSize,
+}
+
+/// A node: commands go down as calls, facts come up as levels.
+pub trait NodePort: Debug + Send + Sync + 'static {
+    /// Makes a sandbox; answers once it is usable, or after everything was undone.
+    fn create(&self, sandbox: CreateSandbox) -> BoxFuture<'_, Result<Observation, Error>>;
+
+    /// Ends a sandbox; answers once nothing of it is in view.
+    fn kill<'a>(&'a self, sandbox: &'a SandboxId, by: KilledBy) -> BoxFuture<'a, Result<Ended, Error>>;
+
+    /// Moves the moment at which a sandbox ends by itself.
+    fn set_deadline<'a>(
+        &'a self,
+        sandbox: &'a SandboxId,
+        deadline: Timestamp,
+    ) -> BoxFuture<'a, Result<Observation, Error>>;
+
+    /// One sandbox as last published. From memory.
+    fn get(&self, sandbox: &SandboxId) -> Option<Observation>;
+
+    /// Every sandbox as last published. From memory.
+    fn list(&self) -> Vec<Observation>;
+
+    /// A counter that grows whenever something in [`list`](Self::list) changed.
+    fn observe(&self) -> watch::Receiver<u64>;
+
+    /// The record of a sandbox that ended not long ago.
+    fn ended(&self, sandbox: &SandboxId) -> Option<Ended>;
+
+    /// What a sandbox uses now.
+    fn usage<'a>(&'a self, sandbox: &'a SandboxId) -> BoxFuture<'a, Result<Usage, Error>>;
+
+    /// The builds that sandboxes can be started from here.
+    fn templates(&self) -> Vec<TemplateBuild>;
+}
