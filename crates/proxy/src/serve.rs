@@ -115,6 +115,9 @@ impl Proxy {
         F::Error: Into<BoxError>,
     {
         let connections = TaskTracker::new();
+        if let Err(error) = watch_for_dead_peers(&listener) {
+            tracing::warn!(%error, "clients that vanish will be noticed only when written to");
+        }
         loop {
             let next = async {
                 let permit = Arc::clone(&self.places).acquire_owned().await;
@@ -139,6 +142,17 @@ impl Proxy {
             tracing::info!(connections = connections.len(), "leaving connections that are still busy");
         }
     }
+}
+
+/// Accepted sockets inherit this: a client that vanished without a word gives
+/// its place back after two minutes, even where nothing is ever sent (a silent
+/// WebSocket).
+fn watch_for_dead_peers(listener: &TcpListener) -> rustix::io::Result<()> {
+    use rustix::net::sockopt;
+    sockopt::set_socket_keepalive(listener, true)?;
+    sockopt::set_tcp_keepidle(listener, Duration::from_mins(1))?;
+    sockopt::set_tcp_keepintvl(listener, Duration::from_secs(15))?;
+    sockopt::set_tcp_keepcnt(listener, 4)
 }
 
 /// Serves one client until it leaves, the sandbox it talks to ends, or the

@@ -175,3 +175,35 @@ async fn debug_ports_answer_only_this_machine() {
         assert!(answer.starts_with(&format!("HTTP/1.1 {expected} ")), "{host} {headers} {answer}");
     }
 }
+
+#[tokio::test]
+async fn two_framings_of_one_body_are_not_carried_on() {
+    let world = World::new().await;
+    let listener = world.sandbox.listen(8000).await;
+    let mut client = world.connect().await;
+    client
+        .send("POST / HTTP/1.1\r\nhost: 8000-iabc.x\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n")
+        .await;
+    let mut server = Client(listener.accept().await.unwrap().0);
+    let seen = server.until("0\r\n\r\n").await;
+    assert!(seen.contains("transfer-encoding: chunked") && !seen.contains("content-length"), "{seen}");
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_asked_for_is_refused() {
+    let world = World::new().await;
+    let listener = world.sandbox.listen(8000).await;
+    for answer in ["HTTP/1.1 101 X\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n", "nonsense\r\n\r\n", ""] {
+        let server = async {
+            let mut server = Client(listener.accept().await.unwrap().0);
+            server.until("\r\n\r\n").await;
+            server.send(answer).await;
+        };
+        let ((status, body), ()) = tokio::join!(world.get("8000-iabc.x", "/", ""), server);
+        assert_eq!(
+            (status, body.contains("closed the connection before it answered")),
+            (502, true),
+            "{body}"
+        );
+    }
+}

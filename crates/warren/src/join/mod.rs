@@ -1,0 +1,10 @@
+//! The joints between the parts: what one part asks of the rest of the system,
+//! answered by another that does not know it.
+
+mod debug;
+mod node_port;
+mod routes;
+
+pub(crate) use debug::{DEBUG_ID, DebugSandbox};
+pub(crate) use node_port::LocalNode;
+pub(crate) use routes::Routes;

@@ -1,0 +1,88 @@
+//! The node in this process, as the control plane asks for it.
+//!
+//! The debug sandbox is left out: it is nobody's, and the control plane ends
+//! what it does not own.
+
+use control::{BoxFuture, NodePort, Usage};
+use model::{KilledBy, SandboxId, Timestamp};
+use node::{CreateSandbox, Ended, Error, Handle, Observation, TemplateBuild};
+use tokio::sync::watch;
+
+use super::DEBUG_ID;
+
+/// This process's node without its debug sandbox.
+#[derive(Debug)]
+pub(crate) struct LocalNode(Handle);
+
+impl LocalNode {
+    pub(crate) fn new(node: Handle) -> Self {
+        Self(node)
+    }
+}
+
+fn is_debug(sandbox: &SandboxId) -> bool {
+    sandbox.as_str() == DEBUG_ID
+}
+
+fn refuse_debug(sandbox: &SandboxId) -> Result<(), Error> {
+    if is_debug(sandbox) { Err(Error::NotFound(sandbox.clone())) } else { Ok(()) }
+}
+
+impl NodePort for LocalNode {
+    fn create(&self, sandbox: CreateSandbox) -> BoxFuture<'_, Result<Observation, Error>> {
+        Box::pin(self.0.create(sandbox))
+    }
+
+    fn kill<'a>(&'a self, sandbox: &'a SandboxId, by: KilledBy) -> BoxFuture<'a, Result<Ended, Error>> {
+        Box::pin(async move {
+            refuse_debug(sandbox)?;
+            self.0.kill(sandbox, by).await
+        })
+    }
+
+    fn set_deadline<'a>(
+        &'a self,
+        sandbox: &'a SandboxId,
+        deadline: Timestamp,
+    ) -> BoxFuture<'a, Result<Observation, Error>> {
+        Box::pin(async move {
+            refuse_debug(sandbox)?;
+            self.0.set_deadline(sandbox, deadline).await
+        })
+    }
+
+    fn get(&self, sandbox: &SandboxId) -> Option<Observation> {
+        self.0.get(sandbox).filter(|_| !is_debug(sandbox))
+    }
+
+    fn list(&self) -> Vec<Observation> {
+        let mut all = self.0.list();
+        all.retain(|seen| !is_debug(&seen.sandbox_id));
+        all
+    }
+
+    fn observe(&self) -> watch::Receiver<u64> {
+        self.0.observe()
+    }
+
+    fn ended(&self, sandbox: &SandboxId) -> Option<Ended> {
+        self.0.ended(sandbox).filter(|_| !is_debug(sandbox))
+    }
+
+    fn usage<'a>(&'a self, sandbox: &'a SandboxId) -> BoxFuture<'a, Result<Usage, Error>> {
+        Box::pin(async move {
+            refuse_debug(sandbox)?;
+            let usage = self.0.metrics(sandbox).await?;
+            Ok(Usage {
+                cpu_micros: usage.cpu_micros,
+                memory: usage.memory,
+                memory_cache: usage.memory_cache,
+                disk: usage.disk,
+            })
+        })
+    }
+
+    fn templates(&self) -> Vec<TemplateBuild> {
+        self.0.templates()
+    }
+}
