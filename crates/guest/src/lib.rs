@@ -1,1 +1,27 @@
 //! Everything that runs inside a sandbox: the daemon and the code interpreter.
+//!
+//! The daemon is the first process of every sandbox. It answers E2B's protocol
+//! on port 49983, starts and watches users' processes, gives access to files,
+//! and takes the host's orders on a socket that only the host can use. One
+//! thread does all of it; only file transfers and long walks get threads.
+
+mod ca;
+mod control;
+mod daemon;
+mod exec;
+mod fs;
+mod http;
+mod init;
+mod metrics;
+mod process;
+mod route;
+mod rpc;
+mod settings;
+mod user;
+
+pub use daemon::{Options, run, run_async};
+pub use exec::{HELPER_ARG, serve as serve_exec_helper};
+
+/// The version that this daemon reports, in E2B's numbering: it decides which of
+/// their features the SDKs use.
+pub const ENVD_VERSION: &str = "0.6.4";

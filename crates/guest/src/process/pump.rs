@@ -1,0 +1,142 @@
+//! Carries a process's output to its subscribers until its end.
+//!
+//! Runs whether or not anybody subscribes: output that nobody wants is read and
+//! dropped, so that no process ever waits for a client that is not there.
+
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+use wire::process::DataEvent;
+
+use super::endpoint::Endpoint;
+use super::reaper::Exit;
+use super::running::{Event, Process};
+use super::status::end_event;
+use super::table::Processes;
+
+/// A subscriber that takes nothing for this long is cut off, and the process goes on.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// After a kill, at most this much of what was already written is still told:
+/// children that write on must not delay the end for ever.
+const MAX_DRAIN: usize = 1 << 20;
+
+/// One output of a process.
+pub(super) struct Output {
+    endpoint: Option<Rc<Endpoint>>,
+    wrap: fn(Bytes) -> DataEvent,
+}
+
+impl Output {
+    pub(super) fn new(endpoint: Rc<Endpoint>, wrap: fn(Bytes) -> DataEvent) -> Self {
+        Self { endpoint: Some(endpoint), wrap }
+    }
+
+    /// An output that the process does not have.
+    pub(super) fn none() -> Self {
+        Self { endpoint: None, wrap: DataEvent::Stderr }
+    }
+
+    /// The next piece; `None` at the end, which comes once.
+    async fn next(&mut self) -> Option<DataEvent> {
+        let Some(endpoint) = &self.endpoint else { return std::future::pending().await };
+        match endpoint.read().await {
+            Ok(bytes) if !bytes.is_empty() => Some((self.wrap)(bytes)),
+            // An error of a pipe's read end has no cure and no reader: treat it as the end.
+            Ok(_) | Err(_) => {
+                self.endpoint = None;
+                None
+            }
+        }
+    }
+
+    fn next_now(&self) -> io::Result<Option<DataEvent>> {
+        let Some(endpoint) = &self.endpoint else { return Ok(None) };
+        let bytes = endpoint.read_now()?;
+        Ok((!bytes.is_empty()).then(|| (self.wrap)(bytes)))
+    }
+
+    fn ended(&self) -> bool {
+        self.endpoint.is_none()
+    }
+}
+
+/// Runs until the process has ended and its end was told.
+pub(super) async fn run(
+    processes: Rc<Processes>,
+    process: Rc<Process>,
+    mut outputs: [Output; 2],
+    mut exit: oneshot::Receiver<Exit>,
+) {
+    let mut status = None;
+    loop {
+        let [first, second] = &mut outputs;
+        let may_end = process.killed.get() || (first.ended() && second.ended());
+        if let (Some(status), true) = (status, may_end) {
+            drain(&process, &outputs).await;
+            let end = end_event(status);
+            processes.retire(&process, &end);
+            tell_all(&process, &Event::End(end)).await;
+            process.subscribers.borrow_mut().clear();
+            return;
+        }
+        let event = tokio::select! {
+            // In no fixed order: a child that never stops writing must not hide the exit,
+            // and what was written before the exit is still drained after it.
+            event = first.next() => event,
+            event = second.next() => event,
+            ended = &mut exit, if status.is_none() => {
+                process.reaped.set(true);
+                // The reaper drops a sender only at the daemon's own end.
+                let Ok(ended) = ended else { return };
+                status = Some(ended);
+                None
+            }
+            () = process.was_killed.notified() => None,
+        };
+        if let Some(event) = event {
+            tell_all(&process, &Event::Data(event)).await;
+        }
+    }
+}
+
+/// Tells what a killed process had written before it died.
+async fn drain(process: &Process, outputs: &[Output; 2]) {
+    for output in outputs {
+        let mut n_bytes = 0;
+        while n_bytes < MAX_DRAIN
+            && let Ok(Some(event)) = output.next_now()
+        {
+            n_bytes += len(&event);
+            tell_all(process, &Event::Data(event)).await;
+        }
+    }
+}
+
+fn len(event: &DataEvent) -> usize {
+    match event {
+        DataEvent::Stdout(bytes) | DataEvent::Stderr(bytes) | DataEvent::Pty(bytes) => bytes.len(),
+        DataEvent::Unset => 0,
+    }
+}
+
+async fn tell_all(process: &Process, event: &Event) {
+    let mut slow = Vec::new();
+    process.subscribers.borrow_mut().retain(|subscriber| match subscriber.try_send(event.clone()) {
+        Ok(()) => true,
+        Err(mpsc::error::TrySendError::Closed(_)) => false,
+        Err(mpsc::error::TrySendError::Full(_)) => {
+            slow.push(subscriber.clone());
+            true
+        }
+    });
+    for subscriber in slow {
+        if !matches!(timeout(PATIENCE, subscriber.send(event.clone())).await, Ok(Ok(()))) {
+            process.subscribers.borrow_mut().retain(|other| !other.same_channel(&subscriber));
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! One process as its callers see it.
+
+use std::cell::{Cell, RefCell};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::sync::{Notify, mpsc};
+use wire::process::{DataEvent, EndEvent, ProcessConfig, ProcessInfo};
+
+use super::input::Input;
+
+/// Pieces of output that wait for one subscriber. A full queue holds the pump,
+/// and through the pipe the process, until the subscriber reads or is cut off.
+const QUEUE: usize = 16;
+
+/// What a subscriber is told.
+#[derive(Debug, Clone)]
+pub(crate) enum Event {
+    /// Output.
+    Data(DataEvent),
+    /// The last one.
+    End(EndEvent),
+}
+
+/// A process that was started here and has not ended yet.
+#[derive(Debug)]
+pub(crate) struct Process {
+    /// Its id.
+    pub(crate) pid: Pid,
+    /// As given by the caller.
+    pub(crate) config: ProcessConfig,
+    /// As given by the caller.
+    pub(crate) tag: Option<String>,
+    /// Where it reads from.
+    pub(crate) input: Input,
+    pub(super) subscribers: RefCell<Vec<mpsc::Sender<Event>>>,
+    pub(super) reaped: Cell<bool>,
+    /// Set when the end must not wait for the end of the outputs.
+    pub(super) killed: Cell<bool>,
+    pub(super) was_killed: Notify,
+}
+
+impl Process {
+    pub(super) fn new(pid: Pid, config: ProcessConfig, tag: Option<String>, input: Input) -> Self {
+        Self {
+            pid,
+            config,
+            tag,
+            input,
+            subscribers: RefCell::default(),
+            reaped: Cell::new(false),
+            killed: Cell::new(false),
+            was_killed: Notify::new(),
+        }
+    }
+
+    /// Everything that it puts out from now on, and its end. A receiver that
+    /// closes without an end was cut off because it did not read.
+    pub(crate) fn subscribe(&self) -> mpsc::Receiver<Event> {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        self.subscribers.borrow_mut().push(sender);
+        receiver
+    }
+
+    /// Sends SIGKILL or SIGTERM to it alone. Its children may live on and hold
+    /// its outputs open, so its end no longer waits for them.
+    pub(crate) fn signal(&self, signal: Signal) -> rustix::io::Result<()> {
+        // Once reaped, the id may belong to another process.
+        if !self.reaped.get() {
+            kill_process(self.pid, signal)?;
+        }
+        self.killed.set(true);
+        self.was_killed.notify_waiters();
+        Ok(())
+    }
+
+    /// Its row in the list.
+    pub(crate) fn info(&self) -> ProcessInfo {
+        ProcessInfo { config: Some(self.config.clone()), pid: raw(self.pid), tag: self.tag.clone() }
+    }
+}
+
+/// The id as the wire has it.
+pub(crate) fn raw(pid: Pid) -> u32 {
+    pid.as_raw_nonzero().get().unsigned_abs()
+}

@@ -1,0 +1,132 @@
+//! All processes that were started here, and the ends of those that ended lately.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use wire::process::{EndEvent, ProcessInfo, ProcessSelector};
+
+use super::reaper::Reaper;
+use super::running::{Process, raw};
+use crate::exec::Launcher;
+use crate::settings::Settings;
+
+/// How long an end can be asked for.
+const RETENTION: Duration = Duration::from_secs(30);
+/// Ends kept at most; the oldest goes first. Bounds the memory of short processes in a row.
+const MAX_RETAINED: usize = 4096;
+
+/// The process service's state.
+#[derive(Debug)]
+pub(crate) struct Processes {
+    pub(super) launcher: Rc<Launcher>,
+    pub(super) reaper: Rc<Reaper>,
+    pub(super) settings: std::sync::Arc<Settings>,
+    live: RefCell<Vec<Rc<Process>>>,
+    retained: RefCell<VecDeque<Retained>>,
+}
+
+#[derive(Debug)]
+struct Retained {
+    pid: u32,
+    tag: Option<String>,
+    end: EndEvent,
+    expires: Instant,
+}
+
+/// What a selector led to.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// A process that has not ended.
+    Live(Rc<Process>),
+    /// One that ended within the last 30 s.
+    Ended {
+        /// Its id.
+        pid: u32,
+        /// Its end.
+        end: EndEvent,
+    },
+}
+
+impl Processes {
+    /// No processes yet.
+    pub(crate) fn new(
+        launcher: Rc<Launcher>,
+        reaper: Rc<Reaper>,
+        settings: std::sync::Arc<Settings>,
+    ) -> Self {
+        Self { launcher, reaper, settings, live: RefCell::default(), retained: RefCell::default() }
+    }
+
+    /// Those that have not ended.
+    pub(crate) fn list(&self) -> Vec<ProcessInfo> {
+        self.live.borrow().iter().map(|process| process.info()).collect()
+    }
+
+    pub(super) fn list_len(&self) -> usize {
+        self.live.borrow().len()
+    }
+
+    /// Whether any has not ended.
+    pub(crate) fn any(&self) -> bool {
+        !self.live.borrow().is_empty()
+    }
+
+    /// The live process of this selector. The youngest wins: the id of one whose
+    /// outputs are still held open may have been given away again.
+    pub(crate) fn find_live(&self, selector: &ProcessSelector) -> Option<Rc<Process>> {
+        let live = self.live.borrow();
+        live.iter().rev().find(|process| matches(selector, raw(process.pid), process.tag.as_deref())).cloned()
+    }
+
+    /// The live process, else the end of one that ended lately.
+    pub(crate) fn find(&self, selector: &ProcessSelector) -> Option<Found> {
+        if let Some(process) = self.find_live(selector) {
+            return Some(Found::Live(process));
+        }
+        self.forget_expired();
+        let retained = self.retained.borrow();
+        let ended = retained.iter().rev().find(|r| matches(selector, r.pid, r.tag.as_deref()))?;
+        Some(Found::Ended { pid: ended.pid, end: ended.end.clone() })
+    }
+
+    pub(super) fn add(&self, process: Rc<Process>) {
+        let (pid, tag) = (raw(process.pid), process.tag.clone());
+        self.retained.borrow_mut().retain(|r| r.pid != pid && (tag.is_none() || r.tag != tag));
+        self.live.borrow_mut().push(process);
+    }
+
+    /// Takes it out of the list and keeps its end.
+    pub(super) fn retire(&self, process: &Rc<Process>, end: &EndEvent) {
+        self.live.borrow_mut().retain(|other| !Rc::ptr_eq(other, process));
+        self.forget_expired();
+        let mut retained = self.retained.borrow_mut();
+        if retained.len() == MAX_RETAINED {
+            retained.pop_front();
+        }
+        retained.push_back(Retained {
+            pid: raw(process.pid),
+            tag: process.tag.clone(),
+            end: end.clone(),
+            expires: Instant::now() + RETENTION,
+        });
+    }
+
+    fn forget_expired(&self) {
+        let now = Instant::now();
+        let mut retained = self.retained.borrow_mut();
+        while retained.front().is_some_and(|oldest| oldest.expires <= now) {
+            retained.pop_front();
+        }
+    }
+}
+
+fn matches(selector: &ProcessSelector, pid: u32, tag: Option<&str>) -> bool {
+    match selector {
+        ProcessSelector::Pid(wanted) => *wanted == pid,
+        ProcessSelector::Tag(wanted) => Some(wanted.as_str()) == tag,
+        ProcessSelector::Unset => false,
+    }
+}
