@@ -12,8 +12,8 @@ mod socket;
 
 pub use guest::{GuestNet, configure_guest};
 pub use host::{
-    Attachment, DefaultRoute, Link, add_service_address, attach, default_routes, delete_link, link,
-    remove_service_address, set_link_down,
+    Attachment, Link, Route, add_service_address, attach, default_routes, delete_link, link, links,
+    remove_service_address, routes, set_forwarding, set_link_down, set_link_up,
 };
 pub use socket::Error;
 

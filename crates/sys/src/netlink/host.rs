@@ -29,19 +29,27 @@ pub struct Attachment<'a> {
 }
 
 /// A link as the kernel describes it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
     /// Its number.
     pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Whether IPv4 packets that arrive on it may be forwarded.
+    pub forwarding: bool,
     /// Whether it is administratively up.
     pub up: bool,
     /// Its largest packet.
     pub mtu: u32,
 }
 
-/// An IPv4 default route.
+/// An IPv4 route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DefaultRoute {
+pub struct Route {
+    /// Where it leads.
+    pub destination: Ipv4Addr,
+    /// How many leading bits of the destination count; 0 is the default route.
+    pub prefix_len: u8,
     /// The link it leaves by.
     pub index: u32,
     /// The next hop, when there is one.
@@ -59,13 +67,7 @@ pub fn attach(pair: &Attachment<'_>) -> Result<(), Error> {
     batch.push("creating the veth pair", Needed::Yes, kind::NEW_LINK, CREATE | EXCL, |b| veth(b, pair));
     // Before it is up: an interface that comes up with IPv6 makes itself an address.
     batch.push("setting up the host's end of the veth pair", Needed::Yes, kind::NEW_LINK, 0, |b| {
-        b.link_header(pair.host_index, 0, 0).nest(ifla::AF_SPEC, |b| {
-            b.nest(family::INET.into(), |b| {
-                b.nest(ifla::INET_CONF, |b| {
-                    b.u32(ifla::INET_CONF_FORWARDING, 1);
-                });
-            });
-        });
+        forwarding(b.link_header(pair.host_index, 0, 0));
     });
     // A host with IPv6 switched off at boot refuses this; then there is nothing to switch off.
     batch.push("switching IPv6 off on the veth pair", Needed::IfPossible, kind::NEW_LINK, 0, |b| {
@@ -149,27 +151,77 @@ pub(super) fn find_link(fill: impl FnOnce(&mut Body<'_>)) -> Result<Option<Link>
 }
 
 fn parse_link(body: &[u8]) -> Option<Link> {
-    let mtu = attributes(body.get(16..)?).find(|(kind, _)| *kind == ifla::MTU);
-    Some(Link {
+    let mut link = Link {
         index: u32_at(body, 4)?,
+        name: String::new(),
+        forwarding: false,
         up: u32_at(body, 8)? & UP != 0,
-        mtu: mtu.and_then(|(_, value)| u32_at(value, 0)).unwrap_or(0),
-    })
+        mtu: 0,
+    };
+    for (kind, value) in attributes(body.get(16..)?) {
+        match kind {
+            ifla::NAME => link.name = text(value),
+            ifla::MTU => link.mtu = u32_at(value, 0)?,
+            ifla::AF_SPEC => link.forwarding = parse_forwarding(value).unwrap_or(false),
+            _ => {}
+        }
+    }
+    Some(link)
+}
+
+/// A text that the kernel ends with a zero byte.
+fn text(value: &[u8]) -> String {
+    String::from_utf8_lossy(value).trim_end_matches('\0').to_owned()
+}
+
+/// The kernel tells settings as an array of numbers, counted from one.
+fn parse_forwarding(families: &[u8]) -> Option<bool> {
+    let inet = nested(families, family::INET.into())?;
+    let settings = nested(inet, ifla::INET_CONF)?;
+    Some(u32_at(settings, usize::from(ifla::INET_CONF_FORWARDING - 1) * 4)? != 0)
+}
+
+fn nested(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
+    attributes(bytes).find(|(kind, _)| *kind == wanted).map(|(_, value)| value)
+}
+
+/// All links whose name starts with `prefix`.
+pub fn links(prefix: &str) -> Result<Vec<Link>, Error> {
+    let mut batch = Batch::default();
+    batch.push("listing network interfaces", Needed::Yes, kind::GET_LINK, DUMP, |b| {
+        b.link_header(0, 0, 0);
+    });
+    let mut found = Vec::new();
+    Socket::open()?.run(&batch, |answer| {
+        if answer.kind == kind::NEW_LINK {
+            found.extend(parse_link(answer.body).filter(|link| link.name.starts_with(prefix)));
+        }
+    })?;
+    Ok(found)
+}
+
+/// Lets IPv4 packets that arrive on a link be forwarded.
+pub fn set_forwarding(index: u32) -> Result<(), Error> {
+    let mut batch = Batch::default();
+    batch.push("switching forwarding on", Needed::Yes, kind::NEW_LINK, 0, |b| {
+        forwarding(b.link_header(index, 0, 0));
+    });
+    Socket::open()?.run(&batch, |_| ())
+}
+
+fn forwarding(body: &mut Body<'_>) {
+    body.nest(ifla::AF_SPEC, |b| {
+        b.nest(family::INET.into(), |b| {
+            b.nest(ifla::INET_CONF, |b| {
+                b.u32(ifla::INET_CONF_FORWARDING, 1);
+            });
+        });
+    });
 }
 
 /// The IPv4 default routes of the main table, with the link each one leaves by.
-pub fn default_routes() -> Result<Vec<(DefaultRoute, Link)>, Error> {
-    let mut batch = Batch::default();
-    batch.push("reading the routes", Needed::Yes, kind::GET_ROUTE, DUMP, |b| {
-        b.raw(&[family::INET, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-    });
-    let mut routes = Vec::new();
-    Socket::open()?.run(&batch, |answer| {
-        if answer.kind == kind::NEW_ROUTE {
-            routes.extend(parse_default_route(answer.body));
-        }
-    })?;
-    let with_links = routes.into_iter().map(|route| {
+pub fn default_routes() -> Result<Vec<(Route, Link)>, Error> {
+    let with_links = routes()?.into_iter().filter(|route| route.prefix_len == 0).map(|route| {
         let link = find_link(|b| {
             b.link_header(route.index, 0, 0);
         })?;
@@ -178,17 +230,34 @@ pub fn default_routes() -> Result<Vec<(DefaultRoute, Link)>, Error> {
     with_links.filter_map(Result::transpose).collect()
 }
 
-fn parse_default_route(body: &[u8]) -> Option<DefaultRoute> {
+/// The IPv4 unicast routes of the main table that leave by one link.
+pub fn routes() -> Result<Vec<Route>, Error> {
+    let mut batch = Batch::default();
+    batch.push("reading the routes", Needed::Yes, kind::GET_ROUTE, DUMP, |b| {
+        b.raw(&[family::INET, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    });
+    let mut routes = Vec::new();
+    Socket::open()?.run(&batch, |answer| {
+        if answer.kind == kind::NEW_ROUTE {
+            routes.extend(parse_route(answer.body));
+        }
+    })?;
+    Ok(routes)
+}
+
+fn parse_route(body: &[u8]) -> Option<Route> {
     let header = body.get(..12)?;
     let (prefix_len, table, route_kind) = (header[1], header[4], header[7]);
-    if prefix_len != 0 || table != route::TABLE_MAIN || route_kind != route::UNICAST {
+    if table != route::TABLE_MAIN || route_kind != route::UNICAST {
         return None;
     }
-    let mut found = DefaultRoute { index: 0, gateway: None };
+    let mut found = Route { destination: Ipv4Addr::UNSPECIFIED, prefix_len, index: 0, gateway: None };
+    let address = |value: &[u8]| <[u8; 4]>::try_from(value).ok().map(Ipv4Addr::from);
     for (kind, value) in attributes(&body[12..]) {
         match kind {
+            rta::DST => found.destination = address(value)?,
             rta::OIF => found.index = u32_at(value, 0)?,
-            rta::GATEWAY => found.gateway = <[u8; 4]>::try_from(value).ok().map(Ipv4Addr::from),
+            rta::GATEWAY => found.gateway = address(value),
             _ => {}
         }
     }
@@ -224,11 +293,20 @@ fn service_address(body: &mut Body<'_>, address: Ipv4Addr) {
         .ipv4(LOCAL, address);
 }
 
+/// Brings a link up; safe when it is up.
+pub fn set_link_up(index: u32) -> Result<(), Error> {
+    set_flags(index, UP, "bringing a network interface up")
+}
+
 /// Takes a link down without deleting it; cheap, and makes a later delete cheap.
 pub fn set_link_down(index: u32) -> Result<(), Error> {
+    set_flags(index, 0, "taking a network interface down")
+}
+
+fn set_flags(index: u32, flags: u32, step: &'static str) -> Result<(), Error> {
     let mut batch = Batch::default();
-    batch.push("taking a network interface down", Needed::Yes, kind::NEW_LINK, 0, |b| {
-        b.link_header(index, 0, UP);
+    batch.push(step, Needed::Yes, kind::NEW_LINK, 0, |b| {
+        b.link_header(index, flags, UP);
     });
     Socket::open()?.run(&batch, |_| ())
 }
