@@ -1,147 +1,202 @@
-//! What a node is asked and what it answers.
-//!
-//! The methods of the handle (implemented beside the drivers):
-//!
-//! ```text
-//! async fn create(&self, CreateSandbox) -> Result<Observation, Error>   // after the guest answered its init
-//! async fn kill(&self, &SandboxId, KilledBy) -> Result<Ended, Error>    // waits until everything is removed from view
-//! async fn set_deadline(&self, &SandboxId, Timestamp) -> Result<Observation, Error>
-//! fn get(&self, &SandboxId) -> Option<Observation>                      // memory only
-//! fn list(&self) -> Vec<Observation>
-//! fn observe(&self) -> watch::Receiver<u64>                             // a generation: something changed; then list()
-//! fn dialer(&self, &SandboxId) -> Option<Reach>                         // generation, Arc<dyn runtime::Dial>, ended token
-//! fn ended(&self, &SandboxId) -> Option<Ended>                          // recent end records, from disk after a restart
-//! async fn metrics(&self, &SandboxId) -> Result<Usage, Error>
-//! fn templates(&self) -> Vec<TemplateBuild>                             // ready builds on this node's disk
-//! ```
+//! The only way in: calls go down through the handle, facts come up as watched
+//! observations.
 
-use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use model::{BuildId, EndCause, Isolation, Peaks, Resources, SandboxId, TemplateId, Timestamp};
+use model::{BuildId, EndCause, KilledBy, SandboxId, Slot, Timestamp};
+use runtime::Usage;
+use tokio::sync::{oneshot, watch};
 
-/// A sandbox to be made.
-#[derive(Debug, Clone)]
-pub struct CreateSandbox {
-    /// Its id, chosen by the caller.
-    pub sandbox_id: SandboxId,
-    /// For `E2B_TEMPLATE_ID` inside.
-    pub template_id: TemplateId,
-    /// The ready build it starts from.
-    pub build_id: BuildId,
-    /// What it may use.
-    pub resources: Resources,
-    /// Default environment of its processes.
-    pub env_vars: BTreeMap<String, String>,
-    /// Token that its daemon demands; `None` demands none.
-    pub access_token: Option<String>,
-    /// How long it lives, from the moment it is usable.
-    pub timeout: std::time::Duration,
-    /// Wait for the default interpreter context too, where the template has one.
-    pub wait_for_interpreter: bool,
-}
+use crate::driver::Driver;
+use crate::record::{New, Record};
+use crate::shared::{Entry, Request, Shared};
+use crate::template::Template;
+use crate::{CreateSandbox, Ended, Error, NodeOptions, Observation, Phase, Reach, TemplateBuild, restore};
 
-/// Where a sandbox stands, as seen from outside.
+/// What becomes of the sandboxes when the node shuts down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// On its way up.
-    Starting,
-    /// Usable.
-    Running,
-    /// On its way out.
-    Ending,
+pub enum Sandboxes {
+    /// They run on; the next server adopts them.
+    Leave,
+    /// They are killed.
+    Kill,
 }
 
-/// One sandbox as its driver last published it.
+/// A sandbox's record that this server cannot use. Its remains stay as they are.
+#[derive(Debug)]
+pub struct Refused {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// Why, in words.
+    pub reason: crate::record::Unusable,
+}
+
+/// One node. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Observation {
-    /// Which one.
-    pub sandbox_id: SandboxId,
-    /// Where it stands.
-    pub phase: Phase,
-    /// The moment it became usable.
-    pub started_at: Timestamp,
-    /// When it will be ended.
-    pub deadline: Timestamp,
-    /// Which barrier holds.
-    pub isolation: Isolation,
-    /// The build it was started from.
-    pub build_id: BuildId,
-    /// Version of the daemon inside.
-    pub envd_version: String,
-    /// Grows with each change of this sandbox.
-    pub generation: u64,
+pub struct Handle {
+    pub(crate) shared: Arc<Shared>,
 }
 
-/// The record a sandbox leaves.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ended {
-    /// Which one.
-    pub sandbox_id: SandboxId,
-    /// Why.
-    pub cause: EndCause,
-    /// When it became usable; `None` if it never did.
-    pub started_at: Option<Timestamp>,
-    /// When it ended.
-    pub ended_at: Timestamp,
-    /// The most it used.
-    pub peaks: Peaks,
-}
+impl Handle {
+    /// Opens the node: reads what is on disk, adopts the sandboxes that run and
+    /// begins to remove those that do not. Returns when it is known which are which.
+    pub async fn open(options: NodeOptions) -> Result<(Self, Vec<Refused>), crate::OpenError> {
+        let (shared, refused) = restore::open(options).await?;
+        Ok((Self { shared }, refused))
+    }
 
-/// A build of a template that is ready on this node's disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TemplateBuild {
-    /// The template.
-    pub template_id: TemplateId,
-    /// The build.
-    pub build_id: BuildId,
-    /// Names that lead to it everywhere (`base`, …).
-    pub aliases: Vec<String>,
-    /// What its sandboxes may use.
-    pub resources: Resources,
-    /// Version of the daemon its sandboxes run.
-    pub envd_version: String,
-    /// When it became ready.
-    pub created_at: Timestamp,
-}
+    /// Makes a sandbox; returns when its guest answered. Dropping this future
+    /// before that kills it.
+    pub async fn create(&self, request: CreateSandbox) -> Result<Observation, Error> {
+        let shared = &self.shared;
+        let build_id = request.build_id;
+        let template = shared.templates.get(build_id).ok_or(Error::UnknownBuild(build_id))?;
+        let (answer, asked) = oneshot::channel();
+        self.admit(&request, &template, answer)?;
+        // The driver drops the sender unanswered only if it is itself dropped.
+        asked.await.unwrap_or(Err(Error::ShuttingDown))
+    }
 
-/// Why a node did not do what it was asked. Nothing was changed unless the
-/// variant says so.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// No such sandbox here.
-    #[error("sandbox {0} is not on this node")]
-    NotFound(SandboxId),
-    /// It is on its way out.
-    #[error("sandbox {0} is being killed")]
-    Ending(SandboxId),
-    /// The id is taken.
-    #[error("sandbox {0} exists already")]
-    Exists(SandboxId),
-    /// No such build on this node.
-    #[error("build {0} is not on this node")]
-    UnknownBuild(BuildId),
-    /// Admission: the host is full; nothing was started.
-    #[error("no room for {what}: {wanted} wanted, {free} free")]
-    Exhausted {
-        /// `memory`, `disk` or `slots`.
-        what: &'static str,
-        /// In its unit.
-        wanted: String,
-        /// In its unit.
-        free: String,
-    },
-    /// A start step failed; everything was undone.
-    #[error("starting sandbox {sandbox_id}: {step}")]
-    Start {
-        /// Which sandbox.
-        sandbox_id: SandboxId,
-        /// Which step, in words.
-        step: &'static str,
-        /// The cause.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// The node is shutting down; nothing was started.
-    #[error("the node is shutting down")]
-    ShuttingDown,
+    /// Books a sandbox and starts its driver; all of it or nothing.
+    pub(crate) fn admit(
+        &self,
+        request: &CreateSandbox,
+        template: &Template,
+        reply: oneshot::Sender<Result<Observation, Error>>,
+    ) -> Result<(), Error> {
+        let shared = &self.shared;
+        if shared.tasks.leave().is_cancelled() {
+            return Err(Error::ShuttingDown);
+        }
+        let id = request.sandbox_id.clone();
+        if shared.entry(&id).is_some() {
+            return Err(Error::Exists(id));
+        }
+        let slot = shared.ledger().claim(&request.resources).map_err(Error::exhausted)?;
+        let record = self.record(request, template, slot);
+        let (entry, inbox) = Entry::new(id.clone(), shared.first_observation(&record, request.build_id, &id));
+        if let Err(e) = shared.enter(&entry) {
+            shared.release(&record);
+            return Err(e);
+        }
+        let driver = Driver::new(shared, &entry, record.clone(), inbox);
+        restore::spawn(shared, &entry, record, driver.create(reply));
+        Ok(())
+    }
+
+    fn record(&self, request: &CreateSandbox, template: &Template, slot: Slot) -> Record {
+        let options = &self.shared.options;
+        let layers_dir = options.layers_dir();
+        let mut layers = vec![options.guest_layer.clone()];
+        layers.extend(template.layers.iter().map(|layer| layers_dir.join(layer)));
+        Record::new(New { request, template, slot, layers, now: options.clock.now() })
+    }
+
+    /// Ends a sandbox; returns when it is gone from view. Whoever else kills it
+    /// meanwhile gets the same record. Dropping this future does not stop the kill.
+    pub async fn kill(&self, sandbox_id: &SandboxId, by: KilledBy) -> Result<Ended, Error> {
+        let entry = self.entry(sandbox_id)?;
+        entry.ring_kill(EndCause::Killed(by));
+        Ok(entry.wait_gone().await)
+    }
+
+    /// Moves the end of a sandbox. One that still starts makes the caller wait.
+    pub async fn set_deadline(&self, sandbox_id: &SandboxId, to: Timestamp) -> Result<Observation, Error> {
+        self.ask(sandbox_id, |reply| Request::SetDeadline(to, reply)).await
+    }
+
+    /// What a sandbox uses now.
+    pub async fn metrics(&self, sandbox_id: &SandboxId) -> Result<Usage, Error> {
+        self.ask(sandbox_id, Request::Usage).await
+    }
+
+    async fn ask<T>(
+        &self,
+        sandbox_id: &SandboxId,
+        request: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Request,
+    ) -> Result<T, Error> {
+        let entry = self.entry(sandbox_id)?;
+        let ending = || Error::Ending(sandbox_id.clone());
+        let (reply, asked) = oneshot::channel();
+        // A driver on its way out reads no requests: the end answers for it.
+        tokio::select! {
+            biased;
+            () = entry.ended.cancelled() => Err(ending()),
+            answer = async {
+                entry.requests.send(request(reply)).await.map_err(|_| ending())?;
+                asked.await.unwrap_or_else(|_| Err(ending()))
+            } => answer,
+        }
+    }
+
+    /// One sandbox, from memory.
+    pub fn get(&self, sandbox_id: &SandboxId) -> Option<Observation> {
+        Some(self.shared.entry(sandbox_id)?.observed.borrow().clone())
+    }
+
+    /// All sandboxes that are not gone, by id, from memory.
+    pub fn list(&self) -> Vec<Observation> {
+        self.shared.sandboxes().values().map(|entry| entry.observed.borrow().clone()).collect()
+    }
+
+    /// A number that grows with every change of any sandbox or template: a bell
+    /// upon which to look again, not a record of what changed.
+    pub fn observe(&self) -> watch::Receiver<u64> {
+        self.shared.changes.subscribe()
+    }
+
+    /// How to reach a usable sandbox, from memory.
+    pub fn dialer(&self, sandbox_id: &SandboxId) -> Option<Reach> {
+        let entry = self.shared.entry(sandbox_id)?;
+        let running = entry.observed.borrow().phase == Phase::Running;
+        entry.reach.get().filter(|_| running).cloned()
+    }
+
+    /// The record of a sandbox that ended not too long ago.
+    pub fn ended(&self, sandbox_id: &SandboxId) -> Option<Ended> {
+        self.shared.ended.get(sandbox_id)
+    }
+
+    /// The builds that sandboxes can start from.
+    pub fn templates(&self) -> Vec<TemplateBuild> {
+        self.shared.templates.list()
+    }
+
+    /// The newest build of a template, by id or by one of its built-in names.
+    pub fn newest_build(&self, template: &str) -> Option<BuildId> {
+        self.shared.templates.newest(template)?.build_id.parse().ok()
+    }
+
+    /// What was promised to the sandboxes that stand.
+    pub fn promised(&self) -> model::admission::Promised {
+        self.shared.ledger().promised()
+    }
+
+    /// Takes no more creates, lets what is under way come to its end within the
+    /// limit of the options, and leaves or kills the rest. Safe twice.
+    pub async fn shutdown(&self, sandboxes: Sandboxes) {
+        self.shared.tasks.leave().cancel();
+        if sandboxes == Sandboxes::Kill {
+            for entry in self.shared.sandboxes().values() {
+                entry.ring_kill(EndCause::Killed(KilledBy::Operator));
+            }
+        }
+        let limit = self.shared.options.limits.shutdown;
+        if tokio::time::timeout(limit, self.shared.tasks.wait()).await.is_err() {
+            tracing::warn!("some sandboxes were on their way up or down; the next start finishes that");
+            self.abandon().await;
+        }
+    }
+
+    /// Drops everything where it stands, as a kill of the server would. The
+    /// next start mends what was half-done.
+    pub async fn abandon(&self) {
+        self.shared.tasks.abandon();
+        self.shared.tasks.wait().await;
+    }
+
+    fn entry(&self, sandbox_id: &SandboxId) -> Result<Arc<Entry>, Error> {
+        self.shared.entry(sandbox_id).ok_or_else(|| Error::NotFound(sandbox_id.clone()))
+    }
 }

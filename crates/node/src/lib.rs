@@ -4,6 +4,29 @@
 //! watched observations. One driver task per sandbox mutates it; a restart
 //! re-adopts what it finds on disk.
 
+mod clock;
+mod disk;
+mod driver;
+mod ended;
+mod error;
+mod faults;
+mod guest;
 mod handle;
+mod ledger;
+mod nouns;
+mod options;
+mod record;
+mod restore;
+mod shared;
+mod tasks;
+mod template;
 
-pub use handle::{CreateSandbox, Ended, Error, Observation, Phase, TemplateBuild};
+pub use clock::{Clock, SystemClock};
+pub use disk::Error as DiskError;
+pub use error::{Error, ErrorKind};
+pub use faults::{Faults, InjectedFault, NoFaults, Point};
+pub use handle::{Handle, Refused, Sandboxes};
+pub use nouns::{CreateSandbox, Ended, Observation, Phase, Reach, TemplateBuild};
+pub use options::{DEFAULT_OVERCOMMIT, DEFAULT_SLOTS, Limits, NodeOptions, measure_capacity};
+pub use record::Unusable;
+pub use restore::OpenError;

@@ -1,0 +1,110 @@
+//! Small files of the node: written whole or not at all, read with a bound.
+//!
+//! Nothing is synced to the platter: what these files describe (processes) does
+//! not survive a power cut either, and a kill of the server loses no page.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// No record is larger.
+const READ_LIMIT: u64 = 4 << 20;
+
+/// A file operation failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{act} {}", path.display())]
+pub struct Error {
+    /// What was tried.
+    pub act: &'static str,
+    /// On what.
+    pub path: PathBuf,
+    /// Why it failed.
+    #[source]
+    pub source: io::Error,
+}
+
+impl Error {
+    /// Whether the thing does not exist.
+    pub(crate) fn is_absent(&self) -> bool {
+        self.source.kind() == io::ErrorKind::NotFound
+    }
+}
+
+pub(crate) fn error(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error { act, path: path.to_owned(), source }
+}
+
+/// Runs file operations on a thread where they may block.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(panic) => match panic.try_into_panic() {
+            Ok(payload) => std::panic::resume_unwind(payload),
+            // The runtime is going down; whoever waits is dropped with it.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+/// Makes a directory that only its owner can enter; its parent must exist.
+pub(crate) fn make_dir(path: &Path) -> Result<(), Error> {
+    fs::DirBuilder::new().mode(0o700).create(path).map_err(error("making directory", path))
+}
+
+/// Makes a directory and its parents where they are missing.
+pub(crate) fn ensure_dir(path: &Path) -> Result<(), Error> {
+    fs::create_dir_all(path).map_err(error("making directory", path))
+}
+
+/// Writes a file that only its owner can read: a new one replaces the old in one act.
+pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
+    let temporary = path.with_extension("new");
+    let write = || -> io::Result<()> {
+        let bytes = serde_json::to_vec_pretty(value)?;
+        let mut file =
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        file.write_all(&bytes)?;
+        fs::rename(&temporary, path)
+    };
+    write().map_err(error("writing", path))
+}
+
+/// Reads a file of bounded size.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
+    let read = || -> io::Result<T> {
+        let mut bytes = Vec::new();
+        fs::File::open(path)?.take(READ_LIMIT).read_to_end(&mut bytes)?;
+        Ok(serde_json::from_slice(&bytes)?)
+    };
+    read().map_err(error("reading", path))
+}
+
+/// Removes a directory with all it holds; gone already is well too.
+pub(crate) fn remove_dir(path: &Path) -> Result<(), Error> {
+    absent_is_well(fs::remove_dir_all(path)).map_err(error("removing", path))
+}
+
+/// Removes a file; gone already is well too.
+pub(crate) fn remove_file(path: &Path) -> Result<(), Error> {
+    absent_is_well(fs::remove_file(path)).map_err(error("removing", path))
+}
+
+fn absent_is_well(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// What a directory holds, sorted by name.
+pub(crate) fn list_dir(path: &Path) -> Result<Vec<PathBuf>, Error> {
+    let entries = fs::read_dir(path).map_err(error("listing", path))?;
+    let paths: io::Result<Vec<PathBuf>> = entries.map(|entry| entry.map(|entry| entry.path())).collect();
+    let mut paths = paths.map_err(error("listing", path))?;
+    paths.sort();
+    Ok(paths)
+}

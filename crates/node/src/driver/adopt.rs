@@ -1,0 +1,51 @@
+//! Taking over a sandbox after a restart, from nothing but its record.
+
+use std::time::Duration;
+
+use model::EndCause;
+use model::lifecycle::State;
+
+use super::step::{chain, killed};
+use super::{Driver, Halt};
+
+/// A look that failed is repeated: a sandbox is not given up for a moment's trouble.
+const LOOKS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(200), Duration::from_secs(2)];
+
+impl Driver {
+    /// Finds the machine of a sandbox that was usable. Anything else is removed:
+    /// what was being removed, what was half-made, what died in the meantime.
+    pub(super) async fn adopt(&mut self) -> Result<(), Halt> {
+        if let Some(cause) = self.record.ending() {
+            return Err(Halt::End(cause));
+        }
+        if self.record.started_at().is_none() {
+            return Err(Halt::End(EndCause::HostLost));
+        }
+        tokio::select! {
+            biased;
+            cause = killed(&self.entry) => return Err(Halt::End(cause)),
+            machine = self.look() => self.machine = machine,
+        }
+        let Some(machine) = &self.machine else { return Err(Halt::End(EndCause::HostLost)) };
+        tracing::info!(isolation = %self.shared.options.backend.isolation(), ?machine, "sandbox adopted");
+        // Not an event of its life: it was running all the time.
+        self.state = State::Running;
+        self.open_reach();
+        let phase = crate::Phase::Running;
+        self.shared.publish(&self.entry, |observation| observation.phase = phase);
+        Ok(())
+    }
+
+    async fn look(&self) -> Option<std::sync::Arc<dyn runtime::Machine>> {
+        let options = &self.shared.options;
+        for wait in LOOKS {
+            tokio::time::sleep(wait).await;
+            match tokio::time::timeout(options.limits.step, options.backend.adopt(&self.spec)).await {
+                Ok(Ok(found)) => return found,
+                Ok(Err(e)) => tracing::warn!(error = chain(&e), "looking for the machine of a sandbox"),
+                Err(_) => tracing::warn!("looking for the machine of a sandbox took too long"),
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,133 @@
+//! The end: everything is undone, the record of the end kept, the rest forgotten.
+//!
+//! The cause is on disk before the first act, so that a server that is killed
+//! in between goes on with the same cause.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use model::EndCause;
+use model::lifecycle::Event;
+use runtime::Machine;
+
+use super::Driver;
+use super::step::{StepError, bounded, chain};
+use crate::faults::Point;
+use crate::{Ended, disk};
+
+impl Driver {
+    /// Removes the sandbox. Returns when it is gone from the host, or when the
+    /// server leaves; it is gone from view at the latest after the first few attempts.
+    pub(super) async fn end(&mut self, cause: EndCause) {
+        self.apply(Event::Kill(cause));
+        self.entry.ended.cancel();
+        self.last_reading().await;
+        self.record.set_ending(cause);
+        let ended = Ended {
+            sandbox_id: self.id().clone(),
+            cause,
+            started_at: self.record.started_at(),
+            ended_at: self.shared.options.clock.now(),
+            peaks: self.peaks,
+        };
+        self.record_cause().await;
+        let retries = self.shared.options.limits.undo_retries;
+        let mut done = self.attempt(&ended).await;
+        for wait in retries {
+            if done {
+                break;
+            }
+            tokio::time::sleep(wait).await;
+            done = self.attempt(&ended).await;
+        }
+        if done {
+            self.shared.release(&self.record);
+        } else {
+            self.shared.blocked().insert(self.id().clone());
+        }
+        self.apply(Event::Undone);
+        tracing::info!(%cause, "sandbox ended");
+        self.shared.leave_view(&self.entry, ended.clone());
+        if !done {
+            self.undo_in_the_background(&ended).await;
+        }
+    }
+
+    /// The slot stays taken until the host is clean: a new sandbox in it would
+    /// meet the remains of this one.
+    async fn undo_in_the_background(&mut self, ended: &Ended) {
+        tracing::error!(slot = self.record.slot, "a sandbox could not be removed; its slot stays taken");
+        let leave = self.shared.tasks.leave().clone();
+        loop {
+            tokio::select! {
+                biased;
+                () = leave.cancelled() => return,
+                () = tokio::time::sleep(self.shared.options.limits.undo_again) => {}
+            }
+            if self.attempt(ended).await {
+                self.shared.release(&self.record);
+                self.shared.blocked().remove(self.id());
+                tracing::info!(slot = self.record.slot, "the remains of a sandbox are removed");
+                return;
+            }
+        }
+    }
+
+    async fn attempt(&mut self, ended: &Ended) -> bool {
+        match self.undo(ended).await {
+            Ok(()) => true,
+            Err(e) => {
+                tracing::warn!(error = chain(&e), "removing a sandbox");
+                false
+            }
+        }
+    }
+
+    /// Undoes every step, whether it was done, half-done or never begun.
+    async fn undo(&mut self, ended: &Ended) -> Result<(), StepError> {
+        let (shared, spec) = (Arc::clone(&self.shared), Arc::clone(&self.spec));
+        let backend = &shared.options.backend;
+        let machine = self.machine.clone();
+        let kill = async {
+            // A boot that was cut off may have left a machine that nobody holds.
+            let found = match machine {
+                Some(machine) => Some(machine),
+                None => backend.adopt(&spec).await?,
+            };
+            match found {
+                Some(machine) => Machine::kill(&*machine).await,
+                None => Ok(()),
+            }
+        };
+        self.undo_step(Point::BeforeKill, kill).await?;
+        self.undo_step(Point::BeforeUnprepare, backend.unprepare(&spec)).await?;
+        self.undo_step(Point::BeforeUnreserve, backend.unreserve(&spec)).await?;
+        self.remember(ended).await
+    }
+
+    /// Keeps the record of the end, then removes the sandbox's directory.
+    async fn remember(&self, ended: &Ended) -> Result<(), StepError> {
+        let (shared, ended) = (Arc::clone(&self.shared), ended.clone());
+        let keep = disk::blocking(move || shared.ended.keep(ended));
+        self.undo_step(Point::BeforeRemember, keep).await?;
+        let dir = self.dir();
+        self.undo_step(Point::BeforeForget, disk::blocking(move || disk::remove_dir(&dir))).await
+    }
+
+    async fn undo_step<E: Into<StepError>>(
+        &self,
+        point: Point,
+        work: impl Future<Output = Result<(), E>>,
+    ) -> Result<(), StepError> {
+        bounded(&*self.shared.options.faults, point, self.shared.options.limits.undo_step, work).await
+    }
+
+    /// A sandbox that never got its record has no directory either: nothing to say then.
+    async fn record_cause(&self) {
+        let (record, dir) = (self.record.clone(), self.dir());
+        let written = disk::blocking(move || if dir.exists() { record.write(&dir) } else { Ok(()) }).await;
+        if let Err(e) = written {
+            tracing::warn!(error = chain(&e), "recording why a sandbox ends");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The life of a usable sandbox: wait for whatever comes first.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::EndCause;
+use model::lifecycle::{Decision, Event, transition};
+use runtime::{Exit, Machine, Usage};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::step::killed;
+use super::{Driver, Halt};
+use crate::shared::Request;
+use crate::{Error, Observation, disk};
+
+/// The clock may be set while we sleep: look at it at least this often.
+const LOOK: Duration = Duration::from_secs(10);
+/// One reading of the host's counters.
+const READING: Duration = Duration::from_secs(2);
+
+pub(super) const fn cause_of(exit: Exit) -> EndCause {
+    match exit {
+        Exit::OutOfMemory => EndCause::OutOfMemory,
+        Exit::Ended => EndCause::Crashed,
+    }
+}
+
+impl Driver {
+    /// Lives until the sandbox has to end or the server leaves.
+    pub(super) async fn live(&mut self) -> Halt {
+        let Some(machine) = self.machine.clone() else { return Halt::End(EndCause::HostLost) };
+        self.settle(&machine).await;
+        let leave = self.shared.tasks.leave().clone();
+        let mut next_sample = Instant::now() + self.shared.options.limits.sample;
+        loop {
+            let until_deadline = tokio::time::sleep(self.left().min(LOOK));
+            // By urgency: a kill before everything, a reading of counters last.
+            tokio::select! {
+                biased;
+                cause = killed(&self.entry) => return Halt::End(cause),
+                exit = machine.exited() => return Halt::End(cause_of(exit)),
+                () = leave.cancelled() => return Halt::Leave,
+                () = until_deadline => {
+                    if self.left().is_zero() {
+                        return Halt::End(EndCause::Timeout);
+                    }
+                }
+                request = self.requests.recv() => self.answer(request, &machine).await,
+                usage = sample(next_sample, &machine) => {
+                    next_sample = Instant::now() + self.shared.options.limits.sample;
+                    self.note(usage);
+                }
+            }
+        }
+    }
+
+    /// What the backend does off the path of a create. Its failure costs
+    /// comfort, not the sandbox.
+    async fn settle(&self, machine: &Arc<dyn Machine>) {
+        let settled = tokio::select! {
+            biased;
+            _ = killed(&self.entry) => return,
+            settled = tokio::time::timeout(self.shared.options.limits.step, machine.settle()) => settled,
+        };
+        match settled {
+            Ok(Ok(())) => {}
+            Ok(Err(e)) => tracing::warn!(error = super::step::chain(&e), "a sandbox did not settle"),
+            Err(_) => tracing::warn!("settling a sandbox took too long"),
+        }
+    }
+
+    /// Time until the deadline.
+    fn left(&self) -> Duration {
+        self.record.deadline().since(self.shared.options.clock.now())
+    }
+
+    fn note(&mut self, usage: Option<Usage>) {
+        let Some(usage) = usage else { return };
+        let peaks = &mut self.peaks;
+        peaks.memory = peaks.memory.max(usage.memory_peak).max(usage.memory);
+        peaks.disk = peaks.disk.max(usage.disk);
+        peaks.cpu_micros = peaks.cpu_micros.max(usage.cpu_micros);
+        peaks.oom_kills = peaks.oom_kills.max(usage.oom_kills);
+    }
+
+    /// One last reading before the end, if the host gives it at once.
+    pub(super) async fn last_reading(&mut self) {
+        if let Some(machine) = self.machine.clone() {
+            let usage = tokio::time::timeout(Duration::from_millis(100), read(&machine)).await;
+            self.note(usage.ok().flatten());
+        }
+    }
+
+    /// A caller that went away misses its answer, no more.
+    async fn answer(&mut self, request: Option<Request>, machine: &Arc<dyn Machine>) {
+        match request {
+            // Closed only when the entry is gone, which the driver itself holds.
+            None => {}
+            Some(Request::SetDeadline(deadline, reply)) => {
+                let result = self.set_deadline(deadline).await;
+                let _ = reply.send(result);
+            }
+            Some(Request::Usage(reply)) => self.answer_usage(reply, machine).await,
+        }
+    }
+
+    async fn answer_usage(
+        &mut self,
+        reply: oneshot::Sender<Result<Usage, Error>>,
+        machine: &Arc<dyn Machine>,
+    ) {
+        let reading = tokio::select! {
+            biased;
+            _ = killed(&self.entry) => return,
+            reading = tokio::time::timeout(READING, machine.usage()) => reading,
+        };
+        let host = |source| Error::Host { sandbox_id: self.id().clone(), what: "reading the usage", source };
+        let result = match reading {
+            Ok(result) => result.map_err(|e| host(e.into())),
+            Err(elapsed) => Err(host(elapsed.into())),
+        };
+        self.note(result.as_ref().ok().copied());
+        let _ = reply.send(result);
+    }
+
+    /// On disk first: an acknowledged deadline survives a kill of the server.
+    async fn set_deadline(&mut self, deadline: model::Timestamp) -> Result<Observation, Error> {
+        if !matches!(transition(self.state, Event::SetDeadline), Decision::Accept(..)) {
+            return Err(Error::Ending(self.id().clone()));
+        }
+        let mut record = self.record.clone();
+        record.set_deadline(deadline);
+        let (copy, dir) = (record.clone(), self.dir());
+        disk::blocking(move || copy.write(&dir)).await.map_err(|e| Error::Host {
+            sandbox_id: self.id().clone(),
+            what: "recording the deadline",
+            source: e.into(),
+        })?;
+        self.record = record;
+        self.apply(Event::SetDeadline);
+        Ok(self.observation())
+    }
+}
+
+async fn sample(at: Instant, machine: &Arc<dyn Machine>) -> Option<Usage> {
+    tokio::time::sleep_until(at).await;
+    tokio::time::timeout(READING, read(machine)).await.ok().flatten()
+}
+
+async fn read(machine: &Arc<dyn Machine>) -> Option<Usage> {
+    match machine.usage().await {
+        Ok(usage) => Some(usage),
+        Err(e) => {
+            tracing::debug!(error = super::step::chain(&e), "reading the usage of a sandbox");
+            None
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The task that owns one sandbox from its record to its removal.
+//!
+//! ```text
+//!   start (steps) ──▶ live (waits) ──▶ end (undo) ──▶ gone
+//!     └── failed or killed ─────────────▲
+//!   restart: adopt ──▶ live, or ────────┘
+//! ```
+//!
+//! The driver asks `model::lifecycle` what each event means, does it, and
+//! publishes. A kill pre-empts the step under way: its future is dropped, and
+//! the undo, which is keyed by the record, mends what it left half-done.
+
+mod adopt;
+mod end;
+mod live;
+mod start;
+mod step;
+
+use std::sync::Arc;
+
+use model::lifecycle::{Decision, Event, State, transition};
+use model::{EndCause, Peaks, SandboxId};
+use runtime::{Machine, MachineSpec};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::record::Record;
+use crate::shared::{Entry, Request, Shared};
+use crate::{Error, Observation, Phase};
+
+pub(crate) use step::chain;
+
+/// Where the answer to a create goes.
+pub(crate) type Reply = oneshot::Sender<Result<Observation, Error>>;
+
+/// What a driver knows of its sandbox.
+pub(crate) struct Driver {
+    shared: Arc<Shared>,
+    entry: Arc<Entry>,
+    record: Record,
+    spec: Arc<MachineSpec>,
+    state: State,
+    machine: Option<Arc<dyn Machine>>,
+    requests: mpsc::Receiver<Request>,
+    peaks: Peaks,
+}
+
+/// Why a driver goes no further.
+pub(crate) enum Halt {
+    /// The sandbox is to be removed.
+    End(EndCause),
+    /// The server leaves; the sandbox stays.
+    Leave,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        shared: &Arc<Shared>,
+        entry: &Arc<Entry>,
+        record: Record,
+        requests: mpsc::Receiver<Request>,
+    ) -> Self {
+        let dir = shared.options.sandboxes_dir().join(entry.sandbox_id.as_str());
+        let spec = Arc::new(record.spec(&entry.sandbox_id, &dir));
+        Self {
+            shared: Arc::clone(shared),
+            entry: Arc::clone(entry),
+            record,
+            spec,
+            state: State::Admitted,
+            machine: None,
+            requests,
+            peaks: Peaks::default(),
+        }
+    }
+
+    /// Makes a sandbox, lets it live and removes it. The answer to the create
+    /// goes out when it is usable or undone.
+    pub(crate) async fn create(mut self, mut reply: Reply) {
+        match self.start(&mut reply).await {
+            Ok(observation) => {
+                // Whoever asked is gone: nobody would ever use or end it.
+                let halt = match reply.send(Ok(observation)) {
+                    Ok(()) => self.live().await,
+                    Err(_) => Halt::End(EndCause::StartFailed),
+                };
+                self.finish(halt).await;
+            }
+            Err(failed) => {
+                let error = failed.error(self.id());
+                self.finish(Halt::End(failed.cause())).await;
+                // Sent after the undo: a failed create leaves the host as it was.
+                let _ = reply.send(Err(error));
+            }
+        }
+    }
+
+    /// Takes a sandbox over from an earlier server. `settled` is dropped when it
+    /// is known to run or is being removed.
+    pub(crate) async fn resume(mut self, settled: oneshot::Sender<()>) {
+        let adopted = self.adopt().await;
+        drop(settled);
+        let halt = match adopted {
+            Ok(()) => self.live().await,
+            Err(halt) => halt,
+        };
+        self.finish(halt).await;
+    }
+
+    /// Removes a sandbox whose driver is no more.
+    pub(crate) async fn remove(self, cause: EndCause) {
+        self.finish(Halt::End(cause)).await;
+    }
+
+    async fn finish(mut self, halt: Halt) {
+        match halt {
+            Halt::Leave => {}
+            Halt::End(cause) => self.end(cause).await,
+        }
+    }
+
+    fn id(&self) -> &SandboxId {
+        &self.entry.sandbox_id
+    }
+
+    /// Follows the table and publishes. A refusal here would be a bug of ours.
+    fn apply(&mut self, event: Event) {
+        let Decision::Accept(next, action) = transition(self.state, event) else {
+            tracing::error!(state = ?self.state, ?event, "the lifecycle table refuses what the driver does");
+            return;
+        };
+        tracing::debug!(from = ?self.state, to = ?next, ?action, "state");
+        self.state = next;
+        let phase = match next {
+            State::Ending(_) | State::Ended(_) => Phase::Ending,
+            state if state.is_starting() => Phase::Starting,
+            _ => Phase::Running,
+        };
+        let record = &self.record;
+        self.shared.publish(&self.entry, |observation| {
+            observation.phase = phase;
+            observation.started_at = record.started_at().unwrap_or(record.created_at());
+            observation.deadline = record.deadline();
+            observation.envd_version.clone_from(&record.envd_version);
+        });
+    }
+
+    fn observation(&self) -> Observation {
+        self.entry.observed.borrow().clone()
+    }
+}

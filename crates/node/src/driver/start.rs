@@ -1,0 +1,190 @@
+//! The start: Admitted → Reserved → Prepared → Booted → Ready.
+//!
+//! Each stage is a value that only the stage before can make, so no step can be
+//! left out or done twice. What a stage would undo is keyed by the record, not
+//! held by the value: a kill drops the future of a step together with the stage
+//! that it consumed, and the undo must not depend on how far it had got. So
+//! there is one undo (`end.rs`), it undoes every step, and it is safe after any.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use model::EndCause;
+use model::KilledBy;
+use model::lifecycle::Event;
+use runtime::{Machine, MachineSpec};
+use wire::control::Status;
+
+use super::step::{Failed, StepError, bounded, killed};
+use super::{Driver, Reply};
+use crate::faults::Point;
+use crate::guest::Guest;
+use crate::record::Record;
+use crate::shared::Shared;
+use crate::{Observation, Reach, disk};
+
+/// What every step needs.
+struct Context {
+    shared: Arc<Shared>,
+    spec: Arc<MachineSpec>,
+    record: Record,
+}
+
+impl Context {
+    async fn step<T>(
+        &self,
+        point: Point,
+        work: impl Future<Output = Result<T, runtime::Error>>,
+    ) -> Result<T, StepError> {
+        bounded(&*self.shared.options.faults, point, self.shared.options.limits.step, work).await
+    }
+}
+
+/// The record is on disk; the host knows nothing yet.
+struct Admitted(Context);
+/// Undone by `Backend::unreserve`.
+struct Reserved(Context);
+/// Undone by `Backend::unprepare`.
+struct Prepared(Context);
+/// Undone by `Machine::kill`.
+struct Booted {
+    context: Context,
+    machine: Arc<dyn Machine>,
+}
+/// The guest answered.
+struct Ready {
+    status: Status,
+}
+
+impl Admitted {
+    async fn admit(context: Context) -> Result<Self, StepError> {
+        let (record, dir) = (context.record.clone(), context.shared.options.sandboxes_dir());
+        let dir = dir.join(context.spec.sandbox_id.as_str());
+        let options = &context.shared.options;
+        let write = disk::blocking(move || record.write_first(&dir));
+        bounded(&*options.faults, Point::BeforeRecord, options.limits.step, write).await?;
+        Ok(Self(context))
+    }
+
+    async fn reserve(self) -> Result<Reserved, StepError> {
+        let Self(context) = self;
+        context.step(Point::BeforeReserve, context.shared.options.backend.reserve(&context.spec)).await?;
+        Ok(Reserved(context))
+    }
+}
+
+impl Reserved {
+    async fn prepare(self) -> Result<Prepared, StepError> {
+        let Self(context) = self;
+        context.step(Point::BeforePrepare, context.shared.options.backend.prepare(&context.spec)).await?;
+        Ok(Prepared(context))
+    }
+}
+
+impl Prepared {
+    async fn boot(self) -> Result<Booted, StepError> {
+        let Self(context) = self;
+        let booting = context.shared.options.backend.boot(&context.spec);
+        let machine = context.step(Point::BeforeBoot, booting).await?;
+        Ok(Booted { context, machine })
+    }
+}
+
+impl Booted {
+    /// Waits for the guest, or for the end of its process if that comes first.
+    async fn init(self) -> Result<Ready, StepError> {
+        let Self { context, machine } = self;
+        let options = &context.shared.options;
+        let guest = Guest::new(machine.dialer());
+        let init = context.record.init(options.ca_bundle.as_deref());
+        let answered = async {
+            let status = guest.init(&init, options.limits.guest_answer).await?;
+            if context.record.wait_for_interpreter {
+                guest.interpreter_ready(options.limits.interpreter).await?;
+            }
+            Ok::<_, StepError>(status)
+        };
+        let limit = options.limits.guest_answer + options.limits.interpreter;
+        let status = tokio::select! {
+            biased;
+            exit = machine.exited() => return Err(StepError::Exited(exit)),
+            status = bounded(&*options.faults, Point::BeforeInit, limit, answered) => status?,
+        };
+        Ok(Ready { status })
+    }
+}
+
+impl Driver {
+    /// Walks the start to the end. On failure nothing was undone yet.
+    pub(super) async fn start(&mut self, reply: &mut Reply) -> Result<Observation, Failed> {
+        let context = Context {
+            shared: Arc::clone(&self.shared),
+            spec: Arc::clone(&self.spec),
+            record: self.record.clone(),
+        };
+        let admitted = self.preemptible("writing its record", reply, Admitted::admit(context)).await?;
+        let reserved = self.preemptible("reserving", reply, admitted.reserve()).await?;
+        self.apply(Event::StepDone);
+        let prepared = self.preemptible("preparing its root and network", reply, reserved.prepare()).await?;
+        self.apply(Event::StepDone);
+        let booted = self.preemptible("starting its first process", reply, prepared.boot()).await?;
+        self.machine = Some(Arc::clone(&booted.machine));
+        self.apply(Event::StepDone);
+        let ready = self.preemptible("waiting for its daemon", reply, booted.init()).await?;
+        self.become_ready(ready, reply).await
+    }
+
+    /// Makes it known, on disk before anywhere else, that the sandbox is usable.
+    async fn become_ready(&mut self, ready: Ready, reply: &mut Reply) -> Result<Observation, Failed> {
+        self.record.set_started(self.shared.options.clock.now());
+        if !ready.status.envd_version.is_empty() {
+            // From inside, so bounded: it is only ever shown.
+            self.record.envd_version = ready.status.envd_version.chars().take(32).collect();
+        }
+        let (record, dir) = (self.record.clone(), self.dir());
+        let shared = Arc::clone(&self.shared);
+        let write = async move {
+            let options = &shared.options;
+            let writing = disk::blocking(move || record.write(&dir));
+            bounded(&*options.faults, Point::BeforeReady, options.limits.step, writing).await?;
+            options.faults.at(Point::BeforeReply).await?;
+            Ok(())
+        };
+        self.preemptible("recording that it is usable", reply, write).await?;
+        self.open_reach();
+        self.apply(Event::StepDone);
+        Ok(self.observation())
+    }
+
+    /// Lets others reach the machine's ports.
+    pub(super) fn open_reach(&self) {
+        let Some(machine) = &self.machine else { return };
+        let reach = Reach {
+            generation: self.shared.next_generation(),
+            dial: machine.dialer(),
+            ended: self.entry.ended.clone(),
+        };
+        // Set once: a driver has one machine.
+        let _ = self.entry.reach.set(reach);
+    }
+
+    /// Runs a step until it ends, somebody kills the sandbox, or nobody waits
+    /// for it any more; then the step's future is dropped.
+    async fn preemptible<T>(
+        &self,
+        name: &'static str,
+        reply: &mut Reply,
+        step: impl Future<Output = Result<T, StepError>>,
+    ) -> Result<T, Failed> {
+        tokio::select! {
+            biased;
+            cause = killed(&self.entry) => Err(Failed::Killed(cause)),
+            () = reply.closed() => Err(Failed::Killed(EndCause::Killed(KilledBy::Client))),
+            result = step => result.map_err(|source| Failed::Step(name, source)),
+        }
+    }
+
+    pub(super) fn dir(&self) -> std::path::PathBuf {
+        self.shared.options.sandboxes_dir().join(self.entry.sandbox_id.as_str())
+    }
+}

@@ -1,0 +1,91 @@
+//! One bounded, pre-emptible step.
+
+use std::future::Future;
+use std::time::Duration;
+
+use model::{EndCause, KilledBy, SandboxId};
+
+use crate::Error;
+use crate::faults::{Faults, InjectedFault, Point};
+use crate::guest::CallError;
+use crate::shared::Entry;
+
+/// Why a step of a start or of an end did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StepError {
+    #[error(transparent)]
+    Backend(#[from] runtime::Error),
+    #[error(transparent)]
+    Guest(#[from] CallError),
+    #[error(transparent)]
+    Disk(#[from] crate::disk::Error),
+    #[error(transparent)]
+    Injected(#[from] InjectedFault),
+    #[error("it took longer than {0:?}")]
+    TooLong(Duration),
+    #[error("its first process ended ({0:?})")]
+    Exited(runtime::Exit),
+}
+
+/// How a start came to nothing.
+pub(crate) enum Failed {
+    /// A step failed.
+    Step(&'static str, StepError),
+    /// Somebody wants it gone already, or nobody waits for it any more.
+    Killed(EndCause),
+}
+
+impl Failed {
+    pub(crate) fn cause(&self) -> EndCause {
+        match self {
+            Self::Step(..) => EndCause::StartFailed,
+            Self::Killed(cause) => *cause,
+        }
+    }
+
+    pub(crate) fn error(&self, sandbox_id: &SandboxId) -> Error {
+        match self {
+            Self::Killed(_) => Error::Ending(sandbox_id.clone()),
+            Self::Step(step, source) => {
+                Error::Start { sandbox_id: sandbox_id.clone(), step, source: chain(source).into() }
+            }
+        }
+    }
+}
+
+/// An error with its causes on one line: it crosses from the driver to the
+/// caller, while the driver still needs its own.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// Passes a fault point, then runs `work`, both within `limit`.
+pub(crate) async fn bounded<T, E: Into<StepError>>(
+    faults: &dyn Faults,
+    point: Point,
+    limit: Duration,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, StepError> {
+    let guarded = async {
+        faults.at(point).await?;
+        work.await.map_err(Into::into)
+    };
+    tokio::time::timeout(limit, guarded).await.unwrap_or(Err(StepError::TooLong(limit)))
+}
+
+/// Waits until somebody wants the sandbox gone.
+pub(crate) async fn killed(entry: &Entry) -> EndCause {
+    let mut wanted = entry.kill.subscribe();
+    match wanted.wait_for(Option::is_some).await.map(|cause| *cause) {
+        Ok(Some(cause)) => cause,
+        // The sender lives in the entry that we hold.
+        Ok(None) | Err(_) => EndCause::Killed(KilledBy::Operator),
+    }
+}

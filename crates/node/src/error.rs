@@ -1,0 +1,100 @@
+//! Why a node refuses or fails.
+
+use model::admission::Shortage;
+use model::{BuildId, SandboxId};
+
+/// Why a node did not do what it was asked. Nothing was changed unless the
+/// variant says so.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No such sandbox here.
+    #[error("sandbox {0} is not on this node")]
+    NotFound(SandboxId),
+    /// It is on its way out.
+    #[error("sandbox {0} is being killed")]
+    Ending(SandboxId),
+    /// The id is taken.
+    #[error("sandbox {0} exists already")]
+    Exists(SandboxId),
+    /// No such build on this node.
+    #[error("build {0} is not on this node")]
+    UnknownBuild(BuildId),
+    /// Admission: the host is full; nothing was started.
+    #[error("no room for {what}: {wanted} wanted, {free} free")]
+    Exhausted {
+        /// `memory`, `disk` or `slots`.
+        what: &'static str,
+        /// In its unit.
+        wanted: String,
+        /// In its unit.
+        free: String,
+    },
+    /// A start step failed; everything was undone.
+    #[error("starting sandbox {sandbox_id}: {step}")]
+    Start {
+        /// Which sandbox.
+        sandbox_id: SandboxId,
+        /// Which step, in words.
+        step: &'static str,
+        /// The cause.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The host failed; the sandbox goes on as it was.
+    #[error("{what} of sandbox {sandbox_id}")]
+    Host {
+        /// Which sandbox.
+        sandbox_id: SandboxId,
+        /// What failed, in words.
+        what: &'static str,
+        /// The cause.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The node is shutting down; nothing was started.
+    #[error("the node is shutting down")]
+    ShuttingDown,
+}
+
+/// What an error means for the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// What is named does not exist here.
+    NotFound,
+    /// The state of the sandbox forbids it.
+    Conflict,
+    /// The host is full.
+    Exhausted,
+    /// Not now.
+    Unavailable,
+    /// The host or this server failed.
+    Bug,
+}
+
+impl Error {
+    /// What it means.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotFound(_) | Self::UnknownBuild(_) => ErrorKind::NotFound,
+            Self::Ending(_) | Self::Exists(_) => ErrorKind::Conflict,
+            Self::Exhausted { .. } => ErrorKind::Exhausted,
+            Self::ShuttingDown => ErrorKind::Unavailable,
+            Self::Start { .. } | Self::Host { .. } => ErrorKind::Bug,
+        }
+    }
+
+    /// The refusal of an admission.
+    pub(crate) fn exhausted(shortage: Shortage) -> Self {
+        match shortage {
+            Shortage::Slots(slots) => {
+                Self::Exhausted { what: "slots", wanted: "1".to_owned(), free: format!("0 of {slots}") }
+            }
+            Shortage::Memory { wanted, free } => {
+                Self::Exhausted { what: "memory", wanted: wanted.to_string(), free: free.to_string() }
+            }
+            Shortage::Disk { wanted, free } => {
+                Self::Exhausted { what: "disk", wanted: wanted.to_string(), free: free.to_string() }
+            }
+        }
+    }
+}

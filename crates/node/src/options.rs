@@ -1,0 +1,132 @@
+//! Everything that can be set on a node, with its defaults in one place.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::ByteSize;
+use model::admission::{Capacity, Overcommit};
+use runtime::Backend;
+
+use crate::clock::{Clock, SystemClock};
+use crate::faults::{Faults, NoFaults};
+
+/// How a node is set up.
+#[derive(Debug, Clone)]
+pub struct NodeOptions {
+    /// Where small records live: templates, ended sandboxes.
+    pub state_dir: PathBuf,
+    /// The state file system: sandboxes and template layers. A layer and a
+    /// sandbox's directory must be on one file system.
+    pub bulk_dir: PathBuf,
+    /// The guest's own layer: a directory that holds `usr/lib/warren/guest`.
+    pub guest_layer: PathBuf,
+    /// What makes machines.
+    pub backend: Arc<dyn Backend>,
+    /// Extra certificate authorities (PEM) that sandboxes shall trust.
+    pub ca_bundle: Option<String>,
+    /// What the host has.
+    pub capacity: Capacity,
+    /// How much more may be promised.
+    pub overcommit: Overcommit,
+    /// How long things may take.
+    pub limits: Limits,
+    /// Where the time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// What goes wrong on purpose; nothing outside of tests.
+    pub faults: Arc<dyn Faults>,
+}
+
+/// Bounds of every wait of a driver, and of what is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// One step of a start, and one look for a machine after a restart.
+    pub step: Duration,
+    /// From the start of the first process to the guest's answer.
+    pub guest_answer: Duration,
+    /// From that answer to the interpreter's first context, where it is waited for.
+    pub interpreter: Duration,
+    /// One step of an end.
+    pub undo_step: Duration,
+    /// Waits between the first attempts to undo; then the sandbox is gone from
+    /// view, its slot stays taken, and `undo_again` applies.
+    pub undo_retries: [Duration; 3],
+    /// Wait between later attempts.
+    pub undo_again: Duration,
+    /// Between two readings of what a sandbox uses.
+    pub sample: Duration,
+    /// Records of ended sandboxes: at most this many,
+    pub ended_count: usize,
+    /// and none older than this.
+    pub ended_age: Duration,
+    /// How long a shutdown waits for what is under way.
+    pub shutdown: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            step: Duration::from_secs(30),
+            guest_answer: Duration::from_secs(10),
+            interpreter: Duration::from_mins(1),
+            undo_step: Duration::from_secs(10),
+            undo_retries: [Duration::from_millis(50), Duration::from_millis(300), Duration::from_secs(1)],
+            undo_again: Duration::from_secs(30),
+            sample: Duration::from_secs(5),
+            ended_count: 10_000,
+            ended_age: Duration::from_hours(7 * 24),
+            shutdown: Duration::from_secs(20),
+        }
+    }
+}
+
+/// Memory and disk are rarely used up to the limits: four and ten times what is
+/// there may be promised. The kernel's limits hold each sandbox to its own.
+pub const DEFAULT_OVERCOMMIT: Overcommit = Overcommit { memory_percent: 400, disk_percent: 1000 };
+
+/// Slots of a node unless said otherwise.
+pub const DEFAULT_SLOTS: u32 = 1024;
+
+impl NodeOptions {
+    /// Options with every default; the bulk lives in the state directory too.
+    pub fn new(state_dir: &Path, guest_layer: &Path, backend: Arc<dyn Backend>, capacity: Capacity) -> Self {
+        Self {
+            state_dir: state_dir.to_owned(),
+            bulk_dir: state_dir.to_owned(),
+            guest_layer: guest_layer.to_owned(),
+            backend,
+            ca_bundle: None,
+            capacity,
+            overcommit: DEFAULT_OVERCOMMIT,
+            limits: Limits::default(),
+            clock: Arc::new(SystemClock),
+            faults: Arc::new(NoFaults),
+        }
+    }
+
+    /// Where the sandboxes' directories are.
+    pub(crate) fn sandboxes_dir(&self) -> PathBuf {
+        self.bulk_dir.join("sandboxes")
+    }
+
+    /// Where the template layers are.
+    pub(crate) fn layers_dir(&self) -> PathBuf {
+        self.bulk_dir.join("layers")
+    }
+}
+
+/// Reads what the host has: all memory that exists, and what is free or taken
+/// by sandboxes on the file system of `dir`.
+pub fn measure_capacity(dir: &Path, slots: u32) -> std::io::Result<Capacity> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo")?;
+    let memory_kib = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse::<u64>().ok())
+        .ok_or_else(|| std::io::Error::other("/proc/meminfo names no MemTotal"))?;
+    let stat = rustix::fs::statvfs(dir)?;
+    Ok(Capacity {
+        memory: ByteSize::bytes(memory_kib.saturating_mul(1024)),
+        disk: ByteSize::bytes(stat.f_blocks.saturating_mul(stat.f_frsize)),
+        slots,
+    })
+}

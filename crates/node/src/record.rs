@@ -1,0 +1,219 @@
+//! What the disk knows of one sandbox: enough to adopt it or to remove it.
+//!
+//! The record is written before the first act on the host and removed after the
+//! last, so whatever exists on the host has a record.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use model::{ByteSize, EndCause, Resources, SandboxId, Slot, Timestamp};
+use runtime::MachineSpec;
+use serde::{Deserialize, Serialize};
+
+use crate::disk;
+
+/// The version that this server writes and the newest that it reads.
+const FORMAT: u32 = 1;
+/// Name of the record in the sandbox's directory.
+const FILE: &str = "sandbox.json";
+
+/// The record, with its secrets: never printed.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Record {
+    format: u32,
+    pub(crate) sandbox_id: String,
+    pub(crate) template_id: String,
+    pub(crate) build_id: String,
+    pub(crate) slot: u32,
+    pub(crate) layers: Vec<PathBuf>,
+    cpu_count: u32,
+    memory_bytes: u64,
+    disk_bytes: u64,
+    pub(crate) env_vars: BTreeMap<String, String>,
+    pub(crate) access_token: Option<String>,
+    pub(crate) default_user: Option<String>,
+    pub(crate) default_workdir: Option<String>,
+    pub(crate) interpreter: bool,
+    pub(crate) wait_for_interpreter: bool,
+    timeout_micros: u64,
+    created_at: i64,
+    /// Absent until the guest answered.
+    started_at: Option<i64>,
+    deadline: i64,
+    pub(crate) envd_version: String,
+    /// Why it is being removed, from the moment that this was decided.
+    ending: Option<String>,
+}
+
+/// Parts of a record that come from the request.
+pub(crate) struct New<'a> {
+    pub(crate) request: &'a crate::CreateSandbox,
+    pub(crate) template: &'a crate::template::Template,
+    pub(crate) slot: Slot,
+    pub(crate) layers: Vec<PathBuf>,
+    pub(crate) now: Timestamp,
+}
+
+/// Why a record cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// It cannot be read.
+    #[error(transparent)]
+    Disk(#[from] disk::Error),
+    /// A newer server wrote it.
+    #[error("its format is {found}, this server reads up to {FORMAT}; start the newer server again")]
+    Newer {
+        /// The version found.
+        found: u32,
+    },
+    /// It contradicts itself.
+    #[error("its {0} is damaged")]
+    Damaged(&'static str),
+}
+
+impl Record {
+    pub(crate) fn new(new: New<'_>) -> Self {
+        let New { request, template, slot, layers, now } = new;
+        let mut env_vars = template.env.clone();
+        env_vars.extend(request.env_vars.clone());
+        Self {
+            format: FORMAT,
+            sandbox_id: request.sandbox_id.to_string(),
+            template_id: request.template_id.to_string(),
+            build_id: request.build_id.to_string(),
+            slot: slot.0,
+            layers,
+            cpu_count: request.resources.cpu_count,
+            memory_bytes: request.resources.memory.as_u64(),
+            disk_bytes: request.resources.disk.as_u64(),
+            env_vars,
+            access_token: request.access_token.clone(),
+            default_user: template.default_user.clone(),
+            default_workdir: template.default_workdir.clone(),
+            interpreter: template.interpreter,
+            wait_for_interpreter: template.interpreter && request.wait_for_interpreter,
+            timeout_micros: u64::try_from(request.timeout.as_micros()).unwrap_or(u64::MAX),
+            created_at: now.unix_micros(),
+            started_at: None,
+            deadline: (now + request.timeout).unix_micros(),
+            envd_version: template.envd_version.clone(),
+            ending: None,
+        }
+    }
+
+    /// Reads the record of a sandbox's directory and holds it against its name.
+    pub(crate) fn read(dir: &Path) -> Result<Self, Unusable> {
+        #[derive(Deserialize)]
+        struct Format {
+            format: u32,
+        }
+        let path = dir.join(FILE);
+        let Format { format } = disk::read_json(&path)?;
+        if format > FORMAT {
+            return Err(Unusable::Newer { found: format });
+        }
+        let record: Self = disk::read_json(&path)?;
+        if dir.file_name().and_then(|name| name.to_str()) != Some(record.sandbox_id.as_str()) {
+            return Err(Unusable::Damaged("sandbox id"));
+        }
+        record.sandbox_id.parse::<SandboxId>().map_err(|_| Unusable::Damaged("sandbox id"))?;
+        record.build_id.parse::<model::BuildId>().map_err(|_| Unusable::Damaged("build id"))?;
+        Ok(record)
+    }
+
+    /// The slot that an unusable record names, so that nobody else gets it.
+    pub(crate) fn slot_of_unusable(dir: &Path) -> Option<Slot> {
+        let value: serde_json::Value = disk::read_json(&dir.join(FILE)).ok()?;
+        value.get("slot")?.as_u64().and_then(|slot| u32::try_from(slot).ok()).map(Slot)
+    }
+
+    /// Makes the sandbox's directory and writes the first record into it.
+    pub(crate) fn write_first(&self, dir: &Path) -> Result<(), disk::Error> {
+        disk::make_dir(dir)?;
+        self.write(dir)?;
+        disk::make_dir(&dir.join("machine"))
+    }
+
+    pub(crate) fn write(&self, dir: &Path) -> Result<(), disk::Error> {
+        disk::write_json(&dir.join(FILE), self)
+    }
+
+    pub(crate) fn resources(&self) -> Resources {
+        Resources {
+            cpu_count: self.cpu_count,
+            memory: ByteSize::bytes(self.memory_bytes),
+            disk: ByteSize::bytes(self.disk_bytes),
+        }
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        Duration::from_micros(self.timeout_micros)
+    }
+
+    pub(crate) fn created_at(&self) -> Timestamp {
+        Timestamp::from_unix_micros(self.created_at)
+    }
+
+    pub(crate) fn started_at(&self) -> Option<Timestamp> {
+        self.started_at.map(Timestamp::from_unix_micros)
+    }
+
+    pub(crate) fn deadline(&self) -> Timestamp {
+        Timestamp::from_unix_micros(self.deadline)
+    }
+
+    pub(crate) fn set_started(&mut self, at: Timestamp) {
+        self.started_at = Some(at.unix_micros());
+        self.set_deadline(at + self.timeout());
+    }
+
+    pub(crate) fn set_deadline(&mut self, deadline: Timestamp) {
+        self.deadline = deadline.unix_micros();
+    }
+
+    /// Why it is being removed; a cause that only a newer server knows reads as lost.
+    pub(crate) fn ending(&self) -> Option<EndCause> {
+        self.ending.as_deref().map(|cause| cause.parse().unwrap_or(EndCause::HostLost))
+    }
+
+    pub(crate) fn set_ending(&mut self, cause: EndCause) {
+        self.ending = Some(cause.to_string());
+    }
+
+    /// What the backend is told.
+    pub(crate) fn spec(&self, sandbox_id: &SandboxId, dir: &Path) -> MachineSpec {
+        MachineSpec {
+            sandbox_id: sandbox_id.clone(),
+            slot: Slot(self.slot),
+            layers: self.layers.clone(),
+            dir: dir.join("machine"),
+            resources: self.resources(),
+            hostname: "e2b.local".to_owned(),
+            command: vec![wire::control::GUEST_PATH.to_owned()],
+            env: vec![(
+                "PATH".to_owned(),
+                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
+            )],
+        }
+    }
+
+    /// What the guest is told.
+    pub(crate) fn init(&self, ca_bundle: Option<&str>) -> wire::control::Init {
+        wire::control::Init {
+            sandbox_id: Some(self.sandbox_id.clone()),
+            template_id: Some(self.template_id.clone()),
+            env_vars: Some(self.env_vars.clone()),
+            access_token: Some(self.access_token.clone().unwrap_or_default()),
+            default_user: self.default_user.clone(),
+            default_workdir: self.default_workdir.clone(),
+            limits: Some(wire::control::Limits {
+                cpu_count: self.cpu_count,
+                memory_bytes: self.memory_bytes,
+                disk_bytes: self.disk_bytes,
+            }),
+            ca_bundle: ca_bundle.map(str::to_owned),
+            interpreter: Some(self.interpreter),
+        }
+    }
+}

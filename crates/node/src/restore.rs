@@ -1,0 +1,116 @@
+//! The start of a node: everything is made again from what is on disk.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use model::{EndCause, Slot};
+use tokio::sync::oneshot;
+
+use crate::driver::{Driver, chain};
+use crate::ended::EndedRecords;
+use crate::handle::Refused;
+use crate::record::{Record, Unusable};
+use crate::shared::{Entry, Shared};
+use crate::template::Templates;
+use crate::{NodeOptions, disk};
+
+/// The node cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct OpenError(#[from] disk::Error);
+
+/// Opens a node; see [`crate::Handle::open`].
+pub(crate) async fn open(options: NodeOptions) -> Result<(Arc<Shared>, Vec<Refused>), OpenError> {
+    let (shared, dirs) = disk::blocking(move || read(options)).await?;
+    let mut refused = Vec::new();
+    let mut settled = Vec::new();
+    for dir in dirs {
+        let read = disk::blocking({
+            let dir = dir.clone();
+            move || Record::read(&dir)
+        });
+        match read.await {
+            Ok(record) => settled.extend(adopt(&shared, record)),
+            Err(reason) => refused.extend(refuse(&shared, dir, reason).await),
+        }
+    }
+    // Each is answered by being dropped; the drivers bound their looks.
+    for answer in settled {
+        let _ = answer.await;
+    }
+    Ok((shared, refused))
+}
+
+fn read(options: NodeOptions) -> Result<(Arc<Shared>, Vec<PathBuf>), disk::Error> {
+    let (sandboxes, layers) = (options.sandboxes_dir(), options.layers_dir());
+    for dir in [&options.state_dir, &sandboxes, &layers] {
+        disk::ensure_dir(dir)?;
+    }
+    let templates = Templates::load(options.state_dir.join("templates"), &layers)?;
+    let limits = options.limits;
+    let ended = EndedRecords::load(options.state_dir.join("ended"), limits.ended_count, limits.ended_age)?;
+    let dirs = disk::list_dir(&sandboxes)?;
+    Ok((Arc::new(Shared::new(options, templates, ended)), dirs))
+}
+
+/// Makes the driver of a recorded sandbox.
+fn adopt(shared: &Arc<Shared>, record: Record) -> Option<oneshot::Receiver<()>> {
+    // Both were parsed when the record was read.
+    let (id, build_id) = (record.sandbox_id.parse().ok()?, record.build_id.parse().ok()?);
+    shared.ledger().retake(Slot(record.slot), &record.resources());
+    let (entry, inbox) =
+        Entry::new(id, shared.first_observation(&record, build_id, &record.sandbox_id.parse().ok()?));
+    shared.enter(&entry).ok()?;
+    let (settled, answer) = oneshot::channel();
+    let driver = Driver::new(shared, &entry, record.clone(), inbox);
+    spawn(shared, &entry, record, driver.resume(settled));
+    Some(answer)
+}
+
+/// Leaves an unusable record alone, loudly. A directory without any record is
+/// what a start leaves that was cut off before its first act: removed.
+async fn refuse(shared: &Shared, dir: PathBuf, reason: Unusable) -> Option<Refused> {
+    let kept = disk::blocking({
+        let dir = dir.clone();
+        move || if is_blank(&dir) { disk::remove_dir(&dir).err() } else { None }
+    });
+    if is_absent(&reason) && kept.await.is_none() && !dir.exists() {
+        return None;
+    }
+    if let Some(id) = dir.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok()) {
+        shared.blocked().insert(id);
+    }
+    if let Some(slot) = Record::slot_of_unusable(&dir) {
+        shared.ledger().retake(slot, &model::Resources::DEFAULT);
+    }
+    let error = chain(&reason);
+    tracing::error!(dir = %dir.display(), error, "a sandbox's record cannot be used; it is left alone");
+    Some(Refused { dir, reason })
+}
+
+fn is_absent(reason: &Unusable) -> bool {
+    matches!(reason, Unusable::Disk(e) if e.is_absent())
+}
+
+/// Whether a directory holds at most a record that was being written.
+fn is_blank(dir: &Path) -> bool {
+    disk::list_dir(dir)
+        .is_ok_and(|paths| paths.iter().all(|path| path.extension().is_some_and(|e| e == "new")))
+}
+
+/// Runs a driver. If it panics, a second one removes the sandbox.
+pub(crate) fn spawn(
+    shared: &Arc<Shared>,
+    entry: &Arc<Entry>,
+    record: Record,
+    drive: impl Future<Output = ()> + Send + 'static,
+) {
+    let span = tracing::info_span!("sandbox", sandbox_id = %entry.sandbox_id);
+    let (again, its_entry) = (Arc::clone(shared), Arc::clone(entry));
+    let on_panic = move || {
+        let (_, inbox) = tokio::sync::mpsc::channel(1);
+        Driver::new(&again, &its_entry, record, inbox).remove(EndCause::Crashed)
+    };
+    shared.tasks.spawn(span, drive, on_panic);
+}

@@ -1,0 +1,191 @@
+//! What the handle and the drivers of one node share. Only a sandbox's driver
+//! writes to its entry; the handle reads, and rings bells.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+
+use model::{BuildId, EndCause, SandboxId, Slot};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::ended::EndedRecords;
+use crate::ledger::Ledger;
+use crate::record::Record;
+use crate::tasks::Tasks;
+use crate::template::Templates;
+use crate::{Ended, Error, NodeOptions, Observation, Phase, Reach};
+
+/// Requests that wait for a driver; more make their callers wait.
+const REQUESTS: usize = 16;
+
+/// A request to a driver. Kills do not queue here: they are a level in the entry.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// Move the end.
+    SetDeadline(model::Timestamp, oneshot::Sender<Result<Observation, Error>>),
+    /// Read what it uses.
+    Usage(oneshot::Sender<Result<runtime::Usage, Error>>),
+}
+
+/// One sandbox, as everybody but its driver sees it.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) sandbox_id: SandboxId,
+    pub(crate) observed: watch::Sender<Observation>,
+    /// Set once: somebody wants it gone. Pre-empts everything.
+    pub(crate) kill: watch::Sender<Option<EndCause>>,
+    /// Set once: it is gone from view.
+    pub(crate) gone: watch::Sender<Option<Ended>>,
+    pub(crate) requests: mpsc::Sender<Request>,
+    /// How to reach it, from the boot on.
+    pub(crate) reach: OnceLock<Reach>,
+    /// Cancelled with its end.
+    pub(crate) ended: CancellationToken,
+}
+
+impl Entry {
+    pub(crate) fn new(
+        sandbox_id: SandboxId,
+        observation: Observation,
+    ) -> (Arc<Self>, mpsc::Receiver<Request>) {
+        let (requests, inbox) = mpsc::channel(REQUESTS);
+        let entry = Self {
+            sandbox_id,
+            observed: watch::Sender::new(observation),
+            kill: watch::Sender::new(None),
+            gone: watch::Sender::new(None),
+            requests,
+            reach: OnceLock::new(),
+            ended: CancellationToken::new(),
+        };
+        (Arc::new(entry), inbox)
+    }
+
+    /// Asks for its end; the first cause stays.
+    pub(crate) fn ring_kill(&self, cause: EndCause) {
+        self.kill.send_if_modified(|wanted| wanted.is_none() && wanted.replace(cause).is_none());
+    }
+
+    /// Waits until it is gone from view.
+    pub(crate) async fn wait_gone(&self) -> Ended {
+        let mut gone = self.gone.subscribe();
+        let ended = gone.wait_for(Option::is_some).await.map(|ended| ended.clone());
+        match ended {
+            Ok(Some(ended)) => ended,
+            // The sender lives in `self`.
+            Ok(None) | Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+/// The node.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) options: NodeOptions,
+    pub(crate) templates: Templates,
+    pub(crate) ended: EndedRecords,
+    pub(crate) tasks: Tasks,
+    pub(crate) changes: watch::Sender<u64>,
+    ledger: Mutex<Ledger>,
+    sandboxes: Mutex<BTreeMap<SandboxId, Arc<Entry>>>,
+    /// Ids out of view whose directories still stand: nobody else may have them.
+    blocked: Mutex<BTreeSet<SandboxId>>,
+}
+
+impl Shared {
+    pub(crate) fn new(options: NodeOptions, templates: Templates, ended: EndedRecords) -> Self {
+        let ledger = Ledger::new(options.capacity, options.overcommit);
+        Self {
+            options,
+            templates,
+            ended,
+            tasks: Tasks::default(),
+            changes: watch::Sender::new(0),
+            ledger: Mutex::new(ledger),
+            sandboxes: Mutex::default(),
+            blocked: Mutex::default(),
+        }
+    }
+
+    /// The next generation: unique in this process, and a bell for observers.
+    pub(crate) fn next_generation(&self) -> u64 {
+        let mut next = 0;
+        self.changes.send_modify(|generation| {
+            *generation += 1;
+            next = *generation;
+        });
+        next
+    }
+
+    /// Changes what is seen of a sandbox, and rings.
+    pub(crate) fn publish(&self, entry: &Entry, change: impl FnOnce(&mut Observation)) {
+        let mut generation = 0;
+        entry.observed.send_modify(|observation| {
+            change(observation);
+            generation = self.next_generation();
+            observation.generation = generation;
+        });
+    }
+
+    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().expect("no holder of this lock panics")
+    }
+
+    pub(crate) fn sandboxes(&self) -> MutexGuard<'_, BTreeMap<SandboxId, Arc<Entry>>> {
+        self.sandboxes.lock().expect("no holder of this lock panics")
+    }
+
+    pub(crate) fn entry(&self, sandbox_id: &SandboxId) -> Option<Arc<Entry>> {
+        self.sandboxes().get(sandbox_id).cloned()
+    }
+
+    /// Ids that may not be used, though no sandbox of that name is in view.
+    pub(crate) fn blocked(&self) -> MutexGuard<'_, BTreeSet<SandboxId>> {
+        self.blocked.lock().expect("no holder of this lock panics")
+    }
+
+    /// Enters a sandbox; refused if the id is taken.
+    pub(crate) fn enter(&self, entry: &Arc<Entry>) -> Result<(), Error> {
+        {
+            let mut sandboxes = self.sandboxes();
+            if sandboxes.contains_key(&entry.sandbox_id) || self.blocked().contains(&entry.sandbox_id) {
+                return Err(Error::Exists(entry.sandbox_id.clone()));
+            }
+            sandboxes.insert(entry.sandbox_id.clone(), Arc::clone(entry));
+        }
+        self.next_generation();
+        Ok(())
+    }
+
+    /// Takes a sandbox out of view and tells everybody who waits for that.
+    pub(crate) fn leave_view(&self, entry: &Entry, ended: Ended) {
+        entry.ended.cancel();
+        self.sandboxes().remove(&entry.sandbox_id);
+        entry.gone.send_replace(Some(ended));
+        self.next_generation();
+    }
+
+    /// Gives back what a sandbox held.
+    pub(crate) fn release(&self, record: &Record) {
+        self.ledger().release(Slot(record.slot), &record.resources());
+    }
+
+    /// What is seen of a sandbox at first.
+    pub(crate) fn first_observation(
+        &self,
+        record: &Record,
+        build_id: BuildId,
+        id: &SandboxId,
+    ) -> Observation {
+        Observation {
+            sandbox_id: id.clone(),
+            phase: Phase::Starting,
+            started_at: record.started_at().unwrap_or(record.created_at()),
+            deadline: record.deadline(),
+            isolation: self.options.backend.isolation(),
+            build_id,
+            envd_version: record.envd_version.clone(),
+            generation: 0,
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The builds that are ready on this node's disk: `<state>/templates/<build id>.json`.
+//!
+//! A build names its layers (directories of the state file system, by hash) and
+//! what its sandboxes start with. Builds are immutable; a new one is a new file.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
+
+use model::{BuildId, ByteSize, Resources, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::{TemplateBuild, disk};
+
+/// The version that this server writes and the newest that it reads.
+pub(crate) const FORMAT: u32 = 1;
+
+/// A build as it stands on disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Template {
+    pub(crate) format: u32,
+    pub(crate) build_id: String,
+    pub(crate) template_id: String,
+    pub(crate) aliases: Vec<String>,
+    pub(crate) cpu_count: u32,
+    pub(crate) memory_bytes: u64,
+    pub(crate) disk_bytes: u64,
+    pub(crate) envd_version: String,
+    /// Names below the layers' directory, topmost first.
+    pub(crate) layers: Vec<String>,
+    pub(crate) interpreter: bool,
+    pub(crate) env: BTreeMap<String, String>,
+    pub(crate) default_user: Option<String>,
+    pub(crate) default_workdir: Option<String>,
+    pub(crate) created_at: i64,
+}
+
+/// Why a build's file was passed over.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unusable {
+    #[error(transparent)]
+    Disk(#[from] disk::Error),
+    #[error("its format is {0}, this server reads up to {FORMAT}")]
+    Newer(u32),
+    #[error("its {0} is damaged")]
+    Damaged(&'static str),
+    #[error("its layer {0} is missing")]
+    NoLayer(String),
+}
+
+impl Template {
+    fn read(path: &Path, layers_dir: &Path) -> Result<(BuildId, Self), Unusable> {
+        #[derive(Deserialize)]
+        struct Format {
+            format: u32,
+        }
+        let Format { format } = disk::read_json(path)?;
+        if format > FORMAT {
+            return Err(Unusable::Newer(format));
+        }
+        let template: Self = disk::read_json(path)?;
+        let build_id = template.build_id.parse().map_err(|_| Unusable::Damaged("build id"))?;
+        template.described().ok_or(Unusable::Damaged("template id"))?;
+        match template.layers.iter().find(|layer| !layers_dir.join(layer).is_dir()) {
+            Some(layer) => Err(Unusable::NoLayer(layer.clone())),
+            None => Ok((build_id, template)),
+        }
+    }
+
+    pub(crate) fn resources(&self) -> Resources {
+        Resources {
+            cpu_count: self.cpu_count,
+            memory: ByteSize::bytes(self.memory_bytes),
+            disk: ByteSize::bytes(self.disk_bytes),
+        }
+    }
+
+    /// As the outside sees it; `None` if an id in it is damaged.
+    pub(crate) fn described(&self) -> Option<TemplateBuild> {
+        Some(TemplateBuild {
+            template_id: self.template_id.parse().ok()?,
+            build_id: self.build_id.parse().ok()?,
+            aliases: self.aliases.clone(),
+            resources: self.resources(),
+            envd_version: self.envd_version.clone(),
+            created_at: Timestamp::from_unix_micros(self.created_at),
+        })
+    }
+}
+
+/// All ready builds, in memory.
+#[derive(Debug)]
+pub(crate) struct Templates {
+    dir: PathBuf,
+    builds: RwLock<BTreeMap<BuildId, Arc<Template>>>,
+}
+
+impl Templates {
+    /// Reads the directory. A file that cannot be used is named and passed over.
+    pub(crate) fn load(dir: PathBuf, layers_dir: &Path) -> Result<Self, disk::Error> {
+        disk::ensure_dir(&dir)?;
+        let mut builds = BTreeMap::new();
+        let files = disk::list_dir(&dir)?;
+        for path in files.iter().filter(|path| path.extension().is_some_and(|ext| ext == "json")) {
+            match Template::read(path, layers_dir) {
+                Ok((build_id, template)) => drop(builds.insert(build_id, Arc::new(template))),
+                Err(e) => {
+                    tracing::error!(path = %path.display(), error = %e, "a template build cannot be used")
+                }
+            }
+        }
+        Ok(Self { dir, builds: RwLock::new(builds) })
+    }
+
+    pub(crate) fn get(&self, build_id: BuildId) -> Option<Arc<Template>> {
+        self.read().get(&build_id).cloned()
+    }
+
+    /// The newest build of a template, by one of its names or its id.
+    pub(crate) fn newest(&self, name: &str) -> Option<Arc<Template>> {
+        let builds = self.read();
+        let named = builds.values().filter(|t| t.template_id == name || t.aliases.iter().any(|a| a == name));
+        named.max_by_key(|template| template.created_at).cloned()
+    }
+
+    pub(crate) fn list(&self) -> Vec<TemplateBuild> {
+        self.read().values().filter_map(|template| template.described()).collect()
+    }
+
+    /// Publishes a build: on disk first. Blocks on files.
+    pub(crate) fn publish(&self, build_id: BuildId, template: Template) -> Result<(), disk::Error> {
+        disk::write_json(&self.dir.join(format!("{build_id}.json")), &template)?;
+        let mut builds = self.builds.write().expect("no holder of this lock panics");
+        builds.insert(build_id, Arc::new(template));
+        Ok(())
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<BuildId, Arc<Template>>> {
+        self.builds.read().expect("no holder of this lock panics")
+    }
+}

@@ -1,0 +1,154 @@
+//! A node on the simulated backend, with one template, in a directory of its own.
+
+#![allow(dead_code, reason = "each test binary uses its own part of this")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use model::admission::{Capacity, Overcommit, Promised};
+use model::{BuildId, ByteSize, Resources, SandboxId};
+use runtime::BoxFuture;
+use runtime::sim::{Inventory, Sim, World};
+use warren_node::{CreateSandbox, Faults, Handle, InjectedFault, Limits, NodeOptions, Point, Refused};
+
+pub(crate) const BUILD: BuildId = BuildId::from_u128(0x1111_2222_3333_4444_8555_6666_7777_8888);
+
+/// The world, the disk and what is to go wrong: everything that outlives a server.
+pub(crate) struct Host {
+    pub(crate) world: Arc<World>,
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) script: Arc<Script>,
+}
+
+/// What exists on a host, records of ends apart.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Footprint {
+    inventory: Inventory,
+    dirs: BTreeSet<PathBuf>,
+    promised: Promised,
+}
+
+/// Fails or stops dead at one point.
+#[derive(Debug, Default)]
+pub(crate) struct Script {
+    fail: Mutex<Vec<Point>>,
+    stop: Mutex<Option<Point>>,
+    pub(crate) stopped: tokio::sync::Notify,
+}
+
+impl Script {
+    pub(crate) fn fail(&self, point: Point, times: usize) {
+        self.fail.lock().unwrap().extend(std::iter::repeat_n(point, times));
+    }
+
+    pub(crate) fn stop(&self, point: Option<Point>) {
+        *self.stop.lock().unwrap() = point;
+    }
+}
+
+impl Faults for Script {
+    fn at(&self, point: Point) -> BoxFuture<'_, Result<(), InjectedFault>> {
+        Box::pin(async move {
+            if *self.stop.lock().unwrap() == Some(point) {
+                self.stopped.notify_one();
+                std::future::pending::<()>().await;
+            }
+            let mut fail = self.fail.lock().unwrap();
+            match fail.iter().position(|wanted| *wanted == point) {
+                Some(at) => {
+                    fail.remove(at);
+                    Err(InjectedFault(point))
+                }
+                None => Ok(()),
+            }
+        })
+    }
+}
+
+impl Host {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("layers/root")).unwrap();
+        std::fs::create_dir_all(dir.path().join("templates")).unwrap();
+        let template = serde_json::json!({
+            "format": 1, "build_id": BUILD.to_string(), "template_id": "basebasebase", "aliases": ["base"],
+            "cpu_count": 1, "memory_bytes": 512u64 << 20, "disk_bytes": 1u64 << 30, "envd_version": "0.6.4",
+            "layers": ["root"], "interpreter": true, "env": {"FROM": "template"},
+            "default_user": "user", "default_workdir": "/home/user", "created_at": 1,
+        });
+        std::fs::write(dir.path().join(format!("templates/{BUILD}.json")), template.to_string()).unwrap();
+        Self { world: World::new(), dir, script: Arc::default() }
+    }
+
+    pub(crate) fn options(&self) -> NodeOptions {
+        let backend = Arc::new(Sim::new(Arc::clone(&self.world)));
+        let capacity = Capacity { memory: ByteSize::gib(2), disk: ByteSize::gib(64), slots: 16 };
+        let mut options = NodeOptions::new(self.path(), Path::new("/guest"), backend, capacity);
+        options.overcommit = Overcommit::NONE;
+        options.faults = Arc::clone(&self.script) as Arc<dyn Faults>;
+        options.limits = Limits {
+            undo_step: Duration::from_secs(2),
+            undo_retries: [Duration::from_millis(1), Duration::from_millis(2), Duration::from_millis(5)],
+            undo_again: Duration::from_millis(20),
+            guest_answer: Duration::from_secs(2),
+            ..Limits::default()
+        };
+        options
+    }
+
+    pub(crate) async fn open(&self) -> Handle {
+        let (handle, refused) = self.open_with(self.options()).await;
+        assert!(refused.is_empty(), "{refused:?}");
+        handle
+    }
+
+    pub(crate) async fn open_with(&self, options: NodeOptions) -> (Handle, Vec<Refused>) {
+        Handle::open(options).await.unwrap()
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn sandbox_dir(&self, id: &SandboxId) -> PathBuf {
+        self.path().join("sandboxes").join(id.as_str())
+    }
+
+    pub(crate) fn footprint(&self, handle: &Handle) -> Footprint {
+        let entries = std::fs::read_dir(self.path().join("sandboxes")).unwrap();
+        Footprint {
+            inventory: self.world.inventory(),
+            dirs: entries.map(|entry| entry.unwrap().path()).collect(),
+            promised: handle.promised(),
+        }
+    }
+}
+
+pub(crate) fn sandbox_id(n: u32) -> SandboxId {
+    format!("i{n}").parse().unwrap()
+}
+
+pub(crate) fn request(n: u32) -> CreateSandbox {
+    CreateSandbox {
+        sandbox_id: sandbox_id(n),
+        template_id: "basebasebase".parse().unwrap(),
+        build_id: BUILD,
+        resources: Resources { cpu_count: 1, memory: ByteSize::mib(512), disk: ByteSize::gib(1) },
+        env_vars: BTreeMap::from([("A".to_owned(), "b".to_owned())]),
+        access_token: Some("secret".to_owned()),
+        timeout: Duration::from_secs(300),
+        wait_for_interpreter: true,
+    }
+}
+
+/// Waits, boundedly, until something holds.
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
