@@ -9,6 +9,7 @@ mod ca;
 mod control;
 mod daemon;
 mod exec;
+mod files;
 mod fs;
 mod http;
 mod init;

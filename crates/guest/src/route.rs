@@ -9,7 +9,7 @@ use http::{HeaderValue, Method, StatusCode};
 use crate::daemon::Daemon;
 use crate::http::error::{json, set};
 use crate::http::{Body, HttpFailure, Request, Response, auth, cors};
-use crate::rpc;
+use crate::{files, rpc};
 
 /// Answers any request: cross-origin question, token, user, route, in this order.
 pub(crate) async fn answer(daemon: &Rc<Daemon>, request: Request) -> Response {
@@ -41,7 +41,9 @@ async fn routed(daemon: &Rc<Daemon>, request: Request) -> Response {
         (&Method::GET, "/health") => health(),
         (&Method::GET, "/envs") => json(&daemon.settings.envs()),
         (&Method::GET, "/metrics") => json(&daemon.metrics.measure(daemon.settings.get().limits)),
-        (_, "/health" | "/envs" | "/metrics") => status(StatusCode::METHOD_NOT_ALLOWED),
+        (&Method::GET, "/files") => files::download(daemon, request).await,
+        (&Method::POST, "/files") => files::upload(daemon, request).await,
+        (_, "/health" | "/envs" | "/metrics" | "/files") => status(StatusCode::METHOD_NOT_ALLOWED),
         _ => not_found(),
     }
 }

@@ -43,10 +43,21 @@ pub struct Program {
     pub gid: u32,
     /// Supplementary group ids.
     pub groups: Vec<u32>,
-    /// Make standard input the controlling terminal of a new session.
-    pub terminal: bool,
+    /// Where it stands among its caller's processes.
+    pub session: Session,
     /// Written to `oom_score_adj`, so that the kernel prefers it to its parents.
     pub oom_score_adj: i16,
+}
+
+/// A process's session and process group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Session {
+    /// Those of its caller.
+    Inherit,
+    /// The leader of a new group in the caller's session.
+    Group,
+    /// The leader of a new session, with standard input as its controlling terminal.
+    Terminal,
 }
 
 /// The step of a start that failed.
@@ -55,8 +66,8 @@ pub struct Program {
 pub enum Step {
     /// Making the status pipe or the process.
     Fork = 1,
-    /// Making a session with a controlling terminal.
-    Terminal = 2,
+    /// Making a group, or a session with a controlling terminal.
+    Session = 2,
     /// Putting the three standard descriptors in place.
     Stdio = 3,
     /// Taking the user's ids.
@@ -119,7 +130,7 @@ fn read_status(status: &OwnedFd) -> Result<(), Error> {
         return Ok(());
     }
     let [step, errno @ ..] = report;
-    let step = [Step::Terminal, Step::Stdio, Step::Credentials, Step::Cwd]
+    let step = [Step::Session, Step::Stdio, Step::Credentials, Step::Cwd]
         .into_iter()
         .find(|s| *s as u8 == step)
         .unwrap_or(Step::Fork);
@@ -170,7 +181,7 @@ impl<'a> Child<'a> {
     fn run(mut self) -> ! {
         let _ = self.offer_to_the_oom_killer();
         let steps: [(Step, Act<'a>); 4] = [
-            (Step::Terminal, Self::take_terminal),
+            (Step::Session, Self::take_session),
             (Step::Stdio, Self::take_stdio),
             (Step::Credentials, Self::take_credentials),
             (Step::Cwd, |child| Ok(rustix::process::chdir(child.program.cwd.as_c_str())?)),
@@ -194,10 +205,14 @@ impl<'a> Child<'a> {
         Ok(())
     }
 
-    fn take_terminal(&self) -> io::Result<()> {
-        if self.program.terminal {
-            rustix::process::setsid()?;
-            rustix::process::ioctl_tiocsctty(self.stdio[0])?;
+    fn take_session(&self) -> io::Result<()> {
+        match self.program.session {
+            Session::Inherit => {}
+            Session::Group => rustix::process::setpgid(None, None)?,
+            Session::Terminal => {
+                rustix::process::setsid()?;
+                rustix::process::ioctl_tiocsctty(self.stdio[0])?;
+            }
         }
         Ok(())
     }

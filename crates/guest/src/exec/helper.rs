@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use sys::exec::{Program, Step, spawn_sibling};
 
-use super::request::{MAX_MESSAGE, Reply, Request};
+use super::request::{MAX_MESSAGE, Reply, Request, Session};
 
 /// First argument of the binary when it is to be the helper; its standard input
 /// is then the socket to the daemon.
@@ -92,7 +92,11 @@ fn program(request: &Request) -> Result<Program, std::ffi::NulError> {
         uid: request.uid,
         gid: request.gid,
         groups: request.groups.clone(),
-        terminal: request.terminal,
+        session: match request.session {
+            Session::Inherit => sys::exec::Session::Inherit,
+            Session::Group => sys::exec::Session::Group,
+            Session::Terminal => sys::exec::Session::Terminal,
+        },
         oom_score_adj: OOM_SCORE_ADJ,
     })
 }
@@ -120,7 +124,7 @@ mod tests {
             uid: 0,
             gid: 0,
             groups: vec![],
-            terminal: false,
+            session: Session::Inherit,
         };
         assert_eq!(candidates(&request), ["/c/ls", "ls", "/d/ls"]);
         request.argv[0] = "./ls".into();

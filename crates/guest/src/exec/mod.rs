@@ -14,4 +14,4 @@ mod request;
 
 pub use helper::{HELPER_ARG, serve};
 pub(crate) use launcher::{LaunchError, Launcher};
-pub(crate) use request::Request;
+pub(crate) use request::{Request, Session};

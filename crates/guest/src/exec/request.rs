@@ -22,8 +22,19 @@ pub(crate) struct Request {
     pub(crate) gid: u32,
     /// Supplementary group ids.
     pub(crate) groups: Vec<u32>,
-    /// Whether standard input is a terminal to control a new session.
-    pub(crate) terminal: bool,
+    /// Where it stands among the daemon's processes.
+    pub(crate) session: Session,
+}
+
+/// A process's session and process group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Session {
+    /// Those of the daemon.
+    Inherit,
+    /// The leader of a new group.
+    Group,
+    /// The leader of a new session with standard input as its terminal.
+    Terminal,
 }
 
 /// How the start went.

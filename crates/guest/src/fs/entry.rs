@@ -80,8 +80,7 @@ pub(crate) fn metadata(path: impl AsRef<Path>) -> BTreeMap<String, String> {
     let path = path.as_ref();
     let mut found = BTreeMap::new();
     // Nearly no file has attributes: ask for their size before making room for them.
-    let mut empty: [u8; 0] = [];
-    match rustix::fs::listxattr(path, &mut empty[..]) {
+    match rustix::fs::listxattr_query(path) {
         Ok(n) if n > 0 && n <= MAX_XATTR => {}
         _ => return found,
     }

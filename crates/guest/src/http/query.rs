@@ -20,7 +20,8 @@ impl Query {
     }
 }
 
-fn decode(text: &str) -> String {
+/// Decodes percent escapes and `+`.
+pub(crate) fn decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {

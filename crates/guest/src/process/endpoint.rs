@@ -28,7 +28,7 @@ pub(crate) struct Endpoint {
 
 impl Endpoint {
     /// Our end of a pipe.
-    pub(super) fn pipe(fd: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn pipe(fd: OwnedFd) -> io::Result<Self> {
         Self::new(fd, PIPE_CHUNK)
     }
 
@@ -45,7 +45,7 @@ impl Endpoint {
     }
 
     /// The next piece of output; empty at the end. Cancel-safe: what was read is returned.
-    pub(super) async fn read(&self) -> io::Result<Bytes> {
+    pub(crate) async fn read(&self) -> io::Result<Bytes> {
         self.fd.async_io(Interest::READABLE, |fd| self.read_from(fd)).await
     }
 

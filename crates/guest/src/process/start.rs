@@ -21,7 +21,7 @@ use super::input::{Input, winsize};
 use super::pump::{self, Output};
 use super::running::{Event, Process};
 use super::table::Processes;
-use crate::exec::{LaunchError, Request};
+use crate::exec::{LaunchError, Request, Session};
 use crate::fs::path::{PathError, resolve_cwd};
 use crate::user::User;
 
@@ -128,7 +128,7 @@ impl Processes {
             uid: spec.user.uid,
             gid: spec.user.gid,
             groups: spec.user.groups(),
-            terminal: spec.pty.is_some(),
+            session: if spec.pty.is_some() { Session::Terminal } else { Session::Inherit },
         })
     }
 }

@@ -5,7 +5,7 @@ use wire::process::EndEvent;
 use super::reaper::Exit;
 
 /// The end event of a process that ended like this.
-pub(super) fn end_event(exit: Exit) -> EndEvent {
+pub(crate) fn end_event(exit: Exit) -> EndEvent {
     let status = exit.0;
     if let Some(signal) = status.terminating_signal() {
         // The bit beside the signal's number: a core was written.

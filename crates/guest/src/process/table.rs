@@ -69,11 +69,6 @@ impl Processes {
         self.live.borrow().len()
     }
 
-    /// Whether any has not ended.
-    pub(crate) fn any(&self) -> bool {
-        !self.live.borrow().is_empty()
-    }
-
     /// The live process of this selector. The youngest wins: the id of one whose
     /// outputs are still held open may have been given away again.
     pub(crate) fn find_live(&self, selector: &ProcessSelector) -> Option<Rc<Process>> {
