@@ -7,6 +7,7 @@
 mod api;
 mod app;
 mod clock;
+mod node_handle;
 mod options;
 mod port;
 

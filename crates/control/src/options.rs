@@ -65,7 +65,7 @@ impl AppOptions {
             domain: None,
             max_sandboxes: 1000,
             max_lifetime: Duration::from_hours(24),
-            create_limit: Duration::from_secs(60),
+            create_limit: Duration::from_mins(1),
             kill_limit: Duration::from_secs(30),
             wait_for_interpreter: true,
             sample_every: Duration::from_secs(5),

@@ -1,6 +1,6 @@
 //! Opening the database: one writer, a few readers, the newest format.
 //!
-//! SQLite allows one writer at a time; a pool of one connection makes them
+//! `SQLite` allows one writer at a time; a pool of one connection makes them
 //! queue here, in order, instead of failing as busy there. With a write-ahead
 //! log, readers never wait for it.
 
@@ -27,7 +27,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the SQLite database in this file, which is made (readable by its
+    /// Opens the `SQLite` database in this file, which is made (readable by its
     /// owner alone) if need be, and brings it to the present format.
     pub async fn open(path: &Path) -> Result<Self, Error> {
         let failed = |source| Error::Open { path: path.to_owned(), source };

@@ -48,6 +48,8 @@ struct Inner {
     node: Arc<dyn NodePort>,
     history: metrics::History,
     key_uses: auth::KeyUses,
+    /// What of the node's builds is in the store already.
+    registered: Mutex<Vec<node::TemplateBuild>>,
     /// Creates under way: the reconciler leaves their rows alone.
     in_flight: Mutex<HashSet<SandboxId>>,
     /// Work that goes on when the client that asked for it has gone.
@@ -63,6 +65,7 @@ impl App {
             node,
             history: metrics::History::default(),
             key_uses: auth::KeyUses::default(),
+            registered: Mutex::default(),
             in_flight: Mutex::default(),
             tasks: TaskTracker::new(),
         }))

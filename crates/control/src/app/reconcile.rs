@@ -28,10 +28,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 impl App {
     /// Reconciles now and at every change until `stop`.
     pub(super) async fn reconcile_until(&self, stop: &CancellationToken) {
-        let mut changes = self.0.node.observe();
+        let mut bell = self.0.node.observe();
         loop {
             let started = Instant::now();
-            changes.mark_unchanged();
+            bell.mark_unchanged();
             if let Err(error) = self.reconcile().await {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
@@ -42,7 +42,7 @@ impl App {
                 tokio::time::sleep_until(started + SHORTEST_ROUND).await;
                 // A node that is gone changes no more: the pause alone counts then.
                 let changed = async {
-                    if changes.changed().await.is_err() {
+                    if bell.changed().await.is_err() {
                         std::future::pending::<()>().await;
                     }
                 };
@@ -72,6 +72,7 @@ impl App {
 
     /// One round. What fails stays as it is for the next.
     pub(crate) async fn reconcile(&self) -> Result<(), Error> {
+        self.register_new_builds().await?;
         // The rows first: a row says `running` only after its node has it, so
         // one that is missing from the later list has really ended.
         let intents = self.store().intents().await?;

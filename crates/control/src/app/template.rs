@@ -1,5 +1,7 @@
 //! Templates: what names lead to, and those that come with the server.
 
+use std::sync::{MutexGuard, PoisonError};
+
 use model::{BuildId, TemplateName, TemplateRef};
 use store::{Build, BuildStatus, Resolved, TemplateSummary};
 
@@ -7,7 +9,8 @@ use super::{App, Caller, Error};
 
 impl App {
     /// Writes down the builds that the node has ready, so that names lead to
-    /// them. Safe twice; to be called at start and whenever they change.
+    /// them. Safe twice; [`run`](App::run) does it whenever they change, so only
+    /// a caller that serves before it runs needs to.
     pub async fn register_builds(&self, builds: Vec<node::TemplateBuild>) -> Result<(), Error> {
         for build in builds {
             let row = Build {
@@ -22,6 +25,20 @@ impl App {
             self.store().put_builtin(&row, &build.aliases).await?;
         }
         Ok(())
+    }
+
+    /// Does so with those of the node, if they have changed since.
+    pub(super) async fn register_new_builds(&self) -> Result<(), Error> {
+        let builds = self.node().templates();
+        if *self.registered() != builds {
+            self.register_builds(builds.clone()).await?;
+            *self.registered() = builds;
+        }
+        Ok(())
+    }
+
+    fn registered(&self) -> MutexGuard<'_, Vec<node::TemplateBuild>> {
+        self.0.registered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What a name leads to, if the caller may see it.

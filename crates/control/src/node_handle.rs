@@ -1,0 +1,57 @@
+//! A node in this process as the control plane sees it.
+
+use model::{KilledBy, SandboxId, Timestamp};
+use node::{CreateSandbox, Ended, Error, Handle, Observation, TemplateBuild};
+use tokio::sync::watch;
+
+use crate::{BoxFuture, NodePort, Usage};
+
+impl NodePort for Handle {
+    fn create(&self, sandbox: CreateSandbox) -> BoxFuture<'_, Result<Observation, Error>> {
+        Box::pin(Self::create(self, sandbox))
+    }
+
+    fn kill<'a>(&'a self, sandbox: &'a SandboxId, by: KilledBy) -> BoxFuture<'a, Result<Ended, Error>> {
+        Box::pin(Self::kill(self, sandbox, by))
+    }
+
+    fn set_deadline<'a>(
+        &'a self,
+        sandbox: &'a SandboxId,
+        deadline: Timestamp,
+    ) -> BoxFuture<'a, Result<Observation, Error>> {
+        Box::pin(Self::set_deadline(self, sandbox, deadline))
+    }
+
+    fn get(&self, sandbox: &SandboxId) -> Option<Observation> {
+        Self::get(self, sandbox)
+    }
+
+    fn list(&self) -> Vec<Observation> {
+        Self::list(self)
+    }
+
+    fn observe(&self) -> watch::Receiver<u64> {
+        Self::observe(self)
+    }
+
+    fn ended(&self, sandbox: &SandboxId) -> Option<Ended> {
+        Self::ended(self, sandbox)
+    }
+
+    fn usage<'a>(&'a self, sandbox: &'a SandboxId) -> BoxFuture<'a, Result<Usage, Error>> {
+        Box::pin(async move {
+            let usage = self.metrics(sandbox).await?;
+            Ok(Usage {
+                cpu_micros: usage.cpu_micros,
+                memory: usage.memory,
+                memory_cache: usage.memory_cache,
+                disk: usage.disk,
+            })
+        })
+    }
+
+    fn templates(&self) -> Vec<TemplateBuild> {
+        Self::templates(self)
+    }
+}

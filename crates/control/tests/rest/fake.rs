@@ -1,0 +1,203 @@
+//! A node without sandboxes: it keeps what it is told and fails on demand.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use model::{ByteSize, EndCause, Isolation, KilledBy, Peaks, SandboxId, Timestamp};
+use node::{CreateSandbox, Ended, Error, Observation, Phase, TemplateBuild};
+use tokio::sync::watch;
+use warren_control::{BoxFuture, Clock, NodePort, Usage};
+
+#[derive(Debug, Default)]
+struct State {
+    live: HashMap<SandboxId, Observation>,
+    ended: HashMap<SandboxId, Ended>,
+    orders: Vec<CreateSandbox>,
+    create_errors: Vec<Error>,
+    create_hangs: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct FakeNode {
+    clock: Clock,
+    state: Mutex<State>,
+    changes: watch::Sender<u64>,
+    kills: watch::Sender<u64>,
+}
+
+impl FakeNode {
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self { clock, state: Mutex::default(), changes: watch::Sender::new(0), kills: watch::Sender::new(0) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|n| *n += 1);
+    }
+
+    /// The next create fails so.
+    pub(crate) fn fail_create(&self, error: Error) {
+        self.state().create_errors.push(error);
+    }
+
+    /// Creates take for ever, with the sandbox half up.
+    pub(crate) fn hang_creates(&self) {
+        self.state().create_hangs = true;
+    }
+
+    pub(crate) fn last_order(&self) -> CreateSandbox {
+        self.state().orders.last().unwrap().clone()
+    }
+
+    pub(crate) fn set_phase(&self, id: &SandboxId, phase: Phase) {
+        self.state().live.get_mut(id).unwrap().phase = phase;
+        self.changed();
+    }
+
+    /// Completes once the node was asked to kill something.
+    pub(crate) async fn asked_to_kill(&self) {
+        self.kills.subscribe().wait_for(|n| *n > 0).await.unwrap();
+    }
+
+    pub(crate) fn ids(&self) -> Vec<SandboxId> {
+        self.state().live.keys().cloned().collect()
+    }
+
+    /// Puts a sandbox there that nobody asked for.
+    pub(crate) fn plant(&self, id: &SandboxId) {
+        let observation = self.observation(id.clone(), model::BuildId::from_u128(1), Duration::from_mins(5));
+        self.state().live.insert(id.clone(), observation);
+        self.changed();
+    }
+
+    /// Ends it as the driver would; without a record if there is no cause.
+    pub(crate) fn end(&self, id: &SandboxId, cause: Option<EndCause>) {
+        let mut state = self.state();
+        let seen = state.live.remove(id).unwrap();
+        if let Some(cause) = cause {
+            state.ended.insert(id.clone(), self.record(&seen, cause));
+        }
+        drop(state);
+        self.changed();
+    }
+
+    /// Ends everything whose time is up.
+    pub(crate) fn expire(&self) {
+        let now = self.clock.now();
+        let due: Vec<SandboxId> =
+            self.state().live.values().filter(|o| o.deadline <= now).map(|o| o.sandbox_id.clone()).collect();
+        for id in due {
+            self.end(&id, Some(EndCause::Timeout));
+        }
+    }
+
+    fn record(&self, seen: &Observation, cause: EndCause) -> Ended {
+        Ended {
+            sandbox_id: seen.sandbox_id.clone(),
+            cause,
+            started_at: Some(seen.started_at),
+            ended_at: self.clock.now(),
+            peaks: Peaks { memory: ByteSize::mib(7), ..Peaks::default() },
+        }
+    }
+
+    fn observation(&self, id: SandboxId, build_id: model::BuildId, timeout: Duration) -> Observation {
+        let now = self.clock.now();
+        Observation {
+            sandbox_id: id,
+            phase: Phase::Running,
+            started_at: now,
+            deadline: now + timeout,
+            isolation: Isolation::Sim,
+            build_id,
+            envd_version: "0.6.4".to_owned(),
+            generation: 1,
+        }
+    }
+}
+
+impl NodePort for FakeNode {
+    fn create(&self, order: CreateSandbox) -> BoxFuture<'_, Result<Observation, Error>> {
+        Box::pin(async move {
+            let observation = self.observation(order.sandbox_id.clone(), order.build_id, order.timeout);
+            self.state().orders.push(order);
+            if let Some(error) = self.state().create_errors.pop() {
+                return Err(error);
+            }
+            self.state().live.insert(observation.sandbox_id.clone(), observation.clone());
+            self.changed();
+            if self.state().create_hangs {
+                self.set_phase(&observation.sandbox_id, Phase::Starting);
+                std::future::pending::<()>().await;
+            }
+            Ok(observation)
+        })
+    }
+
+    fn kill<'a>(&'a self, id: &'a SandboxId, by: KilledBy) -> BoxFuture<'a, Result<Ended, Error>> {
+        Box::pin(async move {
+            self.kills.send_modify(|n| *n += 1);
+            let phase = self.state().live.get(id).map(|seen| seen.phase);
+            match phase {
+                None => Err(Error::NotFound(id.clone())),
+                Some(Phase::Ending) => Err(Error::Ending(id.clone())),
+                Some(_) => {
+                    self.end(id, Some(EndCause::Killed(by)));
+                    Ok(self.state().ended[id].clone())
+                }
+            }
+        })
+    }
+
+    fn set_deadline<'a>(
+        &'a self,
+        id: &'a SandboxId,
+        deadline: Timestamp,
+    ) -> BoxFuture<'a, Result<Observation, Error>> {
+        Box::pin(async move {
+            let mut state = self.state();
+            let seen = state.live.get_mut(id).ok_or_else(|| Error::NotFound(id.clone()))?;
+            seen.deadline = deadline;
+            seen.generation += 1;
+            Ok(seen.clone())
+        })
+    }
+
+    fn get(&self, id: &SandboxId) -> Option<Observation> {
+        self.state().live.get(id).cloned()
+    }
+
+    fn list(&self) -> Vec<Observation> {
+        self.state().live.values().cloned().collect()
+    }
+
+    fn observe(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn ended(&self, id: &SandboxId) -> Option<Ended> {
+        self.state().ended.get(id).cloned()
+    }
+
+    fn usage<'a>(&'a self, id: &'a SandboxId) -> BoxFuture<'a, Result<Usage, Error>> {
+        Box::pin(async move {
+            let seen = self.get(id).ok_or_else(|| Error::NotFound(id.clone()))?;
+            // Half of one processor, always.
+            let cpu = self.clock.now().since(seen.started_at) / 2;
+            Ok(Usage {
+                cpu_micros: u64::try_from(cpu.as_micros()).unwrap(),
+                memory: ByteSize::mib(20),
+                memory_cache: ByteSize::mib(5),
+                disk: ByteSize::mib(1),
+            })
+        })
+    }
+
+    fn templates(&self) -> Vec<TemplateBuild> {
+        Vec::new()
+    }
+}

@@ -1,0 +1,14 @@
+//! The REST API as clients see it: every endpoint and every kind of refusal,
+//! against a fake node.
+
+#![expect(clippy::unwrap_used, reason = "the lint does not see that helpers of tests are tests")]
+
+mod create;
+mod errors;
+mod fake;
+mod lifecycle;
+mod lists;
+mod metrics;
+mod reconcile;
+mod templates;
+mod world;

@@ -1,0 +1,117 @@
+//! Templates and teams.
+
+use http::Request;
+use model::{BuildId, Timestamp};
+
+use crate::world::{World, base};
+
+#[tokio::test]
+async fn the_list_has_every_field_clients_demand() {
+    let world = World::new().await;
+    world.create_base().await;
+    insta::assert_json_snapshot!(world.get("/templates").await.expect(200).json(), @r#"
+    [
+      {
+        "aliases": [
+          "base",
+          "base-template-000-0000-0000-000000000001"
+        ],
+        "buildCount": 1,
+        "buildID": "00000000-0000-0000-0000-000000000001",
+        "buildStatus": "ready",
+        "cpuCount": 2,
+        "createdAt": "2026-11-21T10:00:00.000000Z",
+        "createdBy": null,
+        "diskSizeMB": 10240,
+        "envdVersion": "0.6.4",
+        "lastSpawnedAt": "2026-11-21T10:00:00.000000Z",
+        "memoryMB": 1024,
+        "names": [
+          "base",
+          "base-template-000-0000-0000-000000000001"
+        ],
+        "public": true,
+        "spawnCount": 1,
+        "templateID": "basetemplate00000001",
+        "updatedAt": "2026-11-21T10:00:00.000000Z"
+      }
+    ]
+    "#);
+    world.get("/templates?teamID=00000000-0000-4000-8000-000000000000").await.error(400);
+}
+
+#[tokio::test]
+async fn an_alias_exists_or_not() {
+    let world = World::new().await;
+    insta::assert_json_snapshot!(world.get("/templates/aliases/Base").await.expect(200).json(), @r#"
+    {
+      "public": true,
+      "templateID": "basetemplate00000001"
+    }
+    "#);
+    insta::assert_json_snapshot!(world.get("/templates/aliases/nope").await.error(404), @r#"
+    {
+      "code": 404,
+      "message": "template 'nope' not found"
+    }
+    "#);
+    insta::assert_json_snapshot!(world.get("/templates/aliases/other%2Fbase").await.error(400), @r#"
+    {
+      "code": 400,
+      "message": "namespace 'other' is not yours"
+    }
+    "#);
+    world.get("/templates/aliases/base%3Adefault").await.expect(200);
+    world.get("/templates/aliases/base%3Av9").await.error(404);
+    world.get("/templates/aliases/a%20b").await.error(400);
+}
+
+#[tokio::test]
+async fn a_newer_build_takes_the_name_over_and_an_older_one_does_not() {
+    let world = World::new().await;
+    let newer = node::TemplateBuild {
+        build_id: BuildId::from_u128(2),
+        created_at: base().created_at + std::time::Duration::from_secs(1),
+        ..base()
+    };
+    world.app.register_builds(vec![newer, base()]).await.unwrap();
+    world.create_base().await;
+    assert_eq!(world.node.last_order().build_id, BuildId::from_u128(2));
+    let list = world.get("/templates").await.json();
+    assert_eq!(
+        (&list[0]["buildCount"], &list[0]["buildID"]),
+        (&2.into(), &BuildId::from_u128(2).to_string().into())
+    );
+}
+
+#[tokio::test]
+async fn daemons_that_know_no_token_cannot_be_secured() {
+    let world = World::new().await;
+    let old = node::TemplateBuild {
+        template_id: "old".parse().unwrap(),
+        build_id: BuildId::from_u128(3),
+        aliases: vec!["old-one".to_owned()],
+        envd_version: "0.1.9".to_owned(),
+        created_at: Timestamp::from_unix_micros(0),
+        ..base()
+    };
+    world.app.register_builds(vec![old]).await.unwrap();
+    insta::assert_json_snapshot!(world.post("/v2/sandboxes", r#"{"templateID":"old-one"}"#).await.error(400), @r#"
+    {
+      "code": 400,
+      "message": "Template is not compatible with secured access. Please visit https://e2b.dev/docs/sandbox/secured-access for more information."
+    }
+    "#);
+    world.post("/sandboxes", r#"{"templateID":"old-one"}"#).await.expect(201);
+}
+
+#[tokio::test]
+async fn the_command_line_finds_its_team_by_either_header() {
+    let world = World::new().await;
+    let bearer = Request::builder().uri("/teams").header("authorization", format!("Bearer {}", world.key));
+    for request in [world.request("GET", "/teams", ""), bearer.body(axum::body::Body::empty()).unwrap()] {
+        let teams = world.send(request).await.expect(200).json();
+        assert_eq!((&teams[0]["isDefault"], &teams[0]["name"]), (&true.into(), &"default".into()));
+        assert_eq!(teams[0]["apiKey"], world.key.as_str());
+    }
+}
