@@ -21,6 +21,7 @@ use crate::http::error::json;
 use crate::http::server::{Connections, connection};
 use crate::http::{HttpFailure, Request, Response};
 use crate::init;
+use crate::interpret::Interpreter;
 
 /// Longest `/init` body: a certificate bundle may be some hundred kilobytes.
 const MAX_BODY: usize = 8 << 20;
@@ -74,6 +75,7 @@ async fn take_init(daemon: &Rc<Daemon>, request: Request) -> Result<(), HttpFail
     })
 }
 
-fn status(_daemon: &Daemon) -> Status {
-    Status { envd_version: ENVD_VERSION.to_owned(), interpreter_ready: None }
+fn status(daemon: &Daemon) -> Status {
+    let interpreter_ready = daemon.interpreter.get().map(Interpreter::is_ready);
+    Status { envd_version: ENVD_VERSION.to_owned(), interpreter_ready }
 }

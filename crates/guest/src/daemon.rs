@@ -1,5 +1,6 @@
 //! The daemon put together: its state, its listeners, its tasks.
 
+use std::cell::OnceCell;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -11,8 +12,11 @@ use wire::control::ENVD_PORT;
 
 use crate::exec::Launcher;
 use crate::http::server::{Connections, listen, serve};
+use crate::interpret::Interpreter;
 use crate::process::{Processes, Reaper};
+use crate::rpc::Polled;
 use crate::settings::Settings;
+use crate::watch::Hub;
 use crate::{control, metrics, route};
 
 /// Threads for file transfers and long walks at a time; more wait.
@@ -55,7 +59,13 @@ impl Default for Options {
 pub(crate) struct Daemon {
     pub(crate) settings: Arc<Settings>,
     pub(crate) processes: Rc<Processes>,
+    pub(crate) watches: Rc<Hub>,
+    pub(crate) polled: Polled,
     pub(crate) metrics: metrics::Meter,
+    pub(crate) launcher: Rc<Launcher>,
+    pub(crate) reaper: Rc<Reaper>,
+    /// Set by the first init that asks for it.
+    pub(crate) interpreter: OnceCell<Interpreter>,
     pub(crate) options: Options,
 }
 
@@ -78,7 +88,17 @@ pub async fn run_async(options: Options) -> io::Result<()> {
     let processes = Rc::new(Processes::new(Rc::clone(&launcher), Rc::clone(&reaper), Arc::clone(&settings)));
     let listeners = listen(&options.envd_addresses)?;
     let control = options.control_socket.as_deref().map(control::listen).transpose()?;
-    let daemon = Rc::new(Daemon { settings, processes, metrics: metrics::Meter::default(), options });
+    let daemon = Rc::new(Daemon {
+        settings,
+        processes,
+        watches: Rc::default(),
+        polled: Polled::default(),
+        metrics: metrics::Meter::default(),
+        launcher: Rc::clone(&launcher),
+        reaper: Rc::clone(&reaper),
+        interpreter: OnceCell::new(),
+        options,
+    });
 
     let mut tasks = JoinSet::new();
     tasks.spawn_local(reaper.run());

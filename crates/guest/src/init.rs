@@ -5,18 +5,29 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::rc::Rc;
 
 use wire::control::Init;
 
 use crate::ca;
 use crate::daemon::Daemon;
+use crate::interpret::Interpreter;
 
 /// Where users look whether they are in a sandbox, and in which.
 const DIR: &str = "/run/e2b";
 
 /// Takes over `init`.
-pub(crate) fn apply(daemon: &Daemon, init: &Init) -> io::Result<()> {
+pub(crate) fn apply(daemon: &Rc<Daemon>, init: &Init) -> io::Result<()> {
     daemon.settings.apply(init);
+    prepare_root(daemon, init)?;
+    // Last: a kernel reads its environment and the certificates when it starts.
+    if init.interpreter == Some(true) {
+        daemon.interpreter.get_or_init(|| Interpreter::start(daemon));
+    }
+    Ok(())
+}
+
+fn prepare_root(daemon: &Daemon, init: &Init) -> io::Result<()> {
     if !daemon.options.owns_root {
         return Ok(());
     }

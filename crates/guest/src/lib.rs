@@ -13,12 +13,16 @@ mod files;
 mod fs;
 mod http;
 mod init;
+mod interpret;
+pub mod interpreter;
+mod kernels;
 mod metrics;
 mod process;
 mod route;
 mod rpc;
 mod settings;
 mod user;
+mod watch;
 
 pub use daemon::{Options, run, run_async};
 pub use exec::{HELPER_ARG, serve as serve_exec_helper};

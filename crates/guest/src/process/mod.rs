@@ -20,8 +20,10 @@ mod start;
 mod status;
 mod table;
 
+pub(crate) use endpoint::Endpoint;
 pub(crate) use input::InputError;
-pub(crate) use reaper::Reaper;
+pub(crate) use reaper::{Exit, Reaper};
 pub(crate) use running::{Event, Process, raw};
-pub(crate) use start::{Spec, StartError};
+pub(crate) use start::{Spec, StartError, environment};
+pub(crate) use status::end_event;
 pub(crate) use table::{Found, Processes};

@@ -3,8 +3,8 @@
 use wire::connect::{Code, Error};
 use wire::filesystem::{Empty, EntryResponse, ListDirRequest, ListDirResponse, MoveRequest, PathRequest};
 
-use super::call::{invalid, unary};
-use super::{Caller, no_such_method};
+use super::call::{invalid, server_stream, unary};
+use super::{Caller, no_such_method, watch};
 use crate::fs::path::resolve;
 use crate::fs::{list, ops};
 use crate::http::{Request, Response};
@@ -17,6 +17,10 @@ pub(super) async fn answer(caller: Caller, method: &str, request: Request) -> Re
         "MakeDir" => unary(caller, request, make_dir).await,
         "Move" => unary(caller, request, rename).await,
         "Remove" => unary(caller, request, remove).await,
+        "WatchDir" => server_stream(caller, request, watch::watch_dir).await,
+        "CreateWatcher" => unary(caller, request, watch::create_watcher).await,
+        "GetWatcherEvents" => unary(caller, request, watch::get_events).await,
+        "RemoveWatcher" => unary(caller, request, watch::remove_watcher).await,
         _ => no_such_method(method),
     }
 }

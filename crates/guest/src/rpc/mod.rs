@@ -6,6 +6,7 @@ mod filesystem;
 mod input;
 mod process;
 mod sink;
+mod watch;
 
 use std::rc::Rc;
 
@@ -16,6 +17,8 @@ use crate::daemon::Daemon;
 use crate::http::{Body, Request, Response, auth};
 use crate::settings::UnknownUser;
 use crate::user::User;
+
+pub(crate) use watch::Polled;
 
 /// Answers a request of one of the services; `None` if its path is none of theirs.
 pub(crate) async fn answer(daemon: &Rc<Daemon>, request: Request) -> Result<Response, Request> {

@@ -1,0 +1,72 @@
+//! Runs the code interpreter beside the daemon, where the host asks for it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::spawn_local;
+use wire::control::INTERPRETER_PORT;
+
+use crate::daemon::Daemon;
+use crate::http::server::listen;
+use crate::interpreter::{InterpreterConfig, serve};
+use crate::kernels::HelperSpawner;
+
+/// The template's virtual environment, else the system's Python.
+const PYTHONS: [&str; 2] = ["/usr/local/bin/python", "/usr/bin/python3"];
+/// Where the template keeps the interpreter's own files.
+const LAUNCHER: &str = "/usr/lib/warren/interpreter/launch.py";
+/// Connection files and sockets of kernels.
+const RUN_DIR: &str = "/run/warren/kernels";
+/// Where code runs, as in the reference, if it is there.
+const HOME: &str = "/home/user";
+/// Between the end of the service and its next start.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The interpreter as the daemon knows it.
+#[derive(Debug)]
+pub(crate) struct Interpreter {
+    ready: watch::Receiver<bool>,
+}
+
+impl Interpreter {
+    /// Starts the service; it is started again whenever it ends.
+    pub(crate) fn start(daemon: &Rc<Daemon>) -> Self {
+        let (sender, ready) = watch::channel(false);
+        let settings = Arc::clone(&daemon.settings);
+        let python = PYTHONS.into_iter().find(|path| Path::new(path).exists()).unwrap_or(PYTHONS[0]);
+        let config = InterpreterConfig {
+            envs: Arc::new(move || settings.envs()),
+            ready: sender,
+            python: PathBuf::from(python),
+            launcher: PathBuf::from(LAUNCHER),
+            cwd: PathBuf::from(if Path::new(HOME).is_dir() { HOME } else { "/" }),
+            run_dir: PathBuf::from(RUN_DIR),
+            spawn: Arc::new(HelperSpawner::new(Rc::clone(&daemon.launcher), Rc::clone(&daemon.reaper))),
+        };
+        spawn_local(keep_running(config));
+        Self { ready }
+    }
+
+    /// Whether the default context answers.
+    pub(crate) fn is_ready(&self) -> bool {
+        *self.ready.borrow()
+    }
+}
+
+async fn keep_running(config: InterpreterConfig) {
+    let address: SocketAddr = (Ipv4Addr::UNSPECIFIED, INTERPRETER_PORT).into();
+    loop {
+        // Its errors are told to those who ask it for `/health`: it does not answer.
+        if let Ok(mut listeners) = listen(&[address])
+            && let Some(listener) = listeners.pop()
+        {
+            let _ = serve(listener, config.clone()).await;
+        }
+        config.ready.send_replace(false);
+        tokio::time::sleep(PAUSE).await;
+    }
+}
