@@ -7,6 +7,7 @@
 
 mod engine;
 mod error;
+mod idempotency;
 mod key;
 mod record;
 mod row;
@@ -16,6 +17,7 @@ mod template;
 
 pub use engine::Store;
 pub use error::{Error, ErrorKind};
+pub use idempotency::Claim;
 pub use key::{ApiKey, KeyHash, KeyMask};
 pub use record::Record;
 pub use sandbox::{Intent, Reservation, Sandbox};

@@ -3,33 +3,49 @@
 use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
+use serde::Serialize;
 use wire::rest::{NetworkConfig, NewSandbox, Sandbox};
 
 use super::error::Failure;
-use super::extract::Body;
+use super::extract::{Body, IdempotencyKey};
 use super::sandbox::answer;
 use crate::App;
-use crate::app::{Caller, CreateCommand};
+use crate::app::{Caller, CreateCommand, Once};
 
 type Created = Result<(StatusCode, Json<Sandbox>), Failure>;
 
 /// Old clients: 15 s, and a token only on request.
-pub(super) async fn v1(State(app): State<App>, caller: Caller, Body(new): Body<NewSandbox>) -> Created {
+pub(super) async fn v1(
+    State(app): State<App>,
+    caller: Caller,
+    key: IdempotencyKey,
+    Body(new): Body<NewSandbox>,
+) -> Created {
     let secured = new.secure.unwrap_or(false);
-    create(&app, &caller, new, 15, secured).await
+    create(&app, &caller, command(new, key, 15, secured)?).await
 }
 
 /// New clients: 300 s, and always a token.
-pub(super) async fn v2(State(app): State<App>, caller: Caller, Body(new): Body<NewSandbox>) -> Created {
-    create(&app, &caller, new, 300, true).await
+pub(super) async fn v2(
+    State(app): State<App>,
+    caller: Caller,
+    key: IdempotencyKey,
+    Body(new): Body<NewSandbox>,
+) -> Created {
+    create(&app, &caller, command(new, key, 300, true)?).await
 }
 
-async fn create(app: &App, caller: &Caller, new: NewSandbox, default_timeout: i64, secured: bool) -> Created {
-    let live = app.create(caller, command(new, default_timeout, secured)?).await?;
+async fn create(app: &App, caller: &Caller, command: CreateCommand) -> Created {
+    let live = app.create(caller, command).await?;
     Ok((StatusCode::CREATED, Json(answer(app, live))))
 }
 
-fn command(new: NewSandbox, default_timeout: i64, secured: bool) -> Result<CreateCommand, Failure> {
+fn command(
+    new: NewSandbox,
+    IdempotencyKey(key): IdempotencyKey,
+    default_timeout: i64,
+    secured: bool,
+) -> Result<CreateCommand, Failure> {
     let template = new
         .template_id
         .parse()
@@ -41,16 +57,18 @@ fn command(new: NewSandbox, default_timeout: i64, secured: bool) -> Result<Creat
         auto_pause_memory: new.auto_pause_memory,
         auto_resume: new.auto_resume.is_some_and(|policy| policy.enabled),
         secured,
+        // Read and written again, so that spelling makes no other request.
+        once: key.map(|key| Once { key, request: format!("{default_timeout} {}", text(&new)) }),
         unmet: unmet(&new),
         allow_internet: new.allow_internet_access,
-        network: new.network.as_ref().map(echo),
+        network: new.network.as_ref().map(text),
         metadata: new.metadata,
         env_vars: new.env_vars.unwrap_or_default(),
     })
 }
 
-fn echo(network: &NetworkConfig) -> String {
-    serde_json::to_string(network).expect("what came as JSON goes as JSON")
+fn text(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("what came as JSON goes as JSON")
 }
 
 /// Fields that restrict or promise something which is not built: never ignored.

@@ -59,6 +59,7 @@ fn table(kind: ErrorKind) -> (StatusCode, Advice) {
         ErrorKind::Unauthenticated => (StatusCode::UNAUTHORIZED, Advice::None),
         ErrorKind::NotFound => (StatusCode::NOT_FOUND, Advice::None),
         ErrorKind::Conflict => (StatusCode::CONFLICT, Advice::None),
+        ErrorKind::Contradiction => (StatusCode::UNPROCESSABLE_ENTITY, Advice::None),
         // Three quick retries do not make room in a limit.
         ErrorKind::Limited => (StatusCode::TOO_MANY_REQUESTS, Advice::Never),
         ErrorKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, Advice::Soon),

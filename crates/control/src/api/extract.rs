@@ -61,6 +61,25 @@ impl FromRequestParts<App> for Id {
     }
 }
 
+/// The key of a request that must take effect at most once.
+pub(super) struct IdempotencyKey(pub(super) Option<String>);
+
+impl FromRequestParts<App> for IdempotencyKey {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Failure> {
+        let Some(value) = parts.headers.get("idempotency-key") else { return Ok(Self(None)) };
+        let is_allowed = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-';
+        let key = value
+            .to_str()
+            .ok()
+            .filter(|key| (1..=255).contains(&key.len()) && key.bytes().all(|b| is_allowed(&b)));
+        let refused =
+            || Failure::bad_request("Idempotency-Key must be 1 to 255 characters of a-z, 0-9 and -");
+        key.map(|key| Self(Some(key.to_owned()))).ok_or_else(refused)
+    }
+}
+
 /// The query, by its fields.
 pub(super) struct Fields<T>(pub(super) T);
 

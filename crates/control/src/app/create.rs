@@ -10,6 +10,7 @@ use model::{KilledBy, SandboxId, TemplateRef};
 use node::{CreateSandbox, Observation};
 use store::{Build, Intent, Reservation, Resolved};
 
+use super::once::{Claimed, Once};
 use super::read::Live;
 use super::{App, Caller, Error, random, token};
 
@@ -28,6 +29,8 @@ pub(crate) struct CreateCommand {
     pub(crate) network: Option<String>,
     pub(crate) metadata: Option<BTreeMap<String, String>>,
     pub(crate) env_vars: BTreeMap<String, String>,
+    /// Present if it must happen at most once.
+    pub(crate) once: Option<Once>,
     /// Wire names of fields whose demands this version cannot meet, in the
     /// order of checking.
     pub(crate) unmet: Vec<String>,
@@ -57,8 +60,8 @@ impl App {
             wait_for_interpreter: self.options().wait_for_interpreter,
         };
         let max = caller.team.max_sandboxes.unwrap_or(self.options().max_sandboxes);
-        let app = self.clone();
-        self.detached(async move { app.start(row, order, max).await }).await
+        let (app, once) = (self.clone(), command.once);
+        self.detached(async move { app.start_once(once, row, order, max).await }).await
     }
 
     fn checked_timeout(&self, seconds: i64) -> Result<Duration, Error> {
@@ -98,10 +101,29 @@ impl App {
         row.secured.then(|| token::envd(&self.options().seed, &row.sandbox_id))
     }
 
+    async fn start_once(
+        &self,
+        once: Option<Once>,
+        row: store::Sandbox,
+        order: CreateSandbox,
+        max: u64,
+    ) -> Result<Live, Error> {
+        let _guard = self.in_flight(row.sandbox_id.clone());
+        let Some(once) = once else { return self.start(row, order, max).await };
+        let claim = match self.claim(&once, &row).await? {
+            Claimed::Earlier(live) => return Ok(*live),
+            Claimed::New(claim) => claim,
+        };
+        let started = self.start(row, order, max).await;
+        if started.is_err() {
+            self.unclaim(&claim).await;
+        }
+        started
+    }
+
     /// The part with effects. Whatever fails, the row goes only after the node
     /// has undone its part.
     async fn start(&self, row: store::Sandbox, order: CreateSandbox, max: u64) -> Result<Live, Error> {
-        let _guard = self.in_flight(row.sandbox_id.clone());
         match self.store().reserve(&row, max).await? {
             Reservation::Full => return Err(Error::TooManySandboxes(max)),
             Reservation::Made => {}
@@ -123,6 +145,7 @@ impl App {
     async fn acknowledge(&self, row: store::Sandbox, observation: Observation) -> Result<Live, Error> {
         match self.store().sandbox_started(&row.sandbox_id, observation.started_at).await {
             Ok(true) => {
+                tracing::info!(sandbox_id = %row.sandbox_id, template_id = %row.template_id, "sandbox started");
                 let row = store::Sandbox { intent: Intent::Running, ..row };
                 Ok(Live { token: self.token_of(&row), row, observation })
             }
@@ -141,11 +164,11 @@ impl App {
         match self.node_kill(sandbox, KilledBy::Operator).await {
             Ok(_) | Err(Error::NoSandbox(_)) => {
                 if let Err(error) = self.store().forget(sandbox).await {
-                    tracing::error!(%sandbox, error = &error as &dyn std::error::Error, "a failed start is not forgotten yet");
+                    tracing::error!(sandbox_id = %sandbox, error = &error as &dyn std::error::Error, "a failed start is not forgotten yet");
                 }
             }
             Err(error) => {
-                tracing::error!(%sandbox, error = &error as &dyn std::error::Error, "a failed start is not undone yet");
+                tracing::error!(sandbox_id = %sandbox, error = &error as &dyn std::error::Error, "a failed start is not undone yet");
             }
         }
     }

@@ -15,6 +15,8 @@ pub enum ErrorKind {
     NotFound,
     /// Not in its present state.
     Conflict,
+    /// It contradicts an earlier request.
+    Contradiction,
     /// A limit of the caller's is reached.
     Limited,
     /// The host is full or busy; nothing was changed.
@@ -102,6 +104,15 @@ pub enum Error {
     /// The node did not end it in time; it is still being worked on.
     #[error("Sandbox \"{0}\" is being killed, which takes longer than usual")]
     KillTimedOut(SandboxId),
+    /// The key came with another request before.
+    #[error("the idempotency key '{0}' was used with another request")]
+    KeyOfAnotherRequest(String),
+    /// The first request with the key is under way.
+    #[error("a request with the idempotency key '{0}' is in progress")]
+    KeyInProgress(String),
+    /// The server was restarted while the first request was under way.
+    #[error("what came of the first request with the idempotency key '{0}' is not known; try again soon")]
+    KeyOutcomeUnknown(String),
     /// A field or route of the protocol that this version does not have.
     #[error("{0} not supported by this server yet")]
     NotBuilt(String),
@@ -137,7 +148,11 @@ impl Error {
             Self::NoSandbox(_) | Self::SandboxEnded { .. } | Self::NoTemplate(_) | Self::NoTag { .. } => {
                 ErrorKind::NotFound
             }
-            Self::SandboxEnding(_) | Self::KilledAtStart(_) => ErrorKind::Conflict,
+            Self::SandboxEnding(_)
+            | Self::KilledAtStart(_)
+            | Self::KeyInProgress(_)
+            | Self::KeyOutcomeUnknown(_) => ErrorKind::Conflict,
+            Self::KeyOfAnotherRequest(_) => ErrorKind::Contradiction,
             Self::TooManySandboxes(_) => ErrorKind::Limited,
             Self::NoRoom(_) | Self::ShuttingDown(_) => ErrorKind::Unavailable,
             Self::CreateTimedOut(_) | Self::KillTimedOut(_) => ErrorKind::TimedOut,
@@ -156,6 +171,9 @@ impl Error {
             Self::NoRoom(_) => Some("sandbox_capacity_unavailable"),
             Self::CreateTimedOut(_) => Some("sandbox_placement_timeout"),
             Self::StartFailed(_) => Some("sandbox_create_failed"),
+            Self::KeyOfAnotherRequest(_) => Some("idempotency_request_mismatch"),
+            Self::KeyInProgress(_) => Some("idempotency_in_progress"),
+            Self::KeyOutcomeUnknown(_) => Some("idempotency_outcome_unknown"),
             Self::Node(_) | Self::Store(_) | Self::Panicked(_) => Some("internal_server_error"),
             _ => None,
         }

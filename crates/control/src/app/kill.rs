@@ -17,6 +17,7 @@ impl App {
         }
         let (app, id) = (self.clone(), row.sandbox_id);
         self.detached(async move {
+            let _guard = app.in_flight(id.clone());
             app.store().intend_end(&id).await?;
             app.finish(&id, KilledBy::Client).await
         })

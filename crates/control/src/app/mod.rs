@@ -12,13 +12,14 @@ mod error;
 mod kill;
 mod list;
 mod metrics;
+mod once;
 mod page;
 mod read;
 mod reconcile;
 mod template;
 mod token;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use model::SandboxId;
@@ -34,6 +35,7 @@ pub(crate) use create::CreateCommand;
 pub use error::{Error, ErrorKind};
 pub(crate) use list::{ListQuery, Listed};
 pub(crate) use metrics::Sample;
+pub(crate) use once::Once;
 pub(crate) use page::{Key, Order, PageRequest};
 pub(crate) use read::Live;
 
@@ -50,8 +52,9 @@ struct Inner {
     key_uses: auth::KeyUses,
     /// What of the node's builds is in the store already.
     registered: Mutex<Vec<node::TemplateBuild>>,
-    /// Creates under way: the reconciler leaves their rows alone.
-    in_flight: Mutex<HashSet<SandboxId>>,
+    /// Creates and kills under way, and how many of each sandbox's: the
+    /// reconciler leaves their rows alone.
+    in_flight: Mutex<HashMap<SandboxId, usize>>,
     /// Work that goes on when the client that asked for it has gone.
     tasks: TaskTracker,
 }
@@ -94,12 +97,13 @@ impl App {
     }
 
     fn is_in_flight(&self, sandbox: &SandboxId) -> bool {
-        self.0.in_flight.lock().unwrap_or_else(PoisonError::into_inner).contains(sandbox)
+        self.0.in_flight.lock().unwrap_or_else(PoisonError::into_inner).contains_key(sandbox)
     }
 
     /// Keeps the reconciler off a sandbox until the guard is dropped.
     fn in_flight(&self, sandbox: SandboxId) -> InFlight {
-        self.0.in_flight.lock().unwrap_or_else(PoisonError::into_inner).insert(sandbox.clone());
+        let mut in_flight = self.0.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        *in_flight.entry(sandbox.clone()).or_default() += 1;
         InFlight { app: self.clone(), sandbox }
     }
 
@@ -122,7 +126,12 @@ struct InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         let mut in_flight = self.app.0.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
-        in_flight.remove(&self.sandbox);
+        if let Some(count) = in_flight.get_mut(&self.sandbox) {
+            *count -= 1;
+            if *count == 0 {
+                in_flight.remove(&self.sandbox);
+            }
+        }
     }
 }
 

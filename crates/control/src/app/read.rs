@@ -58,7 +58,7 @@ impl App {
     }
 
     /// It has ended, and the reconciler has not moved its row yet.
-    fn gone(&self, id: &SandboxId) -> Error {
+    pub(super) fn gone(&self, id: &SandboxId) -> Error {
         self.node().ended(id).map_or_else(
             || Error::NoSandbox(id.clone()),
             |ended| Error::SandboxEnded {

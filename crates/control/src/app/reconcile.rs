@@ -6,12 +6,14 @@
 //! | starting, else | any | an old server died over it, unanswered: undone |
 //! | running | yes | nothing |
 //! | running | no | it ended: moved to its record |
-//! | ending | any | the kill is carried out |
+//! | ending, kill under way | any | left to the kill |
+//! | ending, else | any | the kill is carried out |
 //! | nothing | yes | nobody owns it: killed |
 
 use std::collections::HashSet;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use model::{KilledBy, SandboxId};
 use store::Intent;
 use tokio::time::Instant;
@@ -24,6 +26,12 @@ const SHORTEST_ROUND: Duration = Duration::from_millis(50);
 
 /// Without any change, a round is made anyway.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Sandboxes that are put right at a time.
+const AT_A_TIME: usize = 16;
+
+/// How long an idempotency key leads to its outcome.
+const KEEP_KEYS: Duration = Duration::from_hours(48);
 
 impl App {
     /// Reconciles now and at every change until `stop`.
@@ -55,7 +63,7 @@ impl App {
         }
     }
 
-    /// Drops records that are too old, now and every hour until `stop`.
+    /// Drops records and idempotency keys that are too old, now and every hour until `stop`.
     pub(super) async fn drop_records_until(&self, stop: &CancellationToken) {
         let mut hours = tokio::time::interval(Duration::from_hours(1));
         loop {
@@ -63,11 +71,17 @@ impl App {
                 () = stop.cancelled() => return,
                 _ = hours.tick() => {}
             }
-            let oldest = self.options().clock.now() - self.options().keep_records;
-            if let Err(error) = self.store().drop_records(oldest).await {
+            if let Err(error) = self.drop_old().await {
                 tracing::error!(error = &error as &dyn std::error::Error, "old records were not dropped");
             }
         }
+    }
+
+    async fn drop_old(&self) -> Result<(), Error> {
+        let now = self.options().clock.now();
+        self.store().drop_records(now - self.options().keep_records).await?;
+        self.store().drop_claims(now - KEEP_KEYS).await?;
+        Ok(())
     }
 
     /// One round. What fails stays as it is for the next.
@@ -77,22 +91,30 @@ impl App {
         // one that is missing from the later list has really ended.
         let intents = self.store().intents().await?;
         let seen: HashSet<SandboxId> = self.node().list().into_iter().map(|seen| seen.sandbox_id).collect();
-        let mut known = HashSet::with_capacity(intents.len());
-        let mut first_failure = Ok(());
-        for (id, intent) in intents {
-            let done = self.reconcile_one(&id, intent, seen.contains(&id)).await;
-            first_failure = first_failure.and(done);
-            known.insert(id);
+        let known: HashSet<&SandboxId> = intents.iter().map(|(id, _)| id).collect();
+        let unowned = seen.iter().filter(|id| !known.contains(id));
+        let owned = intents.iter().map(|(id, intent)| (id, Some(*intent)));
+        let work = owned.chain(unowned.map(|id| (id, None))).map(|(id, intent)| {
+            let is_seen = seen.contains(id);
+            async move {
+                match intent {
+                    Some(intent) => self.reconcile_one(id, intent, is_seen).await,
+                    None => self.end_if_unowned(id).await,
+                }
+            }
+        });
+        // Some at a time, so that one stuck sandbox does not hold up the rest.
+        let mut results = futures_util::stream::iter(work).buffer_unordered(AT_A_TIME);
+        let mut outcome = Ok(());
+        while let Some(result) = results.next().await {
+            outcome = outcome.and(result);
         }
-        for id in seen.difference(&known) {
-            first_failure = first_failure.and(self.end_if_unowned(id).await);
-        }
-        first_failure
+        outcome
     }
 
     async fn reconcile_one(&self, id: &SandboxId, intent: Intent, is_seen: bool) -> Result<(), Error> {
         match intent {
-            Intent::Starting if self.is_in_flight(id) => Ok(()),
+            Intent::Starting | Intent::Ending if self.is_in_flight(id) => Ok(()),
             Intent::Starting => match self.store().sandbox(id).await? {
                 // It came to its end between our reading and here.
                 None => Ok(()),

@@ -113,3 +113,57 @@ async fn a_client_that_leaves_leaves_no_half_sandbox() {
         changes.changed().await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_key_makes_one_sandbox_and_a_failure_gives_it_back() {
+    let world = World::new().await;
+    let create = async |key: &str, body: &str| {
+        let mut request = world.request("POST", "/v2/sandboxes", body.to_owned());
+        request.headers_mut().insert("Idempotency-Key", key.parse().unwrap());
+        world.send(request).await
+    };
+    let base = r#"{"templateID":"base"}"#;
+    world.node.fail_create(node::Error::ShuttingDown);
+    create("k-1", base).await.error(503);
+    let first = create("k-1", base).await.expect(201).json();
+    assert_eq!(create("k-1", r#"{ "templateID" : "base" }"#).await.expect(201).json(), first);
+    assert_eq!(world.node.ids().len(), 1);
+    insta::assert_json_snapshot!(create("k-1", r#"{"templateID":"base","timeout":9}"#).await.error(422), @r#"
+    {
+      "code": 422,
+      "error_code": "idempotency_request_mismatch",
+      "message": "the idempotency key 'k-1' was used with another request"
+    }
+    "#);
+    insta::assert_json_snapshot!(create("K 1", base).await.error(400), @r#"
+    {
+      "code": 400,
+      "message": "Idempotency-Key must be 1 to 255 characters of a-z, 0-9 and -"
+    }
+    "#);
+    assert_ne!(create("k-2", base).await.expect(201).json()["sandboxID"], first["sandboxID"]);
+    world.delete(&format!("/sandboxes/{}", first["sandboxID"].as_str().unwrap())).await.expect(204);
+    let ended = create("k-1", base).await.error(404)["message"].to_string();
+    assert!(ended.contains("it was killed by a request"), "{ended}");
+}
+
+#[tokio::test]
+async fn the_same_key_at_the_same_time_makes_one_sandbox() {
+    let world = World::with(|options| options.create_limit = Duration::from_millis(100)).await;
+    world.node.hang_creates();
+    let create = async || {
+        let mut request = world.request("POST", "/v2/sandboxes", r#"{"templateID":"base"}"#);
+        request.headers_mut().insert("Idempotency-Key", "k".parse().unwrap());
+        world.send(request).await
+    };
+    let (one, other) = tokio::join!(create(), create());
+    let (late, early) = if one.status == 409 { (one, other) } else { (other, one) };
+    insta::assert_json_snapshot!(late.error(409), @r#"
+    {
+      "code": 409,
+      "error_code": "idempotency_in_progress",
+      "message": "a request with the idempotency key 'k' is in progress"
+    }
+    "#);
+    early.error(504);
+}

@@ -1,0 +1,218 @@
+//! What every engine of the store must do; run on each that is there.
+
+#![expect(clippy::unwrap_used, reason = "the lint does not see that helpers of tests are tests")]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use model::{
+    BuildId, ByteSize, EndCause, KilledBy, Peaks, Resources, SandboxId, TeamId, TemplateId, Timestamp,
+};
+use warren_store::{
+    ApiKey, Build, BuildStatus, Claim, Intent, KeyHash, KeyMask, Reservation, Sandbox, Store, Team,
+};
+
+const NOW: Timestamp = Timestamp::from_unix_micros(1_795_255_200_123_456);
+
+async fn open(dir: &tempfile::TempDir) -> Store {
+    Store::open(&dir.path().join("warren.db")).await.unwrap()
+}
+
+fn team(n: u128, slug: &str) -> Team {
+    Team {
+        team_id: TeamId::from_u128(n),
+        name: slug.to_owned(),
+        slug: slug.to_owned(),
+        is_default: n == 1,
+        max_sandboxes: None,
+        created_at: NOW,
+    }
+}
+
+fn template() -> TemplateId {
+    "base0000000000000001".parse().unwrap()
+}
+
+fn build(n: u128, at: Timestamp) -> Build {
+    Build {
+        build_id: BuildId::from_u128(n),
+        template_id: template(),
+        status: BuildStatus::Ready,
+        resources: Resources { cpu_count: 4, memory: ByteSize::mib(512), disk: ByteSize::gib(3) },
+        envd_version: "0.6.4".to_owned(),
+        created_at: at,
+        finished_at: Some(at),
+    }
+}
+
+fn sandbox(id: &str, team: u128) -> Sandbox {
+    Sandbox {
+        sandbox_id: id.parse().unwrap(),
+        team_id: TeamId::from_u128(team),
+        template_id: template(),
+        build_id: BuildId::from_u128(1),
+        alias: Some("base".to_owned()),
+        resources: Resources::DEFAULT,
+        secured: true,
+        allow_internet: Some(true),
+        network: None,
+        metadata: Some(BTreeMap::from([("ключ".to_owned(), "\"\\\0 ".to_owned())])),
+        intent: Intent::Starting,
+        created_at: NOW,
+    }
+}
+
+/// A store with two teams and one template.
+async fn furnished(dir: &tempfile::TempDir) -> Store {
+    let store = open(dir).await;
+    store.ensure_team(&team(1, "default")).await.unwrap();
+    store.ensure_team(&team(2, "other")).await.unwrap();
+    store.put_builtin(&build(1, NOW), &["base".to_owned(), "base-2".to_owned()]).await.unwrap();
+    store
+}
+
+fn id(text: &str) -> SandboxId {
+    text.parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_sandbox_goes_through_its_life_and_survives_reopening() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = furnished(&dir).await;
+    let wanted = sandbox("i1", 1);
+    assert_eq!(store.reserve(&wanted, 1).await.unwrap(), Reservation::Made);
+    assert_eq!(store.sandbox(&id("i1")).await.unwrap(), Some(wanted.clone()));
+    assert!(store.running_of_team(TeamId::from_u128(1)).await.unwrap().is_empty());
+    assert!(store.sandbox_started(&id("i1"), NOW).await.unwrap());
+    assert!(!store.sandbox_started(&id("i1"), NOW).await.unwrap(), "it starts once");
+    store.close().await;
+
+    let store = open(&dir).await;
+    let running = Sandbox { intent: Intent::Running, ..wanted };
+    assert_eq!(store.running_of_team(TeamId::from_u128(1)).await.unwrap(), [running]);
+    assert!(store.running_of_team(TeamId::from_u128(2)).await.unwrap().is_empty());
+    let listed = store.templates_of(TeamId::from_u128(2)).await.unwrap();
+    assert_eq!((listed[0].template.spawn_count, listed[0].template.last_spawned_at), (1, Some(NOW)));
+
+    store.intend_end(&id("i1")).await.unwrap();
+    assert_eq!(store.intents().await.unwrap(), [(id("i1"), Intent::Ending)]);
+    let peaks = Peaks { memory: ByteSize::mib(9), disk: ByteSize::mib(8), cpu_micros: 7, oom_kills: 6 };
+    let cause = EndCause::Killed(KilledBy::Client);
+    store.end(&id("i1"), cause, Some(NOW), NOW + Duration::from_secs(1), peaks).await.unwrap();
+    store.end(&id("i1"), EndCause::HostLost, None, NOW, Peaks::default()).await.unwrap();
+    let record = store.record(&id("i1")).await.unwrap().unwrap();
+    assert_eq!((record.cause, record.peaks, record.started_at), (cause, peaks, Some(NOW)));
+    assert_eq!(store.sandbox(&id("i1")).await.unwrap(), None);
+    assert_eq!(store.drop_records(NOW).await.unwrap(), 0);
+    assert_eq!(store.drop_records(NOW + Duration::from_secs(2)).await.unwrap(), 1);
+    assert_eq!(store.record(&id("i1")).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn one_whose_end_is_wanted_does_not_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = furnished(&dir).await;
+    assert_eq!(store.reserve(&sandbox("i1", 1), 9).await.unwrap(), Reservation::Made);
+    store.intend_end(&id("i1")).await.unwrap();
+    assert!(!store.sandbox_started(&id("i1"), NOW).await.unwrap());
+    store.forget(&id("i1")).await.unwrap();
+    store.forget(&id("i1")).await.unwrap();
+    assert!(store.intents().await.unwrap().is_empty());
+    store.end(&id("i1"), EndCause::Timeout, None, NOW, Peaks::default()).await.unwrap();
+    assert_eq!(store.record(&id("i1")).await.unwrap(), None, "who has no row leaves no record");
+}
+
+#[tokio::test]
+async fn a_limit_holds_however_many_ask_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = furnished(&dir).await;
+    let mut asking = tokio::task::JoinSet::new();
+    for n in 0..50 {
+        let store = store.clone();
+        asking.spawn(async move { store.reserve(&sandbox(&format!("i{n}"), 1), 7).await.unwrap() });
+    }
+    let answers = asking.join_all().await;
+    assert_eq!(answers.iter().filter(|answer| **answer == Reservation::Made).count(), 7);
+    assert_eq!(
+        store.reserve(&sandbox("iother", 2), 7).await.unwrap(),
+        Reservation::Made,
+        "teams do not share"
+    );
+}
+
+#[tokio::test]
+async fn names_lead_to_templates_by_rank() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = furnished(&dir).await;
+    for (namespace, alias) in [(None, "base"), (None, "base-2"), (None, template().as_str())] {
+        let found = store.resolve(namespace, alias, "default").await.unwrap().unwrap();
+        assert_eq!(
+            (found.template.template_id, found.alias.as_deref()),
+            (template(), Some("base")),
+            "{alias}"
+        );
+    }
+    for (namespace, alias) in [(Some("default"), "base"), (None, "nope"), (None, "")] {
+        assert!(store.resolve(namespace, alias, "default").await.unwrap().is_none(), "{alias}");
+    }
+}
+
+#[tokio::test]
+async fn the_newest_ready_build_has_the_tag() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = furnished(&dir).await;
+    let newer = build(2, NOW + Duration::from_secs(1));
+    store.put_builtin(&newer, &["base".to_owned()]).await.unwrap();
+    store.put_builtin(&build(1, NOW), &["base".to_owned()]).await.unwrap();
+    assert_eq!(store.build_of_tag(&template(), "default").await.unwrap(), Some(newer));
+    assert_eq!(store.build_of_tag(&template(), "v1").await.unwrap(), None);
+    let first = store.ready_build(&template(), BuildId::from_u128(1)).await.unwrap();
+    assert_eq!(first, Some(build(1, NOW)));
+    assert_eq!(store.ready_build(&"other".parse().unwrap(), BuildId::from_u128(1)).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn keys_are_found_by_hash_and_teams_by_slug() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = furnished(&dir).await;
+    let again = store.ensure_team(&team(9, "default")).await.unwrap();
+    assert_eq!(again, team(1, "default"), "the team that is there stays");
+    let key = ApiKey {
+        key_id: "k".to_owned(),
+        team_id: TeamId::from_u128(2),
+        name: "mine".to_owned(),
+        hash: KeyHash("abc".to_owned()),
+        mask: KeyMask { prefix: "ab".to_owned(), suffix: "cdef".to_owned(), value_length: 40 },
+        created_at: NOW,
+        last_used_at: None,
+    };
+    store.add_key(&key).await.unwrap();
+    assert!(store.add_key(&key).await.is_err());
+    store.key_used("k", NOW).await.unwrap();
+    let found = store.team_of_key(&KeyHash("abc".to_owned())).await.unwrap();
+    assert_eq!(found, Some((team(2, "other"), "k".to_owned())));
+    assert_eq!(store.team_of_key(&KeyHash("abd".to_owned())).await.unwrap(), None);
+    assert_eq!(store.count_keys(TeamId::from_u128(1)).await.unwrap(), 0);
+    assert_eq!(store.default_team().await.unwrap(), Some(team(1, "default")));
+}
+
+#[tokio::test]
+async fn a_claim_is_made_once_and_given_back_by_its_owner_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = furnished(&dir).await;
+    let claim = |team, sandbox: &str| Claim {
+        team_id: TeamId::from_u128(team),
+        key: "k".to_owned(),
+        request_hash: "h".to_owned(),
+        sandbox_id: id(sandbox),
+        created_at: NOW,
+    };
+    assert_eq!(store.claim(&claim(1, "i1")).await.unwrap(), None);
+    assert_eq!(store.claim(&claim(1, "i2")).await.unwrap(), Some(claim(1, "i1")));
+    assert_eq!(store.claim(&claim(2, "i3")).await.unwrap(), None, "teams do not share keys");
+    store.release(&claim(1, "i2")).await.unwrap();
+    assert_eq!(store.claim(&claim(1, "i2")).await.unwrap(), Some(claim(1, "i1")));
+    store.release(&claim(1, "i1")).await.unwrap();
+    assert_eq!(store.claim(&claim(1, "i2")).await.unwrap(), None);
+    assert_eq!(store.drop_claims(NOW + Duration::from_secs(1)).await.unwrap(), 2);
+}
