@@ -9,6 +9,7 @@ mod fake;
 mod lifecycle;
 mod lists;
 mod metrics;
+mod openapi;
 mod reconcile;
 mod templates;
 mod world;
