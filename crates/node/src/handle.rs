@@ -23,6 +23,15 @@ pub enum Sandboxes {
     Kill,
 }
 
+/// What a sandbox is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// A client's.
+    Client,
+    /// A step of a template build: out of everybody's view, never adopted.
+    Build,
+}
+
 /// A sandbox's record that this server cannot use. Its remains stay as they are.
 #[derive(Debug)]
 pub struct Refused {
@@ -53,7 +62,7 @@ impl Handle {
         let build_id = request.build_id;
         let template = shared.templates.get(build_id).ok_or(Error::UnknownBuild(build_id))?;
         let (answer, asked) = oneshot::channel();
-        self.admit(&request, &template, answer)?;
+        self.admit(&request, &template, Purpose::Client, answer)?;
         // The driver drops the sender unanswered only if it is itself dropped.
         asked.await.unwrap_or(Err(Error::ShuttingDown))
     }
@@ -63,6 +72,7 @@ impl Handle {
         &self,
         request: &CreateSandbox,
         template: &Template,
+        purpose: Purpose,
         reply: oneshot::Sender<Result<Observation, Error>>,
     ) -> Result<(), Error> {
         let shared = &self.shared;
@@ -74,8 +84,9 @@ impl Handle {
             return Err(Error::Exists(id));
         }
         let slot = shared.ledger().claim(&request.resources).map_err(Error::exhausted)?;
-        let record = self.record(request, template, slot);
-        let (entry, inbox) = Entry::new(id.clone(), shared.first_observation(&record, request.build_id, &id));
+        let record = self.record(request, template, purpose, slot);
+        let observation = shared.first_observation(&record, request.build_id, &id);
+        let (entry, inbox) = Entry::new(id, observation, purpose);
         if let Err(e) = shared.enter(&entry) {
             shared.release(&record);
             return Err(e);
@@ -85,18 +96,19 @@ impl Handle {
         Ok(())
     }
 
-    fn record(&self, request: &CreateSandbox, template: &Template, slot: Slot) -> Record {
+    fn record(&self, request: &CreateSandbox, template: &Template, purpose: Purpose, slot: Slot) -> Record {
         let options = &self.shared.options;
         let layers_dir = options.layers_dir();
         let mut layers = vec![options.guest_layer.clone()];
         layers.extend(template.layers.iter().map(|layer| layers_dir.join(layer)));
-        Record::new(New { request, template, slot, layers, now: options.clock.now() })
+        let now = options.clock.now();
+        Record::new(New { request, template, purpose, slot, layers, now })
     }
 
     /// Ends a sandbox; returns when it is gone from view. Whoever else kills it
     /// meanwhile gets the same record. Dropping this future does not stop the kill.
     pub async fn kill(&self, sandbox_id: &SandboxId, by: KilledBy) -> Result<Ended, Error> {
-        let entry = self.entry(sandbox_id)?;
+        let entry = self.visible(sandbox_id)?;
         entry.ring_kill(EndCause::Killed(by));
         Ok(entry.wait_gone().await)
     }
@@ -111,7 +123,7 @@ impl Handle {
         self.ask(sandbox_id, Request::Usage).await
     }
 
-    async fn ask<T>(
+    pub(crate) async fn ask<T>(
         &self,
         sandbox_id: &SandboxId,
         request: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Request,
@@ -119,25 +131,28 @@ impl Handle {
         let entry = self.entry(sandbox_id)?;
         let ending = || Error::Ending(sandbox_id.clone());
         let (reply, asked) = oneshot::channel();
-        // A driver on its way out reads no requests: the end answers for it.
+        // A driver on its way out reads no requests: the end answers for it. But
+        // an answer that was given counts, whatever came after it.
         tokio::select! {
             biased;
-            () = entry.ended.cancelled() => Err(ending()),
             answer = async {
                 entry.requests.send(request(reply)).await.map_err(|_| ending())?;
                 asked.await.unwrap_or_else(|_| Err(ending()))
             } => answer,
+            () = entry.ended.cancelled() => Err(ending()),
         }
     }
 
     /// One sandbox, from memory.
     pub fn get(&self, sandbox_id: &SandboxId) -> Option<Observation> {
-        Some(self.shared.entry(sandbox_id)?.observed.borrow().clone())
+        Some(self.visible(sandbox_id).ok()?.observed.borrow().clone())
     }
 
     /// All sandboxes that are not gone, by id, from memory.
     pub fn list(&self) -> Vec<Observation> {
-        self.shared.sandboxes().values().map(|entry| entry.observed.borrow().clone()).collect()
+        let sandboxes = self.shared.sandboxes();
+        let visible = sandboxes.values().filter(|entry| entry.purpose == Purpose::Client);
+        visible.map(|entry| entry.observed.borrow().clone()).collect()
     }
 
     /// A number that grows with every change of any sandbox or template: a bell
@@ -148,7 +163,7 @@ impl Handle {
 
     /// How to reach a usable sandbox, from memory.
     pub fn dialer(&self, sandbox_id: &SandboxId) -> Option<Reach> {
-        let entry = self.shared.entry(sandbox_id)?;
+        let entry = self.visible(sandbox_id).ok()?;
         let running = entry.observed.borrow().phase == Phase::Running;
         entry.reach.get().filter(|_| running).cloned()
     }
@@ -194,6 +209,12 @@ impl Handle {
     pub async fn abandon(&self) {
         self.shared.tasks.abandon();
         self.shared.tasks.wait().await;
+    }
+
+    /// A client's sandbox.
+    fn visible(&self, sandbox_id: &SandboxId) -> Result<Arc<Entry>, Error> {
+        let entry = self.entry(sandbox_id)?;
+        if entry.purpose == Purpose::Client { Ok(entry) } else { Err(Error::NotFound(sandbox_id.clone())) }
     }
 
     fn entry(&self, sandbox_id: &SandboxId) -> Result<Arc<Entry>, Error> {

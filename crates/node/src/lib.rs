@@ -4,6 +4,7 @@
 //! watched observations. One driver task per sandbox mutates it; a restart
 //! re-adopts what it finds on disk.
 
+pub mod build;
 mod clock;
 mod disk;
 mod driver;

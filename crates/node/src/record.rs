@@ -12,6 +12,7 @@ use runtime::MachineSpec;
 use serde::{Deserialize, Serialize};
 
 use crate::disk;
+use crate::handle::Purpose;
 
 /// The version that this server writes and the newest that it reads.
 const FORMAT: u32 = 1;
@@ -44,12 +45,16 @@ pub(crate) struct Record {
     pub(crate) envd_version: String,
     /// Why it is being removed, from the moment that this was decided.
     ending: Option<String>,
+    /// A step of a template build.
+    #[serde(default)]
+    building: bool,
 }
 
 /// Parts of a record that come from the request.
 pub(crate) struct New<'a> {
     pub(crate) request: &'a crate::CreateSandbox,
     pub(crate) template: &'a crate::template::Template,
+    pub(crate) purpose: Purpose,
     pub(crate) slot: Slot,
     pub(crate) layers: Vec<PathBuf>,
     pub(crate) now: Timestamp,
@@ -74,7 +79,7 @@ pub enum Unusable {
 
 impl Record {
     pub(crate) fn new(new: New<'_>) -> Self {
-        let New { request, template, slot, layers, now } = new;
+        let New { request, template, purpose, slot, layers, now } = new;
         let mut env_vars = template.env.clone();
         env_vars.extend(request.env_vars.clone());
         Self {
@@ -99,6 +104,7 @@ impl Record {
             deadline: (now + request.timeout).unix_micros(),
             envd_version: template.envd_version.clone(),
             ending: None,
+            building: purpose == Purpose::Build,
         }
     }
 
@@ -145,6 +151,10 @@ impl Record {
             memory: ByteSize::bytes(self.memory_bytes),
             disk: ByteSize::bytes(self.disk_bytes),
         }
+    }
+
+    pub(crate) fn purpose(&self) -> Purpose {
+        if self.building { Purpose::Build } else { Purpose::Client }
     }
 
     pub(crate) fn timeout(&self) -> Duration {

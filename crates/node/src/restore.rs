@@ -47,6 +47,7 @@ fn read(options: NodeOptions) -> Result<(Arc<Shared>, Vec<PathBuf>), disk::Error
     for dir in [&options.state_dir, &sandboxes, &layers] {
         disk::ensure_dir(dir)?;
     }
+    crate::build::clean(&layers)?;
     let templates = Templates::load(options.state_dir.join("templates"), &layers)?;
     let limits = options.limits;
     let ended = EndedRecords::load(options.state_dir.join("ended"), limits.ended_count, limits.ended_age)?;
@@ -57,10 +58,12 @@ fn read(options: NodeOptions) -> Result<(Arc<Shared>, Vec<PathBuf>), disk::Error
 /// Makes the driver of a recorded sandbox.
 fn adopt(shared: &Arc<Shared>, record: Record) -> Option<oneshot::Receiver<()>> {
     // Both were parsed when the record was read.
-    let (id, build_id) = (record.sandbox_id.parse().ok()?, record.build_id.parse().ok()?);
+    let id: model::SandboxId = record.sandbox_id.parse().ok()?;
+    let build_id = record.build_id.parse().ok()?;
     shared.ledger().retake(Slot(record.slot), &record.resources());
-    let (entry, inbox) =
-        Entry::new(id, shared.first_observation(&record, build_id, &record.sandbox_id.parse().ok()?));
+    let purpose = record.purpose();
+    let observation = shared.first_observation(&record, build_id, &id);
+    let (entry, inbox) = Entry::new(id, observation, purpose);
     shared.enter(&entry).ok()?;
     let (settled, answer) = oneshot::channel();
     let driver = Driver::new(shared, &entry, record.clone(), inbox);

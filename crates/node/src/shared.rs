@@ -2,6 +2,7 @@
 //! writes to its entry; the handle reads, and rings bells.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use model::{BuildId, EndCause, SandboxId, Slot};
@@ -9,6 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::ended::EndedRecords;
+use crate::handle::Purpose;
 use crate::ledger::Ledger;
 use crate::record::Record;
 use crate::tasks::Tasks;
@@ -25,6 +27,8 @@ pub(crate) enum Request {
     SetDeadline(model::Timestamp, oneshot::Sender<Result<Observation, Error>>),
     /// Read what it uses.
     Usage(oneshot::Sender<Result<runtime::Usage, Error>>),
+    /// End it, and make what it wrote a layer of this name.
+    Seal(PathBuf, oneshot::Sender<Result<(), Error>>),
 }
 
 /// One sandbox, as everybody but its driver sees it.
@@ -41,12 +45,15 @@ pub(crate) struct Entry {
     pub(crate) reach: OnceLock<Reach>,
     /// Cancelled with its end.
     pub(crate) ended: CancellationToken,
+    /// What it is for; only a client's is shown to others.
+    pub(crate) purpose: Purpose,
 }
 
 impl Entry {
     pub(crate) fn new(
         sandbox_id: SandboxId,
         observation: Observation,
+        purpose: Purpose,
     ) -> (Arc<Self>, mpsc::Receiver<Request>) {
         let (requests, inbox) = mpsc::channel(REQUESTS);
         let entry = Self {
@@ -57,6 +64,7 @@ impl Entry {
             requests,
             reach: OnceLock::new(),
             ended: CancellationToken::new(),
+            purpose,
         };
         (Arc::new(entry), inbox)
     }
@@ -86,6 +94,8 @@ pub(crate) struct Shared {
     pub(crate) ended: EndedRecords,
     pub(crate) tasks: Tasks,
     pub(crate) changes: watch::Sender<u64>,
+    /// Held by the build under way.
+    pub(crate) building: tokio::sync::Mutex<()>,
     ledger: Mutex<Ledger>,
     sandboxes: Mutex<BTreeMap<SandboxId, Arc<Entry>>>,
     /// Ids out of view whose directories still stand: nobody else may have them.
@@ -101,6 +111,7 @@ impl Shared {
             ended,
             tasks: Tasks::default(),
             changes: watch::Sender::new(0),
+            building: tokio::sync::Mutex::default(),
             ledger: Mutex::new(ledger),
             sandboxes: Mutex::default(),
             blocked: Mutex::default(),

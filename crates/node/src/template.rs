@@ -20,7 +20,9 @@ pub(crate) const FORMAT: u32 = 1;
 pub(crate) struct Template {
     pub(crate) format: u32,
     pub(crate) build_id: String,
-    pub(crate) template_id: String,
+    /// The template that it is a build of.
+    #[serde(rename = "template_id")]
+    pub(crate) owner: String,
     pub(crate) aliases: Vec<String>,
     pub(crate) cpu_count: u32,
     pub(crate) memory_bytes: u64,
@@ -78,7 +80,7 @@ impl Template {
     /// As the outside sees it; `None` if an id in it is damaged.
     pub(crate) fn described(&self) -> Option<TemplateBuild> {
         Some(TemplateBuild {
-            template_id: self.template_id.parse().ok()?,
+            template_id: self.owner.parse().ok()?,
             build_id: self.build_id.parse().ok()?,
             aliases: self.aliases.clone(),
             resources: self.resources(),
@@ -105,7 +107,8 @@ impl Templates {
             match Template::read(path, layers_dir) {
                 Ok((build_id, template)) => drop(builds.insert(build_id, Arc::new(template))),
                 Err(e) => {
-                    tracing::error!(path = %path.display(), error = %e, "a template build cannot be used")
+                    let error = crate::driver::chain(&e);
+                    tracing::error!(path = %path.display(), error, "a template build cannot be used");
                 }
             }
         }
@@ -119,7 +122,7 @@ impl Templates {
     /// The newest build of a template, by one of its names or its id.
     pub(crate) fn newest(&self, name: &str) -> Option<Arc<Template>> {
         let builds = self.read();
-        let named = builds.values().filter(|t| t.template_id == name || t.aliases.iter().any(|a| a == name));
+        let named = builds.values().filter(|t| t.owner == name || t.aliases.iter().any(|a| a == name));
         named.max_by_key(|template| template.created_at).cloned()
     }
 

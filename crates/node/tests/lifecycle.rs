@@ -18,7 +18,7 @@ async fn a_sandbox_is_made_reached_and_killed() {
     let before = host.footprint(&handle);
     let made = handle.create(request(1)).await.unwrap();
     assert_eq!((made.phase, made.build_id, made.envd_version.as_str()), (Phase::Running, BUILD, "0.6.4"));
-    assert_eq!(made.deadline.since(made.started_at), Duration::from_secs(300));
+    assert_eq!(made.deadline.since(made.started_at), Duration::from_mins(5));
     let init = host.world.running(&sandbox_id(1)).unwrap().init().unwrap();
     assert_eq!(init["envVars"], serde_json::json!({"A": "b", "FROM": "template"}));
     assert_eq!((&init["accessToken"], &init["defaultUser"]), (&"secret".into(), &"user".into()));
@@ -75,7 +75,7 @@ async fn a_deadline_ends_it_and_can_be_moved() {
         request.timeout = Duration::from_millis(millis);
         handle.create(request).await.unwrap();
     }
-    let moved = handle.get(&sandbox_id(2)).unwrap().deadline + Duration::from_secs(60);
+    let moved = handle.get(&sandbox_id(2)).unwrap().deadline + Duration::from_mins(1);
     let observed = handle.set_deadline(&sandbox_id(2), moved).await.unwrap();
     assert_eq!(observed.deadline, moved);
     until("the first is ended", || handle.ended(&sandbox_id(1)).is_some()).await;

@@ -8,7 +8,7 @@
 
 use std::fmt::Debug;
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -180,4 +180,19 @@ pub trait Backend: Send + Sync + Debug {
     /// layer, unshifted ids), for template builds. Valid between `prepare` and
     /// `unprepare`; stable once the machine is dead.
     fn upper_dir(&self, spec: &MachineSpec) -> PathBuf;
+
+    /// Makes what a dead machine wrote a read-only layer named `to`, which must
+    /// not exist; called before `unprepare`. The name appears when the layer is
+    /// complete. A backend whose writable layer is no plain directory beside
+    /// the layers overrides this.
+    fn seal<'a>(&'a self, spec: &'a MachineSpec, to: &'a Path) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            std::fs::rename(self.upper_dir(spec), to).map_err(|e| Error {
+                kind: ErrorKind::Bug,
+                step: "sealing the layer",
+                sandbox_id: spec.sandbox_id.clone(),
+                source: e.into(),
+            })
+        })
+    }
 }

@@ -18,6 +18,9 @@ pub const ENVD_PORT: u16 = 49983;
 /// Port of the code interpreter.
 pub const INTERPRETER_PORT: u16 = 49999;
 
+/// The version that our daemon reports, in E2B's numbering.
+pub const ENVD_VERSION: &str = "0.6.4";
+
 /// Where the guest's own layer holds the daemon, inside the root.
 pub const GUEST_PATH: &str = "/usr/lib/warren/guest";
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 use model::EndCause;
 use model::lifecycle::State;
 
+use crate::handle::Purpose;
+
 use super::step::{chain, killed};
 use super::{Driver, Halt};
 
@@ -18,7 +20,8 @@ impl Driver {
         if let Some(cause) = self.record.ending() {
             return Err(Halt::End(cause));
         }
-        if self.record.started_at().is_none() {
+        // What a build had half-made is made again by the next one.
+        if self.record.started_at().is_none() || self.entry.purpose == Purpose::Build {
             return Err(Halt::End(EndCause::HostLost));
         }
         tokio::select! {

@@ -13,6 +13,7 @@ use runtime::Machine;
 use super::Driver;
 use super::step::{StepError, bounded, chain};
 use crate::faults::Point;
+use crate::handle::Purpose;
 use crate::{Ended, disk};
 
 impl Driver {
@@ -109,7 +110,9 @@ impl Driver {
     async fn remember(&self, ended: &Ended) -> Result<(), StepError> {
         let (shared, ended) = (Arc::clone(&self.shared), ended.clone());
         let keep = disk::blocking(move || shared.ended.keep(ended));
-        self.undo_step(Point::BeforeRemember, keep).await?;
+        if self.entry.purpose == Purpose::Client {
+            self.undo_step(Point::BeforeRemember, keep).await?;
+        }
         let dir = self.dir();
         self.undo_step(Point::BeforeForget, disk::blocking(move || disk::remove_dir(&dir))).await
     }

@@ -1,5 +1,6 @@
 //! The life of a usable sandbox: wait for whatever comes first.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ use crate::{Error, Observation, disk};
 const LOOK: Duration = Duration::from_secs(10);
 /// One reading of the host's counters.
 const READING: Duration = Duration::from_secs(2);
+/// Making a layer: a rename where the file system can, else a copy of some GiB.
+const SEALING: Duration = Duration::from_mins(10);
 
 pub(super) const fn cause_of(exit: Exit) -> EndCause {
     match exit {
@@ -102,6 +105,10 @@ impl Driver {
                 let _ = reply.send(result);
             }
             Some(Request::Usage(reply)) => self.answer_usage(reply, machine).await,
+            Some(Request::Seal(to, reply)) => {
+                let result = self.seal(machine, &to).await;
+                let _ = reply.send(result);
+            }
         }
     }
 
@@ -122,6 +129,21 @@ impl Driver {
         };
         self.note(result.as_ref().ok().copied());
         let _ = reply.send(result);
+    }
+
+    /// Ends the sandbox, and keeps what it wrote before the undo removes it.
+    async fn seal(&mut self, machine: &Arc<dyn Machine>, to: &Path) -> Result<(), Error> {
+        // The end that follows is ours, not a crash.
+        self.entry.ring_kill(EndCause::Killed(model::KilledBy::Operator));
+        let host = |source| Error::Host { sandbox_id: self.id().clone(), what: "sealing the layer", source };
+        let sealing = async {
+            machine.kill().await?;
+            self.shared.options.backend.seal(&self.spec, to).await
+        };
+        match tokio::time::timeout(SEALING, sealing).await {
+            Ok(result) => result.map_err(|e| host(e.into())),
+            Err(elapsed) => Err(host(elapsed.into())),
+        }
     }
 
     /// On disk first: an acknowledged deadline survives a kill of the server.

@@ -1,6 +1,6 @@
 //! A node on the simulated backend, with one template, in a directory of its own.
 
-#![allow(dead_code, reason = "each test binary uses its own part of this")]
+#![allow(dead_code, clippy::unwrap_used, reason = "each test binary uses its part; what cannot go on fails")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -138,7 +138,7 @@ pub(crate) fn request(n: u32) -> CreateSandbox {
         resources: Resources { cpu_count: 1, memory: ByteSize::mib(512), disk: ByteSize::gib(1) },
         env_vars: BTreeMap::from([("A".to_owned(), "b".to_owned())]),
         access_token: Some("secret".to_owned()),
-        timeout: Duration::from_secs(300),
+        timeout: Duration::from_mins(5),
         wait_for_interpreter: true,
     }
 }
