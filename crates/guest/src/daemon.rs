@@ -17,7 +17,7 @@ use crate::process::{Processes, Reaper};
 use crate::rpc::Polled;
 use crate::settings::Settings;
 use crate::watch::Hub;
-use crate::{control, metrics, route};
+use crate::{control, metrics, procfiles, route};
 
 /// Threads for file transfers and long walks at a time; more wait.
 const MAX_BLOCKING_THREADS: usize = 16;
@@ -111,6 +111,9 @@ pub async fn run_async(options: Options) -> io::Result<()> {
             serve(listener, limit, async move |request| route::answer(&daemon, request).await).await;
             Ok(())
         });
+    }
+    if daemon.options.owns_root {
+        tasks.spawn_local(procfiles::keep_fresh(Rc::clone(&daemon)));
     }
     if let Some(listener) = control {
         tasks.spawn_local(control::serve(listener, Rc::clone(&daemon)));

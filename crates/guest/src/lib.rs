@@ -18,6 +18,7 @@ pub mod interpreter;
 mod kernels;
 mod metrics;
 mod process;
+mod procfiles;
 mod route;
 mod rpc;
 mod settings;

@@ -277,8 +277,8 @@ mod tests {
     #[test]
     fn malformed_bodies_are_refused() {
         assert_eq!(items(b"--xYz\r\n", 3), Err(Malformed::Truncated));
-        assert_eq!(items(b"--xYz?", 3), Err(Malformed::Boundary));
-        assert_eq!(items(&[b"--xYz\r\n", &[b'a'; 20_000][..]].concat(), 999), Err(Malformed::LongHead));
+        assert_eq!(items(b"--xYz??", 3), Err(Malformed::Boundary));
+        assert_eq!(items(&[b"--xYz\r\n", &vec![b'a'; 20_000][..]].concat(), 999), Err(Malformed::LongHead));
         assert!(matches!(Parser::new("multipart/form-data"), Err(Malformed::NoBoundary)));
     }
 }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use wire::process::{EndEvent, ProcessInfo, ProcessSelector};
 
@@ -25,6 +26,7 @@ pub(crate) struct Processes {
     pub(super) reaper: Rc<Reaper>,
     pub(super) settings: std::sync::Arc<Settings>,
     live: RefCell<Vec<Rc<Process>>>,
+    came: Notify,
     retained: RefCell<VecDeque<Retained>>,
 }
 
@@ -57,7 +59,7 @@ impl Processes {
         reaper: Rc<Reaper>,
         settings: std::sync::Arc<Settings>,
     ) -> Self {
-        Self { launcher, reaper, settings, live: RefCell::default(), retained: RefCell::default() }
+        Self { launcher, reaper, settings, live: RefCell::default(), came: Notify::new(), retained: RefCell::default() }
     }
 
     /// Those that have not ended.
@@ -67,6 +69,13 @@ impl Processes {
 
     pub(super) fn list_len(&self) -> usize {
         self.live.borrow().len()
+    }
+
+    /// Returns when there is a process; at once if one came since the last call.
+    pub(crate) async fn wait_for_any(&self) {
+        if self.live.borrow().is_empty() {
+            self.came.notified().await;
+        }
     }
 
     /// The live process of this selector. The youngest wins: the id of one whose
@@ -91,6 +100,7 @@ impl Processes {
         let (pid, tag) = (raw(process.pid), process.tag.clone());
         self.retained.borrow_mut().retain(|r| r.pid != pid && (tag.is_none() || r.tag != tag));
         self.live.borrow_mut().push(process);
+        self.came.notify_one();
     }
 
     /// Takes it out of the list and keeps its end.
