@@ -19,7 +19,7 @@ mod step;
 use std::sync::Arc;
 
 use model::lifecycle::{Decision, Event, State, transition};
-use model::{EndCause, Peaks, SandboxId};
+use model::{EndCause, KilledBy, Peaks, SandboxId};
 use runtime::{Machine, MachineSpec};
 use tokio::sync::{mpsc, oneshot};
 
@@ -81,7 +81,7 @@ impl Driver {
                 // Whoever asked is gone: nobody would ever use or end it.
                 let halt = match reply.send(Ok(observation)) {
                     Ok(()) => self.live().await,
-                    Err(_) => Halt::End(EndCause::StartFailed),
+                    Err(_) => Halt::End(EndCause::Killed(KilledBy::Client)),
                 };
                 self.finish(halt).await;
             }
