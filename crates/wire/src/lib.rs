@@ -4,6 +4,7 @@
 //! expects, field for field, and is turned into domain values by its reader.
 
 pub mod control;
+pub mod execute;
 pub mod connect;
 pub mod files;
 pub mod filesystem;

@@ -1,0 +1,32 @@
+//! The interpreter alone, on this machine: `interpreter PYTHON LAUNCHER [ADDRESS]`.
+//!
+//! For trying a client against it without a sandbox.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use warren_guest::interpreter::{InterpreterConfig, TokioSpawner, serve};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut args = std::env::args().skip(1);
+    let (Some(python), Some(launcher)) = (args.next(), args.next()) else {
+        return Err("usage: interpreter PYTHON LAUNCHER [ADDRESS]".into());
+    };
+    let address: SocketAddr = args.next().as_deref().unwrap_or("127.0.0.1:49999").parse()?;
+    let run_dir = std::env::temp_dir().join(format!("interpreter-{}", std::process::id()));
+    let config = InterpreterConfig {
+        envs: Arc::new(BTreeMap::new),
+        ready: watch::Sender::new(false),
+        python: PathBuf::from(python),
+        launcher: PathBuf::from(launcher),
+        cwd: std::env::current_dir()?,
+        run_dir,
+        spawn: Arc::new(TokioSpawner),
+    };
+    serve(tokio::net::TcpListener::bind(address).await?, config).await?;
+    Ok(())
+}

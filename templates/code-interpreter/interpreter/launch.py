@@ -1,0 +1,86 @@
+"""Starts one Python kernel the way the code interpreter wants it.
+
+    python launch.py -f CONNECTION_FILE
+
+Installed with its neighbours at /usr/lib/warren/interpreter. It is a plain
+ipykernel with four differences, each argued below; the user's own IPython
+configuration still applies on top.
+"""
+
+import json
+import os
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def without_here(paths):
+    """Cells must import the user's modules, never the files beside this one."""
+    return [path for path in paths if os.path.abspath(path or ".") != HERE]
+
+
+def load(name):
+    """Import a neighbour by its path, leaving no name behind in sys.modules."""
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    spec = spec_from_file_location("warren_" + name, os.path.join(HERE, name + ".py"))
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def lenient(pack):
+    """Packs messages whose text holds lone surrogates, which UTF-8 cannot carry.
+
+    Without this the message is lost on the way out, and with it the output.
+    """
+
+    def packed(message):
+        try:
+            return pack(message)
+        except UnicodeEncodeError:
+            text = json.dumps(message, default=str, ensure_ascii=False)
+            return text.encode("utf-8", errors="replace")
+
+    return packed
+
+
+def build():
+    """The kernel application, imported late so that `sys.path` is clean first."""
+    import zmq
+    from ipykernel.kernelapp import IPKernelApp
+
+    class InterpreterApp(IPKernelApp):
+        def init_iopub(self, context):
+            # ZeroMQ publishers drop messages once 1,000 are waiting. Output has to
+            # arrive whole, so it waits here, in the memory of whoever printed it.
+            context.setsockopt(zmq.SNDHWM, 0)
+            self.session.pack = lenient(self.session.pack)
+            super().init_iopub(context)
+
+        def init_extensions(self):
+            super().init_extensions()
+            load("formats").install(self.shell)
+            load("images").install()
+
+    app = InterpreterApp.instance()
+    app.config.InteractiveShell.colors = "nocolor"
+    app.config.PlainTextFormatter.max_seq_length = 0
+    # The history of a sandbox is of no use to the next one; a file would only
+    # cost a write per cell and a lock between kernels.
+    app.config.HistoryManager.hist_file = ":memory:"
+    return app
+
+
+def main():
+    sys.path[:] = without_here(sys.path)
+    rc = os.path.join(HERE, "matplotlibrc")
+    if os.path.exists(rc):
+        os.environ.setdefault("MATPLOTLIBRC", rc)
+    app = build()
+    app.initialize(sys.argv[1:])
+    app.start()
+
+
+if __name__ == "__main__":
+    main()
