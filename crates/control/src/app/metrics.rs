@@ -173,7 +173,10 @@ impl App {
         running.retain(|seen| seen.phase == Phase::Running);
         self.begin_series(&running).await?;
         let ids: HashSet<SandboxId> = running.into_iter().map(|seen| seen.sandbox_id).collect();
-        futures_util::stream::iter(&ids).for_each_concurrent(AT_A_TIME, |id| self.sample(id)).await;
+        let each: Vec<SandboxId> = ids.iter().cloned().collect();
+        futures_util::stream::iter(each)
+            .for_each_concurrent(AT_A_TIME, async |id| self.sample(&id).await)
+            .await;
         let now = self.options().clock.now();
         let mut series = self.history();
         series.retain(|id, series| ids.contains(id) || now.since(series.last.0) < KEEP_ENDED);

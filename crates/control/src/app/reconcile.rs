@@ -91,17 +91,14 @@ impl App {
         // one that is missing from the later list has really ended.
         let intents = self.store().intents().await?;
         let seen: HashSet<SandboxId> = self.node().list().into_iter().map(|seen| seen.sandbox_id).collect();
-        let known: HashSet<&SandboxId> = intents.iter().map(|(id, _)| id).collect();
-        let unowned = seen.iter().filter(|id| !known.contains(id));
-        let owned = intents.iter().map(|(id, intent)| (id, Some(*intent)));
-        let work = owned.chain(unowned.map(|id| (id, None))).map(|(id, intent)| {
-            let is_seen = seen.contains(id);
-            async move {
-                match intent {
-                    Some(intent) => self.reconcile_one(id, intent, is_seen).await,
-                    None => self.end_if_unowned(id).await,
-                }
-            }
+        let known: HashSet<SandboxId> = intents.iter().map(|(id, _)| id.clone()).collect();
+        let unowned = seen.difference(&known).map(|id| (id.clone(), None));
+        let owned = intents.into_iter().map(|(id, intent)| (id, Some(intent)));
+        let work: Vec<(SandboxId, Option<Intent>)> = owned.chain(unowned).collect();
+        let seen = &seen;
+        let work = work.into_iter().map(async |(id, intent)| match intent {
+            Some(intent) => self.reconcile_one(&id, intent, seen.contains(&id)).await,
+            None => self.end_if_unowned(&id).await,
         });
         // Some at a time, so that one stuck sandbox does not hold up the rest.
         let mut results = futures_util::stream::iter(work).buffer_unordered(AT_A_TIME);

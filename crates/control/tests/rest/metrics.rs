@@ -12,9 +12,10 @@ async fn samples_are_there_soon_and_bounded_by_the_range() {
     let id = world.create_base().await;
     world.pass(Duration::from_secs(5));
     let stop = CancellationToken::new();
+    // As servers do: on a task of its own.
     let running = {
         let (app, stop) = (world.app.clone(), stop.clone());
-        async move { app.run(stop).await }
+        tokio::spawn(async move { app.run(stop).await })
     };
     let asking = async {
         let path = format!("/sandboxes/{id}/metrics");
@@ -50,7 +51,8 @@ async fn samples_are_there_soon_and_bounded_by_the_range() {
         }
         stop.cancel();
     };
-    tokio::join!(running, asking);
+    let (running, ()) = tokio::join!(running, asking);
+    running.unwrap();
 }
 
 #[tokio::test]
