@@ -1,7 +1,5 @@
 //! Many sandboxes at once, killed and given up at arbitrary moments.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 mod support;
 
 use std::time::Duration;
@@ -50,16 +48,17 @@ async fn what_comes_and_goes_leaves_nothing() {
     let (handle, _) = host.open_with(options).await;
     let before = host.footprint(&handle);
     let mut moments = Moments(7);
+    let mut usable = 0;
     for round in 0..5 {
         let mut tasks = tokio::task::JoinSet::new();
         for n in 0..80 {
-            let killed = Duration::from_micros(moments.next(30_000));
-            let given_up = Duration::from_micros(500 + moments.next(100_000));
+            let killed = Duration::from_micros(moments.next(400_000));
+            let given_up = Duration::from_micros(500 + moments.next(800_000));
             tasks.spawn(come_and_go(handle.clone(), round * 1000 + n, killed, given_up));
         }
-        let usable = tasks.join_all().await.into_iter().filter(|usable| *usable).count();
-        assert!(usable > 0, "some of them were usable in round {round}");
+        usable += tasks.join_all().await.into_iter().filter(|usable| *usable).count();
         until("all are gone", || handle.list().is_empty() && handle.promised().slots == 0).await;
     }
+    assert!((1..400).contains(&usable), "some were usable, some were not: {usable}");
     assert_eq!(host.footprint(&handle), before);
 }

@@ -106,15 +106,24 @@ impl Driver {
         self.remember(ended).await
     }
 
-    /// Keeps the record of the end, then removes the sandbox's directory.
+    /// Keeps the record of the end, then removes the sandbox's directory. Without a
+    /// limit in time: a file operation cannot be called back, and one that ended
+    /// late would meet the next sandbox of this id.
     async fn remember(&self, ended: &Ended) -> Result<(), StepError> {
         let (shared, ended) = (Arc::clone(&self.shared), ended.clone());
         let keep = disk::blocking(move || shared.ended.keep(ended));
         if self.entry.purpose == Purpose::Client {
-            self.undo_step(Point::BeforeRemember, keep).await?;
+            self.pass_undo(Point::BeforeRemember).await?;
+            keep.await?;
         }
         let dir = self.dir();
-        self.undo_step(Point::BeforeForget, disk::blocking(move || disk::remove_dir(&dir))).await
+        self.pass_undo(Point::BeforeForget).await?;
+        Ok(disk::blocking(move || disk::remove_dir(&dir)).await?)
+    }
+
+    /// Passes a fault point.
+    async fn pass_undo(&self, point: Point) -> Result<(), StepError> {
+        Ok(self.shared.options.faults.at(point).await?)
     }
 
     async fn undo_step<E: Into<StepError>>(

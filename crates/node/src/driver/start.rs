@@ -23,6 +23,9 @@ use crate::record::Record;
 use crate::shared::Shared;
 use crate::{Observation, Reach, disk};
 
+/// The steps that write the record.
+const RECORDING: &str = "writing its record";
+
 /// What every step needs.
 struct Context {
     shared: Arc<Shared>,
@@ -57,12 +60,12 @@ struct Ready {
 }
 
 impl Admitted {
+    /// Not to be dropped: a file operation cannot be called back, and one that
+    /// ended after the undo would leave a directory behind.
     async fn admit(context: Context) -> Result<Self, StepError> {
         let (record, dir) = (context.record.clone(), context.shared.options.sandboxes_dir());
         let dir = dir.join(context.spec.sandbox_id.as_str());
-        let options = &context.shared.options;
-        let write = disk::blocking(move || record.write_first(&dir));
-        bounded(&*options.faults, Point::BeforeRecord, options.limits.step, write).await?;
+        disk::blocking(move || record.write_first(&dir)).await?;
         Ok(Self(context))
     }
 
@@ -122,7 +125,8 @@ impl Driver {
             spec: Arc::clone(&self.spec),
             record: self.record.clone(),
         };
-        let admitted = self.preemptible("writing its record", reply, Admitted::admit(context)).await?;
+        self.pass(Point::BeforeRecord, reply).await?;
+        let admitted = Admitted::admit(context).await.map_err(|e| Failed::Step(RECORDING, e))?;
         let reserved = self.preemptible("reserving", reply, admitted.reserve()).await?;
         self.apply(Event::StepDone);
         let prepared = self.preemptible("preparing its root and network", reply, reserved.prepare()).await?;
@@ -141,16 +145,11 @@ impl Driver {
             // From inside, so bounded: it is only ever shown.
             self.record.envd_version = ready.status.envd_version.chars().take(32).collect();
         }
+        self.pass(Point::BeforeReady, reply).await?;
         let (record, dir) = (self.record.clone(), self.dir());
-        let shared = Arc::clone(&self.shared);
-        let write = async move {
-            let options = &shared.options;
-            let writing = disk::blocking(move || record.write(&dir));
-            bounded(&*options.faults, Point::BeforeReady, options.limits.step, writing).await?;
-            options.faults.at(Point::BeforeReply).await?;
-            Ok(())
-        };
-        self.preemptible("recording that it is usable", reply, write).await?;
+        let written = disk::blocking(move || record.write(&dir)).await;
+        written.map_err(|e| Failed::Step(RECORDING, e.into()))?;
+        self.pass(Point::BeforeReply, reply).await?;
         self.open_reach();
         self.apply(Event::StepDone);
         Ok(self.observation())
@@ -166,6 +165,12 @@ impl Driver {
         };
         // Set once: a driver has one machine.
         let _ = self.entry.reach.set(reach);
+    }
+
+    /// Passes a fault point.
+    async fn pass(&self, point: Point, reply: &mut Reply) -> Result<(), Failed> {
+        let passing = async { Ok(self.shared.options.faults.at(point).await?) };
+        self.preemptible(RECORDING, reply, passing).await
     }
 
     /// Runs a step until it ends, somebody kills the sandbox, or nobody waits
