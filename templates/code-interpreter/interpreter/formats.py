@@ -23,6 +23,17 @@ class ChartFormatter(BaseFormatter):
     print_method = ObjectName("_repr_e2b_chart_")
     _return_type = dict
 
+    def __call__(self, obj):
+        # Figures are not registered like frames: the inline backend takes them out
+        # of every formatter whenever it is configured.
+        return chart(obj) if is_figure(obj) else super().__call__(obj)
+
+
+def is_figure(obj):
+    """Whether it is a figure, found out without importing matplotlib."""
+    names = [(kind.__module__, kind.__name__) for kind in type(obj).__mro__]
+    return ("matplotlib.figure", "Figure") in names
+
 
 def table(frame):
     """Columns by name; dates as ISO text, missing values as null."""
@@ -45,9 +56,9 @@ def table(frame):
 
 def chart(figure):
     """The chart's dictionary; `{}` where the figure holds nothing known."""
-    from e2b_charts import chart_figure_to_dict
-
     try:
+        from e2b_charts import chart_figure_to_dict
+
         return chart_figure_to_dict(figure)
     except Exception:
         return {}
@@ -81,7 +92,6 @@ def install(shell):
     # pandas 3 names its public module, older ones the one of the definition.
     for module in ("pandas", "pandas.core.frame"):
         tables.for_type_by_name(module, "DataFrame", table)
-    charts.for_type_by_name("matplotlib.figure", "Figure", chart)
     formatters["e2b/data"] = tables
     formatters["e2b/chart"] = charts
     for kind in (list, dict):

@@ -63,7 +63,7 @@ pub(super) const MAX_QUEUED: u32 = 8 << 20;
 pub(super) const KEEPALIVE: Duration = Duration::from_secs(5);
 
 /// How long a kernel may take from its start to its first answer.
-pub(super) const START: Duration = Duration::from_secs(60);
+pub(super) const START: Duration = Duration::from_mins(1);
 
 /// How long the service's own snippets may take inside a kernel.
 pub(super) const SNIPPET: Duration = Duration::from_secs(10);

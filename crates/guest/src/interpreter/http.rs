@@ -166,7 +166,7 @@ fn shown(context: &Context) -> wire::execute::Context {
 /// The whole body, or the answer to one that is too large or breaks off.
 async fn collect(request: Request<Incoming>) -> Result<Bytes, Answer> {
     /// A client that stops in the middle of its body is not waited for.
-    const PATIENCE: Duration = Duration::from_secs(60);
+    const PATIENCE: Duration = Duration::from_mins(1);
     let body = Limited::new(request.into_body(), MAX_BODY).collect();
     match tokio::time::timeout(PATIENCE, body).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),

@@ -72,7 +72,7 @@ impl Kernel {
     ) -> Result<Self, Error> {
         let dir = Dir::make(&config.run_dir)?;
         let envs = (config.envs)();
-        let command = command(config, cwd, dir.connection_file()?, envs.clone());
+        let command = command(config, cwd, &dir.connection_file()?, envs.clone());
         let mut process = config
             .spawn
             .spawn(command)
@@ -270,7 +270,7 @@ impl Halves {
 fn command(
     config: &InterpreterConfig,
     cwd: &Path,
-    connection_file: PathBuf,
+    connection_file: &Path,
     env: BTreeMap<String, String>,
 ) -> KernelCommand {
     // A directory that is not there must not keep the context from existing: the

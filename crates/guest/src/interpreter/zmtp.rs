@@ -6,7 +6,7 @@
 //! limit; it skips what is larger, keeping the frames before it, and gives up on
 //! lengths that no honest peer sends.
 //!
-//! Reference: ZeroMQ RFC 23.
+//! Reference: `ZeroMQ` RFC 23.
 
 use std::io;
 use std::path::Path;
@@ -95,12 +95,11 @@ impl Writer {
         let mut wire = Vec::with_capacity(frames.iter().map(|frame| frame.len() + 9).sum());
         for (index, frame) in frames.iter().enumerate() {
             let more = if index + 1 < frames.len() { MORE } else { 0 };
-            match u8::try_from(frame.len()) {
-                Ok(length) => wire.extend_from_slice(&[more, length]),
-                Err(_) => {
-                    wire.push(more | LONG);
-                    wire.extend_from_slice(&(frame.len() as u64).to_be_bytes());
-                }
+            if let Ok(length) = u8::try_from(frame.len()) {
+                wire.extend_from_slice(&[more, length]);
+            } else {
+                wire.push(more | LONG);
+                wire.extend_from_slice(&(frame.len() as u64).to_be_bytes());
             }
             wire.extend_from_slice(frame);
         }
