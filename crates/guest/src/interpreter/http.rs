@@ -40,7 +40,8 @@ struct Service {
 }
 
 /// Serves the interpreter on `listener` and starts the default kernel. Runs until
-/// it is dropped, which kills every kernel.
+/// it is dropped: then its connections break, and each kernel goes as soon as what
+/// it runs has been interrupted.
 pub async fn serve(listener: TcpListener, config: InterpreterConfig) -> io::Result<()> {
     let config = Arc::new(config);
     let contexts = Arc::new(Contexts::new(Arc::clone(&config)));
