@@ -1,10 +1,12 @@
-//! Builds the guest as a static binary and leaves its path for `include_bytes!`.
+//! Builds the guest as a static binary, lists the files of the built-in recipes,
+//! and leaves both for `include!`.
 //!
 //! Plain `cargo build`, clippy and nextest all work: whoever compiles this crate
 //! gets the guest that fits. The guest has a target directory of its own below
 //! the workspace's, so that it compiles once, whatever profile asks.
 //! `WARREN_GUEST=path` takes a ready binary instead.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
@@ -17,12 +19,45 @@ fn main() {
     let guest = env::var_os("WARREN_GUEST").map_or_else(|| build(&out), PathBuf::from);
     println!("cargo::rerun-if-changed={}", guest.display());
     fs::copy(&guest, out.join("guest")).unwrap_or_else(|e| panic!("copying {}: {e}", guest.display()));
+    list_recipes(&out);
+}
+
+/// Writes `recipes.rs`: path below `templates/`, mode and content of every file.
+fn list_recipes(out: &Path) {
+    let templates = workspace().join("templates");
+    println!("cargo::rerun-if-changed={}", templates.display());
+    let mut files = Vec::new();
+    files_below(&templates, &mut files);
+    files.sort();
+    let rows = files.iter().map(|file| {
+        let name = file.strip_prefix(&templates).expect("it lies below");
+        let mode = fs::metadata(file).expect("it was listed").permissions().mode() & 0o777;
+        format!("    ({name:?}, {mode:#o}, include_bytes!({file:?})),\n")
+    });
+    let text = format!("[\n{}]\n", rows.collect::<String>());
+    fs::write(out.join("recipes.rs"), text).expect("OUT_DIR is writable");
+}
+
+fn files_below(dir: &Path, files: &mut Vec<PathBuf>) {
+    let entries = fs::read_dir(dir).unwrap_or_else(|e| panic!("reading {}: {e}", dir.display()));
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let name = entry.file_name();
+        // What an interpreter or an editor leaves beside the files is none of them.
+        if name.to_string_lossy().starts_with("__pycache__") || name.to_string_lossy().ends_with('~') {
+            continue;
+        }
+        if path.is_dir() { files_below(&path, files) } else { files.push(path) }
+    }
+}
+
+fn workspace() -> PathBuf {
+    let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
+    manifest.ancestors().nth(2).expect("the crate lies two levels below the workspace").to_owned()
 }
 
 fn build(out: &Path) -> PathBuf {
-    let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
-    let workspace =
-        manifest.ancestors().nth(2).expect("the crate lies two levels below the workspace").to_owned();
+    let workspace = workspace();
     for source in ["crates/guest", "crates/wire", "crates/sys", "Cargo.lock"] {
         println!("cargo::rerun-if-changed={}", workspace.join(source).display());
     }

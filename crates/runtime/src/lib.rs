@@ -7,6 +7,7 @@
 //! no templates and no users: its input is a [`MachineSpec`].
 
 mod backend;
+pub mod namespaces;
 pub mod network;
 pub mod sim;
 pub mod storage;

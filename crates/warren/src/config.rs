@@ -160,7 +160,7 @@ pub(crate) struct Flags {
     #[arg(long)]
     pub(crate) no_keys: bool,
     /// Do not open the debug ports 49983 and 49999.
-    #[arg(long)]
+    #[arg(long, alias = "no-extra-ports")]
     pub(crate) no_debug_ports: bool,
 }
 

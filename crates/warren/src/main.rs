@@ -8,6 +8,9 @@
 mod cli;
 mod config;
 mod guest_layer;
+mod join;
+mod listen;
+mod up;
 
 use std::process::ExitCode;
 
@@ -23,6 +26,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the server.
+    Up(Box<up::Args>),
+    /// Tell what this host lacks to run sandboxes, and what to do about it.
+    Doctor,
     /// Create, use and remove sandboxes of a running server.
     #[command(subcommand, visible_alias = "sbx")]
     Sandbox(cli::sandbox::Command),
@@ -30,6 +37,8 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Up(args) => up::run(&args),
+        Command::Doctor => Ok(cli::doctor::run()),
         Command::Sandbox(command) => cli::run(cli::sandbox::run(command)),
     };
     result.unwrap_or_else(|error| {

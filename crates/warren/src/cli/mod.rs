@@ -1,5 +1,6 @@
-//! The commands for users of a server: each goes through the client library.
+//! The commands beside the server. Those about sandboxes go through the client library.
 
+pub(crate) mod doctor;
 pub(crate) mod sandbox;
 
 use std::future::Future;

@@ -1,6 +1,6 @@
 //! `warren sandbox …`: create, list, look at, run in, and kill sandboxes.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 

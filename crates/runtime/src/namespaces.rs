@@ -1,0 +1,303 @@
+//! Machines made of Linux namespaces, control groups and a system call filter:
+//! one kernel shared with the host, needs root.
+//!
+//! A start: the server makes the cgroups (`reserve`) and the writable layer
+//! (`prepare`); in `boot` the [`Launcher`] clones a process into new namespaces,
+//! the server maps its ids, hands it shifted mounts of its layers, moves it into
+//! its cgroups and plugs its network, while the newborn builds its own root; then
+//! the newborn locks itself in and becomes the first process. Nothing is kept in
+//! memory that adoption after a restart does not find again on the host.
+
+mod boot;
+mod cgroup;
+mod child;
+mod dial;
+mod filter;
+mod idmap;
+mod launcher;
+mod machine;
+mod message;
+mod orders;
+mod probe;
+mod shown;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use model::Isolation;
+use rustix::process::Pid;
+use tokio_util::task::TaskTracker;
+
+use crate::network::Network;
+use crate::storage::{Storage, WritableLayer};
+use crate::{Backend, BoxFuture, Error, ErrorKind, Machine, MachineSpec};
+use cgroup::Cgroups;
+use dial::Sockets;
+
+pub use cgroup::Error as CgroupError;
+pub use launcher::Launcher;
+pub use probe::{Finding, probe};
+
+/// How machines are made.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Name of the subtree of control groups. Two servers on one host need different ones.
+    pub cgroup_name: String,
+    /// First user id outside; each slot has the next 65,536.
+    pub first_user_id: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { cgroup_name: "warren".to_owned(), first_user_id: 1_000_000 }
+    }
+}
+
+/// The backend.
+#[derive(Debug)]
+pub struct Namespaces {
+    host: Arc<Host>,
+}
+
+/// What all machines of the backend share.
+#[derive(Debug)]
+struct Host {
+    options: Options,
+    launcher: Launcher,
+    cgroups: Cgroups,
+    storage: Arc<Storage>,
+    network: Arc<Network>,
+    sockets: Sockets,
+    /// One task for each machine waits for its end.
+    tasks: TaskTracker,
+}
+
+impl Namespaces {
+    /// Opens the backend. The launcher was started before the first thread.
+    pub fn open(
+        options: Options,
+        launcher: Launcher,
+        storage: Arc<Storage>,
+        network: Arc<Network>,
+    ) -> Result<Self, OpenError> {
+        let cgroups = Cgroups::open(&options.cgroup_name)?;
+        tracing::info!(
+            cgroups = cgroups.describe(),
+            cpus = cgroups.cpu_count(),
+            "namespaces backend is open"
+        );
+        let sockets = Sockets::start().map_err(OpenError::Sockets)?;
+        let tasks = TaskTracker::new();
+        Ok(Self { host: Arc::new(Host { options, launcher, cgroups, storage, network, sockets, tasks }) })
+    }
+
+    /// The most processors that a machine can have here; more are cut to this.
+    pub fn cpu_limit(&self) -> u32 {
+        self.host.cgroups.cpu_count()
+    }
+
+    /// Runs a step that blocks where it may, and names it if it fails.
+    async fn step<T, E, F>(&self, spec: &MachineSpec, step: &'static str, run: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        E: Into<StepError> + Send + 'static,
+        F: FnOnce(&Host, &MachineSpec) -> Result<T, E> + Send + 'static,
+    {
+        let (host, owned) = (self.host.clone(), spec.clone());
+        let done = tokio::task::spawn_blocking(move || run(&host, &owned).map_err(Into::into)).await;
+        let done = done.unwrap_or_else(|panic| Err(StepError::new(ErrorKind::Bug, panic)));
+        done.map_err(|e| e.named(spec, step))
+    }
+}
+
+/// The backend cannot be opened on this host.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// No usable control groups.
+    #[error("preparing control groups")]
+    Cgroups(#[from] cgroup::Error),
+    /// No thread for the sockets of sandboxes.
+    #[error("starting the thread that opens sockets in sandboxes")]
+    Sockets(#[source] io::Error),
+}
+
+/// A cause with what it means, before the step has its name.
+#[derive(Debug)]
+struct StepError {
+    kind: ErrorKind,
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl StepError {
+    fn new(kind: ErrorKind, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self { kind, source: Box::new(source) }
+    }
+
+    fn named(self, spec: &MachineSpec, step: &'static str) -> Error {
+        Error { kind: self.kind, step, sandbox_id: spec.sandbox_id.clone(), source: self.source }
+    }
+}
+
+/// What a kernel's refusal means.
+fn kind_of(error: &io::Error) -> ErrorKind {
+    match error.raw_os_error() {
+        Some(libc::ENOSPC | libc::EDQUOT | libc::ENOMEM | libc::EMFILE | libc::ENFILE | libc::EAGAIN) => {
+            ErrorKind::Exhausted
+        }
+        Some(libc::EPERM | libc::EACCES | libc::ENOSYS | libc::EROFS | libc::ENODEV) => {
+            ErrorKind::Unsupported
+        }
+        _ => ErrorKind::Bug,
+    }
+}
+
+impl From<io::Error> for StepError {
+    fn from(e: io::Error) -> Self {
+        Self::new(kind_of(&e), e)
+    }
+}
+
+impl From<cgroup::Error> for StepError {
+    fn from(e: cgroup::Error) -> Self {
+        let kind = match &e {
+            cgroup::Error::File { source, .. } => kind_of(source),
+            cgroup::Error::Missing(_) => ErrorKind::Unsupported,
+            cgroup::Error::Immortal(_) => ErrorKind::Bug,
+        };
+        Self::new(kind, e)
+    }
+}
+
+impl From<crate::storage::Error> for StepError {
+    fn from(e: crate::storage::Error) -> Self {
+        Self::new(e.kind(), e)
+    }
+}
+
+impl From<crate::network::Error> for StepError {
+    fn from(e: crate::network::Error) -> Self {
+        Self::new(e.kind(), e)
+    }
+}
+
+impl Backend for Namespaces {
+    fn isolation(&self) -> Isolation {
+        Isolation::Namespaces
+    }
+
+    fn reserve<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            let host = self.host.clone();
+            drop(tokio::task::spawn_blocking(move || host.cgroups.warm_up()));
+            self.step(spec, "making control groups", |host, spec| {
+                host.cgroups.create(&spec.sandbox_id, spec.slot, spec.resources)
+            })
+            .await
+        })
+    }
+
+    fn prepare<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.step(spec, "making the writable layer", boot::prepare))
+    }
+
+    fn boot<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<Arc<dyn Machine>, Error>> {
+        Box::pin(async move {
+            let process = self.step(spec, "starting the first process", boot::boot).await?;
+            self.machine(spec, process, false)
+        })
+    }
+
+    fn adopt<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<Option<Arc<dyn Machine>>, Error>> {
+        Box::pin(async move {
+            let found = self.step(spec, "looking for the first process", boot::find).await?;
+            found.map(|(process, settled)| self.machine(spec, process, settled)).transpose()
+        })
+    }
+
+    fn unprepare<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            let detached = self.host.network.detach(spec.slot).await;
+            // The disk goes even if the network will not: both are tried each time.
+            self.step(spec, "removing the writable layer", |host, spec| host.storage.remove(&spec.dir))
+                .await?;
+            detached.map_err(|e| StepError::from(e).named(spec, "detaching the network"))
+        })
+    }
+
+    fn unreserve<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.step(spec, "removing control groups", |host, spec| {
+            host.cgroups.kill(&spec.sandbox_id)?;
+            host.cgroups.remove(&spec.sandbox_id)
+        }))
+    }
+
+    fn upper_dir(&self, spec: &MachineSpec) -> PathBuf {
+        WritableLayer::of(&spec.dir).upper
+    }
+
+    fn seal<'a>(&'a self, spec: &'a MachineSpec, to: &'a Path) -> BoxFuture<'a, Result<(), Error>> {
+        let to = to.to_owned();
+        Box::pin(self.step(spec, "sealing the layer", move |host, spec| {
+            forget_identity(&WritableLayer::of(&spec.dir).upper)?;
+            host.storage.seal(&spec.dir, &to).map_err(StepError::from)
+        }))
+    }
+}
+
+impl Namespaces {
+    fn machine(
+        &self,
+        spec: &MachineSpec,
+        process: boot::FirstProcess,
+        settled: bool,
+    ) -> Result<Arc<dyn Machine>, Error> {
+        let machine = machine::NamespacesMachine::watch(self.host.clone(), spec, process, settled);
+        let machine = machine.map_err(|e| StepError::from(e).named(spec, "watching the first process"))?;
+        Ok(Arc::new(machine))
+    }
+}
+
+/// Takes out of a writable layer what `prepare` put in: the next machine gets its
+/// own, and a layer must not depend on which machine made it. Links are removed
+/// as such, never followed.
+fn forget_identity(upper: &Path) -> Result<(), StepError> {
+    let etc = upper.join("etc");
+    if !std::fs::symlink_metadata(&etc).is_ok_and(|meta| meta.is_dir()) {
+        return Ok(());
+    }
+    for name in boot::IDENTITY {
+        match std::fs::remove_file(etc.join(name)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e.into()),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Sends a signal that ends everything: the first process takes its namespace along.
+fn kill(pidfd: impl std::os::fd::AsFd) -> io::Result<()> {
+    match rustix::process::pidfd_send_signal(pidfd, rustix::process::Signal::KILL) {
+        Err(rustix::io::Errno::SRCH) => Ok(()),
+        done => done.map_err(Into::into),
+    }
+}
+
+/// Whether a process has ended.
+fn has_ended(pidfd: impl std::os::fd::AsFd) -> io::Result<bool> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    Ok(poll(&mut fds, Some(&now))? > 0)
+}
+
+/// The number as text, for `/proc`.
+fn proc_dir(pid: Pid) -> PathBuf {
+    PathBuf::from(format!("/proc/{}", pid.as_raw_pid()))
+}
+
+/// An error with all its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    std::iter::successors(error.source(), |e| e.source())
+        .fold(error.to_string(), |all, e| format!("{all}: {e}"))
+}

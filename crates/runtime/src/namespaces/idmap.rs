@@ -1,0 +1,55 @@
+//! The shift between user ids inside and outside.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use model::Slot;
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::mount::OpenTreeFlags;
+use rustix::process::Pid;
+use sys::mount::Attributes;
+
+/// Ids that each sandbox has.
+const RANGE: u32 = 65_536;
+
+/// The first id outside of a slot's range; `None` where numbers end.
+pub(super) fn first_id(base: u32, slot: Slot) -> Option<u32> {
+    let first = slot.0.checked_mul(RANGE)?.checked_add(base)?;
+    // The last id of all means "nobody" to the kernel.
+    first.checked_add(RANGE).map(|_| first)
+}
+
+/// Maps ids 0 to 65,535 of a newborn's user namespace to the range from `first`.
+pub(super) fn write_maps(pid: Pid, first: u32) -> io::Result<()> {
+    let map = format!("0 {first} {RANGE}\n");
+    std::fs::write(format!("/proc/{}/uid_map", pid.as_raw_pid()), &map)?;
+    std::fs::write(format!("/proc/{}/gid_map", pid.as_raw_pid()), &map)
+}
+
+/// A namespace of a process, by its file below `/proc/<pid>/ns`.
+pub(super) fn namespace(pid: Pid, kind: &str) -> io::Result<OwnedFd> {
+    let path = format!("/proc/{}/ns/{kind}", pid.as_raw_pid());
+    Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// A detached mount of `dir` whose ids are shifted by the user namespace.
+pub(super) fn shifted(dir: &Path, users: BorrowedFd<'_>, read_only: bool) -> io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let mount = rustix::mount::open_tree(CWD, dir, flags)?;
+    let attributes = Attributes { read_only, no_devices: true, id_map: Some(users), ..Attributes::default() };
+    sys::mount::set_attributes(mount.as_fd(), attributes)?;
+    Ok(mount)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_do_not_overlap_and_end() {
+        assert_eq!(first_id(1_000_000, Slot(0)), Some(1_000_000));
+        assert_eq!(first_id(1_000_000, Slot(2)), Some(1_131_072));
+        assert_eq!(first_id(1_000_000, Slot(65_536)), None);
+    }
+}

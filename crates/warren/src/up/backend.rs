@@ -1,0 +1,147 @@
+//! The kind of isolation that the settings name, with what it stands on.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use model::{ByteSize, Isolation};
+use runtime::Backend;
+use runtime::namespaces::{self, Launcher, Namespaces};
+use runtime::network::{Network, NetworkConfig};
+use runtime::sim::{Sim, World};
+use runtime::storage::{Storage, StorageOptions};
+
+use super::state::StateDir;
+use crate::config::Options;
+
+/// What has to exist before this process has threads.
+#[derive(Debug)]
+pub(crate) enum Ground {
+    /// The process that clones machines.
+    Namespaces(Launcher),
+    /// Nothing: machines are simulated.
+    Sim,
+}
+
+/// A backend and what it stands on.
+#[derive(Debug)]
+pub(crate) enum Open {
+    /// Machines of namespaces.
+    Namespaces {
+        /// The backend.
+        machines: Arc<Namespaces>,
+        /// The state file system.
+        storage: Arc<Storage>,
+        /// The sandboxes' way to the outside.
+        network: Arc<Network>,
+    },
+    /// Machines in this process's memory.
+    Sim {
+        /// The backend.
+        machines: Arc<Sim>,
+        /// Where the sandboxes' directories are.
+        bulk: PathBuf,
+    },
+}
+
+impl Ground {
+    /// Must be called while this process has a single thread.
+    pub(crate) fn prepare(isolation: Isolation) -> Result<Self> {
+        match isolation {
+            Isolation::Namespaces => {
+                refuse_if_lacking()?;
+                let launcher = Launcher::start();
+                launcher.map(Self::Namespaces).context("start the process that clones machines")
+            }
+            Isolation::Sim => Ok(Self::Sim),
+            other => bail!("isolation {:?} is not supported yet: use namespaces", other.as_str()),
+        }
+    }
+
+    /// Opens the backend.
+    pub(crate) async fn open(self, options: &Options, state: &StateDir) -> Result<Open> {
+        match self {
+            Self::Namespaces(launcher) => open_namespaces(launcher, options, state).await,
+            Self::Sim => {
+                tracing::warn!("isolation is simulated: sandboxes run nothing");
+                Ok(Open::Sim { machines: Arc::new(Sim::new(World::new())), bulk: state.path().to_owned() })
+            }
+        }
+    }
+}
+
+/// Says everything that is missing at once, with what to do about it.
+fn refuse_if_lacking() -> Result<()> {
+    let lacking: Vec<String> = namespaces::probe()
+        .into_iter()
+        .filter(|finding| finding.required && !finding.ok)
+        .map(|finding| format!("\n  {}: {}; {}", finding.capability, finding.detail, finding.advice))
+        .collect();
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    bail!("this host lacks what sandboxes need (`warren doctor` shows all):{}", lacking.concat())
+}
+
+async fn open_namespaces(launcher: Launcher, options: &Options, state: &StateDir) -> Result<Open> {
+    let image_size = (options.node.image_gib > 0).then(|| ByteSize::gib(options.node.image_gib));
+    let (dir, wanted) = (state.path().to_owned(), StorageOptions { image_size, only: None });
+    let storage = tokio::task::spawn_blocking(move || Storage::open(&dir, &wanted)).await;
+    let storage = Arc::new(storage.context("open the state file system")?.context("open the state file system")?);
+    tracing::info!(kind = %storage.kind(), "sandboxes' disks are bounded");
+    let range = options.network.range.parse().context("read network.range")?;
+    let network = NetworkConfig { range, ..NetworkConfig::default() };
+    let network = Arc::new(Network::start(network).await.context("set up the sandboxes' network")?);
+    let wanted = namespaces::Options { first_user_id: options.node.first_uid, ..namespaces::Options::default() };
+    let machines = Namespaces::open(wanted, launcher, storage.clone(), network.clone());
+    Ok(Open::Namespaces { machines: Arc::new(machines.context("open the namespaces backend")?), storage, network })
+}
+
+impl Open {
+    /// What makes machines.
+    pub(crate) fn machines(&self) -> Arc<dyn Backend> {
+        match self {
+            Self::Namespaces { machines, .. } => Arc::clone(machines) as Arc<dyn Backend>,
+            Self::Sim { machines, .. } => Arc::clone(machines) as Arc<dyn Backend>,
+        }
+    }
+
+    /// The file system of sandboxes and template layers.
+    pub(crate) fn bulk_dir(&self) -> &Path {
+        match self {
+            Self::Namespaces { storage, .. } => storage.root(),
+            Self::Sim { bulk, .. } => bulk,
+        }
+    }
+
+    /// How many sandboxes can stand side by side.
+    pub(crate) fn slots(&self) -> u32 {
+        match self {
+            Self::Namespaces { network, .. } => network.capacity(),
+            Self::Sim { .. } => u32::MAX,
+        }
+    }
+
+    /// Lets go of what no sandbox needs any more.
+    pub(crate) async fn close(self, nothing_runs: bool) {
+        let Self::Namespaces { machines, storage, network } = self else { return };
+        drop(machines);
+        network.stop().await;
+        if !nothing_runs {
+            return;
+        }
+        if let Err(error) = network.close().await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the sandboxes' network stays set up");
+        }
+        // The node holds its clone of the backend until it is dropped, after this.
+        match Arc::try_unwrap(storage) {
+            Ok(storage) => match storage.close() {
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "the state file system stays mounted");
+                }
+            },
+            Err(_) => tracing::debug!("the state file system stays mounted: it is still in use"),
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! `warren up`: the composition root. Puts the parts together, in this order,
+//! and takes them apart in the reverse one:
+//!
+//! ```text
+//! settings → backend's helper process (before any thread) → log, state directory, lock
+//!   → listeners → backend → node (adopts what runs) → store, control plane, key
+//!   → built-in templates → serving, until a signal
+//! ```
+//!
+//! No rule lives here: a part gets its options and the parts it may call.
+
+mod backend;
+mod ca;
+mod log;
+mod secret;
+mod signals;
+mod state;
+mod templates;
+mod welcome;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use control::{App, AppOptions, Seed};
+use model::Isolation;
+use node::{Handle, NodeOptions, Sandboxes};
+use proxy::{Hosts, Proxy, ProxyOptions};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{self, Flags, Options};
+use crate::join::{DEBUG_ID, DebugSandbox, LocalNode, Routes};
+use crate::{guest_layer, listen};
+use backend::Ground;
+use state::StateDir;
+
+/// Arguments of `warren up`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    flags: Flags,
+    /// Print the settings that hold, as a file for --config, and end.
+    #[arg(long)]
+    print_config: bool,
+}
+
+/// Runs the server until a signal ends it.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let options = config::load(&args.flags)?;
+    if args.print_config {
+        print!("{}", toml::to_string(&options).context("print the settings")?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let ground = Ground::prepare(options.isolation)?;
+    log::start(&options.log_level)?;
+    let state = StateDir::open(&options.state_dir)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.context("start the runtime")?;
+    let outcome = runtime.block_on(serve(&options, &state, ground));
+    // Whatever still blocks a thread must not keep the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    outcome.map(|()| ExitCode::SUCCESS)
+}
+
+async fn serve(options: &Options, state: &StateDir, ground: Ground) -> Result<()> {
+    let stop = signals::stop_on_signal()?;
+    let listeners = listen::main_ports(&options.listen.main).await?;
+    let port = listeners[0].local_addr().context("read the port of the first listener")?.port();
+    let backend = ground.open(options, state).await?;
+    let node = open_node(options, state, &backend).await?;
+    let app = open_control(options, state, &node, port).await?;
+    let key = secret::api_key(state, &app).await?;
+    if options.isolation != Isolation::Sim {
+        let built = templates::ensure(state, &node, &stop).await?;
+        if !built {
+            return Ok(());
+        }
+    }
+    app.register_builds(node.templates()).await.context("enter the templates of this machine")?;
+    let mut parts = JoinSet::new();
+    traffic(&mut parts, options, listeners, &node, &app, &stop).await;
+    parts.spawn({
+        let (app, stop) = (app.clone(), stop.clone());
+        async move { app.run(stop).await }
+    });
+    parts.spawn(register_changes(app.clone(), node.clone(), stop.clone()));
+    welcome::print(options, port, key.as_deref());
+    stop.cancelled().await;
+    tracing::info!("stopping; sandboxes run on, a second signal ends the server at once");
+    while parts.join_next().await.is_some() {}
+    node.shutdown(Sandboxes::Leave).await;
+    let nothing_runs = node.list().is_empty();
+    // Both hold the backend, which lets go only of what nobody uses.
+    drop((app, node));
+    backend.close(nothing_runs).await;
+    Ok(())
+}
+
+async fn open_node(options: &Options, state: &StateDir, backend: &backend::Open) -> Result<Handle> {
+    let guest = guest_layer::ensure(&state.path().join("guest"))?;
+    let bulk = backend.bulk_dir().to_owned();
+    let capacity = node::measure_capacity(&bulk, options.node.max_sandboxes.min(backend.slots()));
+    let capacity = capacity.context("measure what this machine has")?;
+    let mut wanted = NodeOptions::new(state.path(), &guest, backend.machines(), capacity);
+    wanted.bulk_dir = bulk;
+    wanted.ca_bundle = ca::extra(options.extra_ca_file.as_deref())?;
+    wanted.overcommit.memory_percent = percent(options.node.memory_overcommit);
+    wanted.overcommit.disk_percent = percent(options.node.disk_overcommit);
+    let (node, refused) = Handle::open(wanted).await.context("open the node")?;
+    for refused in refused {
+        tracing::error!(dir = %refused.dir.display(), reason = %refused.reason, "a sandbox was left alone");
+    }
+    Ok(node)
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float cast saturates")]
+fn percent(factor: f64) -> u32 {
+    (factor * 100.0).round() as u32
+}
+
+async fn open_control(options: &Options, state: &StateDir, node: &Handle, port: u16) -> Result<App> {
+    let store = store::Store::open(&state.path().join("warren.db")).await.context("open the database")?;
+    let mut wanted = AppOptions::new(Seed::new(secret::seed(state)?));
+    wanted.require_keys = options.api.require_keys;
+    wanted.domain = Some(options.api.domain.clone().unwrap_or_else(|| format!("localhost:{port}")));
+    wanted.max_sandboxes = options.api.max_sandboxes;
+    wanted.max_lifetime = Duration::from_hours(options.api.max_lifetime_hours);
+    Ok(App::new(wanted, store, Arc::new(LocalNode::new(node.clone()))))
+}
+
+/// Serves every listener: the main ones carry the API and sandbox traffic, the
+/// debug ones lead to the debug sandbox and nowhere else.
+async fn traffic(
+    parts: &mut JoinSet<()>,
+    options: &Options,
+    listeners: Vec<TcpListener>,
+    node: &Handle,
+    app: &App,
+    stop: &CancellationToken,
+) {
+    let hosts = Hosts::new(&options.listen.public_hosts);
+    let settings = ProxyOptions { hosts, ..ProxyOptions::default() };
+    let proxy = Proxy::new(settings.clone(), Arc::new(Routes::new(node.clone())));
+    let api = control::router(app.clone());
+    for listener in listeners {
+        parts.spawn(proxy.clone().serve(listener, api.clone(), stop.clone()));
+    }
+    if !options.listen.debug_ports {
+        return;
+    }
+    let debug = Proxy::new(settings, Arc::new(DebugSandbox::new(node.clone())));
+    let Ok(id) = DEBUG_ID.parse::<model::SandboxId>() else { return };
+    for (port, listener) in listen::debug_ports().await {
+        parts.spawn(debug.clone().serve_debug_port(listener, port, id.clone(), stop.clone()));
+    }
+}
+
+/// Tells the control plane about builds that became ready on this machine.
+async fn register_changes(app: App, node: Handle, stop: CancellationToken) {
+    let mut changes = node.observe();
+    let mut known = node.templates();
+    while stop.run_until_cancelled(changes.changed()).await.is_some_and(|changed| changed.is_ok()) {
+        let now = node.templates();
+        if now == known {
+            continue;
+        }
+        match app.register_builds(now.clone()).await {
+            Ok(()) => known = now,
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "a new build was not entered");
+            }
+        }
+    }
+}

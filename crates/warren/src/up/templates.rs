@@ -1,0 +1,126 @@
+//! The built-in templates: their recipes are in this binary, and a start builds
+//! what is not there, with a bar on a terminal and plain lines elsewhere.
+
+use std::fs::{self, Permissions};
+use std::io::IsTerminal as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use indicatif::{ProgressBar, ProgressStyle};
+use node::Handle;
+use node::build::{BuildEvent, Progress};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::state::StateDir;
+
+/// Path below the recipes' directory, mode, content.
+type Embedded = (&'static str, u32, &'static [u8]);
+
+/// Every file of `templates/`.
+static FILES: &[Embedded] = &include!(concat!(env!("OUT_DIR"), "/recipes.rs"));
+
+/// In the order of building: each stands on the one before.
+const RECIPES: [&str; 2] = ["base", "code-interpreter"];
+
+/// Events between a build and its display; when full, lines of output are lost, never states.
+const EVENTS: usize = 64;
+
+/// Builds what is missing. `false` when a signal came first: the layers that
+/// are finished stay, and the next start goes on there.
+pub(crate) async fn ensure(state: &StateDir, node: &Handle, stop: &CancellationToken) -> Result<bool> {
+    let recipes = write_out(&state.path().join("recipes")).context("write out the built-in recipes")?;
+    for name in RECIPES {
+        let (events, seen) = mpsc::channel(EVENTS);
+        let dir = recipes.join(name);
+        let build = async { tokio::join!(node.ensure_template(&dir, events), show(seen)).0 };
+        match stop.run_until_cancelled(build).await {
+            None => return Ok(false),
+            Some(built) => built.with_context(|| format!("build the template {name}"))?,
+        };
+    }
+    Ok(true)
+}
+
+fn write_out(dir: &Path) -> Result<PathBuf> {
+    // An older server's recipes may hold files that ours do not.
+    if dir.exists() {
+        fs::remove_dir_all(dir).with_context(|| format!("remove {}", dir.display()))?;
+    }
+    for (name, mode, content) in FILES {
+        let path = dir.join(name);
+        let parent = path.parent().context("it lies below the directory")?;
+        fs::create_dir_all(parent).with_context(|| format!("create {}", parent.display()))?;
+        fs::write(&path, content).with_context(|| format!("write {}", path.display()))?;
+        fs::set_permissions(&path, Permissions::from_mode(*mode))?;
+    }
+    Ok(dir.to_owned())
+}
+
+/// Shows a build until its channel closes.
+async fn show(mut events: mpsc::Receiver<BuildEvent>) {
+    let mut display = Display::new();
+    while let Some(event) = events.recv().await {
+        display.take(&event);
+    }
+    display.bar.finish_and_clear();
+}
+
+struct Display {
+    bar: ProgressBar,
+    terminal: bool,
+}
+
+impl Display {
+    fn new() -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let bar = if terminal { ProgressBar::new(0) } else { ProgressBar::hidden() };
+        let style = "{spinner} {prefix} [{bar:24}] {pos}/{len} {elapsed} {wide_msg}";
+        // The template is a constant; a mistake in it leaves the default style.
+        if let Ok(style) = ProgressStyle::with_template(style) {
+            bar.set_style(style);
+        }
+        Self { bar, terminal }
+    }
+
+    fn take(&mut self, event: &BuildEvent) {
+        match &event.progress {
+            // A start that finds everything built shows nothing.
+            Progress::Cached => self.bar.set_position(event.step as u64),
+            Progress::Started => {
+                self.bar.set_length(event.of as u64);
+                self.bar.set_prefix(event.template.clone());
+                self.bar.set_message(event.title.clone());
+                self.bar.enable_steady_tick(Duration::from_millis(120));
+                self.say(&format!("template {}: step {}/{}: {}", event.template, event.step, event.of, event.title));
+            }
+            Progress::Line(line) => self.bar.set_message(format!("{}: {line}", event.title)),
+            Progress::Done => self.bar.set_position(event.step as u64),
+        }
+    }
+
+    #[expect(clippy::print_stderr, reason = "progress for people")]
+    fn say(&self, text: &str) {
+        if !self.terminal {
+            eprintln!("{text}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_recipes_are_inside_and_can_be_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let recipes = write_out(&dir.path().join("recipes")).unwrap();
+        for name in RECIPES {
+            node::build::Recipe::read(&recipes.join(name)).unwrap();
+        }
+        let setup = fs::metadata(recipes.join("base/files/usr/lib/warren/setup-base")).unwrap();
+        assert_eq!(setup.permissions().mode() & 0o111, 0o111);
+    }
+}
