@@ -1,0 +1,201 @@
+//! `cargo xtask old-kernel`: the server on Linux 6.1 with systemd, cgroup
+//! version 2 and all capabilities, in an emulated machine.
+//!
+//! The machine is Debian 12 with its cloud kernel; it needs no hardware
+//! virtualisation and takes a few minutes. What is checked stands in
+//! `tests/old-kernel/inside.sh`. The template comes ready from a server of this
+//! host, because the machine has no network.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+
+use crate::command::{capture, command, run, say};
+use crate::packages::{self, Package};
+use crate::server::{Options, Server};
+use crate::tally::{Skip, Tally};
+use crate::{build, repo};
+
+/// Arguments of `old-kernel`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Give up after this many minutes.
+    #[arg(long, default_value_t = 15)]
+    minutes: u64,
+}
+
+/// What the machine's system is made of.
+const SYSTEM: &str = "systemd,systemd-sysv,dbus,linux-image-cloud-amd64,initramfs-tools,busybox,btrfs-progs,\
+                      nftables,iproute2,ca-certificates,curl,kmod,procps,debootstrap,mmdebstrap";
+
+const FILES: [(&str, &str); 3] = [
+    ("inside.sh", "usr/local/bin/inside.sh"),
+    ("warren.service", "etc/systemd/system/warren.service"),
+    ("old-kernel-test.service", "etc/systemd/system/old-kernel-test.service"),
+];
+
+/// Builds the machine, runs it, and counts its checks.
+pub(crate) fn run_it(args: &Args) -> anyhow::Result<()> {
+    let mut tally = Tally::default();
+    if std::env::consts::ARCH != "x86_64" {
+        tally.step("old kernel", || Ok(Some(Skip("the emulated machine is x86-64 only".into()))));
+        return tally.close();
+    }
+    packages::ensure(packages::SERVER, true)?;
+    packages::ensure(EMULATOR, true)?;
+    let warren = build::warren()?;
+    let work = repo::tools().join("old-kernel");
+    fs::create_dir_all(&work).context("make the directory of the machine")?;
+    let root = system(&work)?;
+    let state = templates(&warren, &work)?;
+    let disks = disks(&work, &root, &state, &warren)?;
+    let console = boot(&root, &disks, &work, Duration::from_mins(args.minutes))?;
+    count(&console, &mut tally);
+    tally.close()
+}
+
+const EMULATOR: &[Package] = &[
+    Package::program("qemu-system-x86", "qemu-system-x86_64", "emulates the machine"),
+    Package::program("e2fsprogs", "mkfs.ext4", "makes the machine's disk"),
+];
+
+/// The machine's root directory, made once.
+fn system(work: &Path) -> anyhow::Result<PathBuf> {
+    let root = work.join("root");
+    if root.join("vmlinuz").exists() {
+        return Ok(root);
+    }
+    say("Making the machine's system (once)");
+    let draft = work.join("root.draft");
+    remove(&draft)?;
+    run(command("mmdebstrap")
+        .args(["--quiet", "--variant=minbase"])
+        .arg(format!("--include={SYSTEM}"))
+        .arg("bookworm")
+        .arg(&draft))?;
+    for (from, to) in [("boot/vmlinuz-", "vmlinuz"), ("boot/initrd.img-", "initrd.img")] {
+        let found = fs::read_dir(draft.join("boot"))
+            .context("look for the kernel")?
+            .flatten()
+            .map(|entry| entry.path())
+            .find(|path| path.starts_with(&draft) && path.to_string_lossy().contains(from))
+            .with_context(|| format!("the system has no {from}*"))?;
+        let to = draft.join(to);
+        // Debian leaves links of these names, which lead nowhere outside of the root.
+        let _ = fs::remove_file(&to);
+        fs::copy(&found, &to).with_context(|| format!("copy {}", found.display()))?;
+    }
+    fs::rename(&draft, &root).context("publish the machine's system")?;
+    Ok(root)
+}
+
+/// A state directory that holds the template `base` and nothing else.
+fn templates(warren: &Path, work: &Path) -> anyhow::Result<PathBuf> {
+    let server = Server::start(&Options { warren, state: &repo::state(), default_ports: false })?;
+    let copied = copy_base(&repo::state(), &work.join("state"));
+    server.stop()?;
+    copied
+}
+
+fn copy_base(from: &Path, to: &Path) -> anyhow::Result<PathBuf> {
+    remove(to)?;
+    for dir in ["templates", "fs/layers"] {
+        fs::create_dir_all(to.join(dir)).context("make a state directory")?;
+    }
+    for entry in fs::read_dir(from.join("templates")).context("read the templates")?.flatten() {
+        let text = fs::read_to_string(entry.path()).context("read a template")?;
+        let template: serde_json::Value = serde_json::from_str(&text).context("parse a template")?;
+        let is_base = template["aliases"].as_array().is_some_and(|all| all.iter().any(|alias| alias == "base"));
+        if !is_base {
+            continue;
+        }
+        fs::copy(entry.path(), to.join("templates").join(entry.file_name())).context("copy a template")?;
+        for layer in template["layers"].as_array().into_iter().flatten().filter_map(|layer| layer.as_str()) {
+            run(command("cp").arg("-a").arg(from.join("fs/layers").join(layer)).arg(to.join("fs/layers")))?;
+        }
+    }
+    Ok(to.to_owned())
+}
+
+/// The machine's two disks: its system, and its state directory.
+fn disks(work: &Path, root: &Path, state: &Path, warren: &Path) -> anyhow::Result<[PathBuf; 2]> {
+    say("Making the machine's disks");
+    for (from, to) in FILES {
+        fs::copy(repo::root().join("tests/old-kernel").join(from), root.join(to))
+            .with_context(|| format!("copy {from}"))?;
+    }
+    fs::copy(warren, root.join("usr/local/bin/warren")).context("copy the server")?;
+    let wants = root.join("etc/systemd/system/multi-user.target.wants");
+    fs::create_dir_all(&wants).context("make the directory of enabled units")?;
+    let link = wants.join("old-kernel-test.service");
+    let _ = fs::remove_file(&link);
+    std::os::unix::fs::symlink("../old-kernel-test.service", link).context("enable the test")?;
+    let disks = [work.join("system.img"), work.join("state.img")];
+    for disk in &disks {
+        remove(disk)?;
+        fs::File::create(disk).and_then(|file| file.set_len(4 << 30)).context("make a disk")?;
+    }
+    run(command("mkfs.ext4").args(["-q", "-d"]).arg(root).arg(&disks[0]))?;
+    run(command("mkfs.btrfs").args(["-q", "--rootdir"]).arg(state).arg(&disks[1]))?;
+    Ok(disks)
+}
+
+/// Runs the machine to its power-off and returns what its console showed.
+fn boot(root: &Path, disks: &[PathBuf; 2], work: &Path, limit: Duration) -> anyhow::Result<String> {
+    say("Running the machine (emulated: some minutes)");
+    let log = work.join("console.log");
+    let console = fs::File::create(&log).context("make the console's log")?;
+    let mut emulator = command("qemu-system-x86_64");
+    emulator.args(["-M", "pc", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "4096"]);
+    emulator.args(["-nographic", "-no-reboot", "-nic", "none"]);
+    emulator.arg("-kernel").arg(root.join("vmlinuz")).arg("-initrd").arg(root.join("initrd.img"));
+    emulator.args(["-append", "root=/dev/vda rw console=ttyS0 panic=-1 quiet"]);
+    for disk in disks {
+        emulator.arg("-drive").arg(format!("file={},format=raw,if=virtio,cache=unsafe", disk.display()));
+    }
+    let mut machine = emulator
+        .stdin(Stdio::null())
+        .stderr(console.try_clone().context("share the log")?)
+        .stdout(console)
+        .spawn()
+        .context("start the emulator")?;
+    let start = std::time::Instant::now();
+    while machine.try_wait().context("watch the emulator")?.is_none() {
+        if start.elapsed() > limit {
+            let _ = machine.kill();
+            let _ = machine.wait();
+            bail!("the machine ran longer than {limit:?}; its console is in {}", log.display());
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    capture(command("cat").arg(&log))
+}
+
+fn count(console: &str, tally: &mut Tally) {
+    for line in console.lines().map(str::trim) {
+        if let Some(name) = line.strip_prefix("PASS ") {
+            println!("    passed: {name}");
+            tally.add(name, 1, 0, 0);
+        } else if let Some(failure) = line.strip_prefix("FAIL ") {
+            tally.fail("old kernel", failure);
+        } else if line.starts_with("kernel ") {
+            println!("    {line}");
+        }
+    }
+    if !console.lines().any(|line| line.trim() == "DONE") {
+        tally.fail("old kernel", &format!("the run did not end:\n{}", crate::command::last_lines(console, 40)));
+    }
+}
+
+fn remove(path: &Path) -> anyhow::Result<()> {
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    match removed {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(e).with_context(|| format!("remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}

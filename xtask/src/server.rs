@@ -1,0 +1,170 @@
+//! A real server for tests and measurements: started on free ports with a state
+//! directory of its own, watched, and stopped whatever happens.
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+
+use crate::command::{command, last_lines, say};
+use crate::http::Connection;
+
+/// Building both templates from nothing takes minutes on a slow network.
+const FIRST_START: Duration = Duration::from_mins(20);
+const STOP: Duration = Duration::from_secs(30);
+
+/// A running server. Dropping it stops it.
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Child,
+    /// `host:port` of its listener.
+    pub(crate) address: String,
+    /// A key that it accepts.
+    pub(crate) api_key: String,
+    /// Where it writes.
+    pub(crate) log: PathBuf,
+    /// From the start of the process to the first answer.
+    pub(crate) started_in: Duration,
+}
+
+/// How to start one.
+#[derive(Debug)]
+pub(crate) struct Options<'a> {
+    /// The program.
+    pub(crate) warren: &'a Path,
+    /// Its state; templates in it are used again.
+    pub(crate) state: &'a Path,
+    /// Take the well-known ports instead of a free one: debug mode needs them.
+    pub(crate) default_ports: bool,
+}
+
+impl Server {
+    /// Starts one and waits until it answers.
+    pub(crate) fn start(options: &Options<'_>) -> anyhow::Result<Self> {
+        say("Starting a server");
+        fs::create_dir_all(options.state).context("make the state directory")?;
+        let address = if options.default_ports { "127.0.0.1:3000".to_owned() } else { free_address()? };
+        let log = crate::repo::tools().join("server.log");
+        fs::create_dir_all(crate::repo::tools()).context("make the directory of the log")?;
+        let output = File::create(&log).context("make the server's log")?;
+        let mut up = command(options.warren);
+        up.arg("up").arg("--state-dir").arg(options.state).args(["--listen", &address]);
+        if !options.default_ports {
+            up.arg("--no-extra-ports");
+        }
+        up.stdout(output.try_clone().context("share the log")?).stderr(output);
+        let start = Instant::now();
+        let child = up.spawn().context("start the server")?;
+        let api_key = String::new();
+        let mut server = Self { child, address, api_key, log, started_in: Duration::ZERO };
+        server.wait_until_it_answers(start)?;
+        server.started_in = start.elapsed();
+        let key = options.state.join("api-key");
+        let key = fs::read_to_string(&key).with_context(|| format!("read {}", key.display()))?;
+        server.api_key = key.trim().to_owned();
+        Ok(server)
+    }
+
+    fn wait_until_it_answers(&mut self, start: Instant) -> anyhow::Result<()> {
+        let mut told = 0;
+        loop {
+            if let Some(status) = self.child.try_wait().context("watch the server")? {
+                bail!("the server ended with {status}:\n{}", self.last_words());
+            }
+            if answers(&self.address) {
+                return Ok(());
+            }
+            if start.elapsed() > FIRST_START {
+                bail!("the server does not answer:\n{}", self.last_words());
+            }
+            if start.elapsed().as_secs() / 15 > told {
+                told = start.elapsed().as_secs() / 15;
+                println!("    still starting: {}", last_lines(&self.last_words(), 1));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The environment that leads the official clients here.
+    pub(crate) fn environment(&self) -> [(&'static str, String); 3] {
+        let url = format!("http://{}", self.address);
+        [("E2B_API_URL", url.clone()), ("E2B_SANDBOX_URL", url), ("E2B_API_KEY", self.api_key.clone())]
+    }
+
+    /// Applies [`Self::environment`] and nothing of the caller's own.
+    pub(crate) fn lead<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        for name in ["E2B_DEBUG", "E2B_DOMAIN", "E2B_ACCESS_TOKEN"] {
+            command.env_remove(name);
+        }
+        command.envs(self.environment())
+    }
+
+    /// A connection for raw requests.
+    pub(crate) fn connect(&self) -> anyhow::Result<Connection> {
+        Connection::open(&self.address)
+    }
+
+    /// Process id, for measurements of the server itself.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Stops it in the ordinary way; an error when it has to be killed.
+    pub(crate) fn stop(mut self) -> anyhow::Result<()> {
+        self.terminate();
+        let start = Instant::now();
+        while start.elapsed() < STOP {
+            if let Some(status) = self.child.try_wait().context("watch the server")? {
+                anyhow::ensure!(status.success(), "the server ended with {status}:\n{}", self.last_words());
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        bail!("the server did not stop within {STOP:?}:\n{}", self.last_words())
+    }
+
+    fn terminate(&self) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
+        if let Some(pid) = pid {
+            // It may have ended by itself; then there is nothing to stop.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+    }
+
+    /// The end of its log.
+    pub(crate) fn last_words(&self) -> String {
+        last_lines(&fs::read_to_string(&self.log).unwrap_or_default(), 40)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        self.terminate();
+        let start = Instant::now();
+        while start.elapsed() < STOP {
+            if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn answers(address: &str) -> bool {
+    Connection::open(address)
+        .and_then(|mut connection| connection.request("GET", "/health", &[], b""))
+        .is_ok_and(|answer| answer.ok().is_ok())
+}
+
+fn free_address() -> anyhow::Result<String> {
+    let listener = TcpListener::bind("127.0.0.1:0").context("find a free port")?;
+    Ok(listener.local_addr().context("read the free port")?.to_string())
+}

@@ -1,0 +1,194 @@
+//! `cargo xtask soak`: creates and ends sandboxes in every way a client can, in
+//! an order that a seed repeats, and looks at what is left behind.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::census::Census;
+use crate::command::say;
+use crate::raw::Sandbox;
+use crate::server::{Options, Server};
+use crate::{build, packages, repo};
+
+/// Arguments of `soak`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// How many sandboxes.
+    #[arg(long, default_value_t = 500)]
+    rounds: u32,
+    /// Repeats a run.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many at a time.
+    #[arg(long, default_value_t = 4)]
+    workers: u32,
+}
+
+/// What one soak does.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    rounds: u32,
+    workers: u32,
+    seed: u64,
+}
+
+/// The form that every test run includes.
+pub(crate) const SHORT: Plan = Plan { rounds: 40, workers: 4, seed: 1 };
+
+/// Runs the long form against a server of its own.
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    packages::ensure(packages::SERVER, true)?;
+    let warren = build::warren()?;
+    let before = Census::take();
+    let server = Server::start(&Options { warren: &warren, state: &repo::state(), default_ports: false })?;
+    let result = rounds(&server, Plan { rounds: args.rounds, workers: args.workers, seed: args.seed });
+    server.stop()?;
+    result?;
+    before.settle()?;
+    say("Nothing is left behind.");
+    Ok(())
+}
+
+/// Creates and ends sandboxes; the host and the server look as before.
+pub(crate) fn rounds(server: &Server, plan: Plan) -> anyhow::Result<()> {
+    // The first sandbox makes what the server keeps for good.
+    Sandbox::create(server, "base", 60)?.kill()?;
+    let (before, files, bytes) = (Census::take(), descriptors(server)?, state_bytes());
+    std::thread::scope(|scope| {
+        let workers: Vec<_> =
+            (0..plan.workers).map(|worker| scope.spawn(move || work(server, plan, worker))).collect();
+        workers.into_iter().try_for_each(|worker| worker.join().expect("a worker does not panic"))
+    })?;
+    kill_all(server)?;
+    before.settle()?;
+    wait_for(|| {
+        let now = descriptors(server)?;
+        // A connection that the server keeps open for the next request is no leak.
+        anyhow::ensure!(now <= files + 4, "{now} open files in the server, {files} before");
+        Ok(())
+    })?;
+    wait_for(|| {
+        let now = state_bytes();
+        let allowed = bytes + u64::from(plan.rounds) * 64 * 1024 + 16 * 1024 * 1024;
+        anyhow::ensure!(now <= allowed, "{now} bytes in the state directory, {bytes} before");
+        Ok(())
+    })
+}
+
+fn work(server: &Server, plan: Plan, worker: u32) -> anyhow::Result<()> {
+    let mut random = Random(plan.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(worker + 1));
+    for round in 0..plan.rounds / plan.workers {
+        one(server, &mut random).with_context(|| format!("worker {worker}, round {round}"))?;
+    }
+    Ok(())
+}
+
+/// One life: killed at once, after a command, with a command running, by its
+/// timeout, or forgotten by its client in the middle of the create.
+fn one(server: &Server, random: &mut Random) -> anyhow::Result<()> {
+    match random.below(5) {
+        0 => Sandbox::create(server, "base", 60)?.kill(),
+        1 => {
+            let mut sandbox = Sandbox::create(server, "base", 60)?;
+            let (code, output) = sandbox.run("echo $((6 * 7))", random.below(2) == 0)?;
+            anyhow::ensure!(code == 0 && output == b"42\n", "exit {code}, {output:?}");
+            sandbox.kill()
+        }
+        2 => {
+            let mut sandbox = Sandbox::create(server, "base", 60)?;
+            sandbox.run("(sleep 1000 &) ; setsid sleep 1000 & dd if=/dev/zero of=fill bs=1M count=20", false)?;
+            sandbox.kill()
+        }
+        3 => Sandbox::create(server, "base", 1).map(drop),
+        _ => {
+            let delay = Duration::from_millis(random.below(30));
+            abandon(server, delay)
+        }
+    }
+}
+
+/// Sends a create and hangs up before the answer.
+fn abandon(server: &Server, delay: Duration) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    let mut stream = std::net::TcpStream::connect(&server.address).context("connect")?;
+    let body = r#"{"templateID":"base","timeout":60}"#;
+    write!(
+        stream,
+        "POST /v2/sandboxes HTTP/1.1\r\nHost: {}\r\nX-API-Key: {}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        server.address,
+        server.api_key,
+        body.len()
+    )
+    .context("send a create")?;
+    std::thread::sleep(delay);
+    Ok(())
+}
+
+/// Ends those whose client hung up or whose timeout is still running.
+fn kill_all(server: &Server) -> anyhow::Result<()> {
+    wait_for(|| {
+        let mut connection = server.connect()?;
+        let key = [("X-API-Key", server.api_key.as_str())];
+        let list = connection.request("GET", "/v2/sandboxes?limit=100", &key, b"")?.json()?;
+        let ids: Vec<&str> =
+            list.as_array().into_iter().flatten().filter_map(|row| row["sandboxID"].as_str()).collect();
+        for id in &ids {
+            connection.request("DELETE", &format!("/sandboxes/{id}"), &key, b"")?;
+        }
+        anyhow::ensure!(ids.is_empty(), "{} sandboxes are still listed", ids.len());
+        Ok(())
+    })
+}
+
+fn descriptors(server: &Server) -> anyhow::Result<usize> {
+    let dir = format!("/proc/{}/fd", server.pid());
+    Ok(std::fs::read_dir(dir).context("count the server's open files")?.count())
+}
+
+/// Bytes that the state directory really occupies, an image's holes left out.
+fn state_bytes() -> u64 {
+    fn below(dir: &std::path::Path) -> u64 {
+        use std::os::unix::fs::MetadataExt as _;
+        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        entries
+            .map(|entry| match entry.metadata() {
+                Ok(metadata) if metadata.is_dir() && !is_mount(&entry.path()) => below(&entry.path()),
+                Ok(metadata) => metadata.blocks() * 512,
+                Err(_) => 0,
+            })
+            .sum()
+    }
+    below(&repo::state())
+}
+
+fn is_mount(path: &std::path::Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let device = |path: &std::path::Path| path.metadata().ok().map(|metadata| metadata.dev());
+    path.parent().is_some_and(|parent| device(parent) != device(path))
+}
+
+/// Tries until it holds, for half a minute; then gives the last reason.
+fn wait_for(condition: impl Fn() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    for _ in 0..150 {
+        if condition().is_ok() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    condition()
+}
+
+/// Xorshift: a run is repeated by its seed.
+#[derive(Debug)]
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}

@@ -1,0 +1,41 @@
+//! `cargo xtask test`: what continuous integration runs. First everything that
+//! needs no server, then the official clients and the hostile programs against
+//! a real one, then a look around for what was left behind.
+
+mod rust;
+
+use crate::tally::Tally;
+use crate::{check, packages, world};
+
+/// Arguments of `test`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Leave the checks out.
+    #[arg(long)]
+    no_check: bool,
+    /// Leave the Rust tests out.
+    #[arg(long)]
+    no_rust: bool,
+    /// Leave the tests against a real server out.
+    #[arg(long)]
+    no_world: bool,
+}
+
+/// Runs it all, stops at nothing, closes with the score.
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    packages::ensure(packages::SERVER, true)?;
+    packages::ensure(packages::CLIENTS, true)?;
+    let mut tally = Tally::default();
+    if !args.no_check {
+        check::all(&mut tally, None);
+    }
+    if !args.no_rust {
+        rust::run(&mut tally);
+    }
+    if !args.no_world
+        && let Err(error) = world::run(&mut tally)
+    {
+        tally.fail("tests against a real server", &format!("{error:#}"));
+    }
+    tally.close()
+}

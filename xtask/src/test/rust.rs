@@ -1,0 +1,96 @@
+//! The Rust tests, by nextest where it is installed, else by cargo itself.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
+use anyhow::Context as _;
+
+use crate::command::{cargo, output, say};
+use crate::tally::Tally;
+
+/// Runs every Rust test of the workspace into the score.
+pub(super) fn run(tally: &mut Tally) {
+    say("Rust tests");
+    match tests() {
+        Ok(Counts { passed, failed, skipped }) => tally.add("Rust tests", passed, failed, skipped),
+        Err(error) => tally.fail("Rust tests", &format!("{error:#}")),
+    }
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Counts {
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+}
+
+/// Nextest writes its summary to standard error, cargo to standard output; both
+/// are shown as they come.
+fn tests() -> anyhow::Result<Counts> {
+    let nextest = output(cargo().args(["nextest", "--version"])).is_ok_and(|output| output.status.success());
+    let mut command = cargo();
+    if nextest {
+        command.args(["nextest", "run", "--release", "--workspace", "--no-fail-fast"]).stderr(Stdio::piped());
+    } else {
+        println!("    (cargo-nextest is not installed: running cargo test)");
+        command.args(["test", "--release", "--workspace", "--no-fail-fast"]).stdout(Stdio::piped());
+    }
+    let mut child = command.spawn().context("start the tests")?;
+    let reader: Box<dyn std::io::Read> = match (child.stderr.take(), child.stdout.take()) {
+        (Some(stderr), _) => Box::new(stderr),
+        (None, Some(stdout)) => Box::new(stdout),
+        (None, None) => anyhow::bail!("the tests have no output"),
+    };
+    let mut counts = Counts::default();
+    for line in BufReader::new(reader).lines() {
+        let line = line.context("read the tests' output")?;
+        println!("{line}");
+        counts.read(&line);
+    }
+    let status = child.wait().context("wait for the tests")?;
+    anyhow::ensure!(
+        status.success() || counts.failed > 0,
+        "the tests ended with {status} before their summary"
+    );
+    Ok(counts)
+}
+
+impl Counts {
+    /// Reads `Summary [ 1.2s] 9 tests run: 7 passed (1 slow), 2 failed, 1 skipped`
+    /// of nextest or `test result: ok. 7 passed; 2 failed; 1 ignored; …` of cargo.
+    fn read(&mut self, line: &str) {
+        let Some(summary) = line
+            .split_once("tests run:")
+            .or_else(|| line.split_once("test run:"))
+            .or_else(|| line.split_once("test result:"))
+        else {
+            return;
+        };
+        let words: Vec<&str> = summary.1.split([' ', ',', ';']).filter(|word| !word.is_empty()).collect();
+        for pair in words.windows(2) {
+            let Ok(count) = pair[0].trim_start_matches('(').parse::<u64>() else { continue };
+            match pair[1].trim_end_matches(')') {
+                "passed" => self.passed += count,
+                "failed" | "timed" => self.failed += count,
+                "skipped" | "ignored" => self.skipped += count,
+                _ => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Counts;
+
+    #[test]
+    fn reads_both_summaries() {
+        let mut counts = Counts::default();
+        counts.read("     Summary [   0.019s] 9 tests run: 6 passed (1 slow), 2 failed, 1 timed out, 3 skipped");
+        assert_eq!(counts, Counts { passed: 6, failed: 3, skipped: 3 });
+        counts.read("test result: ok. 7 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out");
+        assert_eq!(counts, Counts { passed: 13, failed: 3, skipped: 4 });
+        counts.read("Starting 9 tests across 4 binaries");
+        assert_eq!(counts.passed, 13);
+    }
+}

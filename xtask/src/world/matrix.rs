@@ -1,0 +1,139 @@
+//! The client matrix: every generation of the official clients runs the same
+//! quick start. Each script prints one JSON object a line, `{"step", "ok"}`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use serde::Deserialize;
+
+use super::compatibility;
+use crate::clients::{node::Modules, python::Venv};
+use crate::command::{last_lines, output};
+use crate::server::Server;
+use crate::tally::Tally;
+
+/// One client in one version.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Client {
+    /// As its registry calls it.
+    pub(crate) name: &'static str,
+    /// Its version.
+    pub(crate) version: &'static str,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Python,
+    PythonInterpreter,
+    Js,
+    JsInterpreter,
+    Cli,
+}
+
+/// Newest and older, in the order of the table.
+pub(crate) const CLIENTS: &[Client] = &[
+    Client { name: "e2b (Python)", version: "2.63.0", kind: Kind::Python },
+    Client { name: "e2b (Python)", version: "2.45.1", kind: Kind::Python },
+    Client { name: "e2b (Python)", version: "2.29.5", kind: Kind::Python },
+    Client { name: "e2b (Python)", version: "2.8.1", kind: Kind::Python },
+    Client { name: "e2b-code-interpreter (Python)", version: "2.11.5", kind: Kind::PythonInterpreter },
+    Client { name: "e2b (JavaScript)", version: "2.51.0", kind: Kind::Js },
+    Client { name: "@e2b/code-interpreter (JavaScript)", version: "2.8.0", kind: Kind::JsInterpreter },
+    Client { name: "@e2b/cli", version: "2.19.0", kind: Kind::Cli },
+];
+
+/// The steps of a quick start, in the order of the table; a client without an
+/// interpreter has no `code` and no `chart`.
+pub(crate) const STEPS: &[&str] = &["create", "info", "command", "files", "code", "chart", "list", "kill"];
+
+/// What each step of one client came to.
+pub(crate) type Row = BTreeMap<String, bool>;
+
+#[derive(Debug, Deserialize)]
+struct Line {
+    step: String,
+    ok: bool,
+    #[serde(default)]
+    detail: String,
+}
+
+/// Runs every client into the score, and writes the table when all of them ran.
+pub(crate) fn run(server: &Server, tally: &mut Tally) {
+    let mut rows = Vec::new();
+    for client in CLIENTS {
+        let mut row = Row::new();
+        tally.step(&format!("quick start with {} {}", client.name, client.version), || {
+            row = client.quick_start(server)?;
+            let failed: Vec<&String> = row.iter().filter(|(_, ok)| !**ok).map(|(step, _)| step).collect();
+            anyhow::ensure!(failed.is_empty(), "failed: {failed:?}");
+            Ok(None)
+        });
+        rows.push((*client, row));
+    }
+    tally.step("write the table of clients", || compatibility::write(&rows).map(|()| None));
+}
+
+impl Client {
+    fn quick_start(&self, server: &Server) -> anyhow::Result<Row> {
+        let mut command = self.script()?;
+        let output = output(server.lead(&mut command))?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let mut row = Row::new();
+        for line in text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok()) {
+            if !line.ok {
+                println!("    {} of {} {}: {}", line.step, self.name, self.version, line.detail);
+            }
+            row.insert(line.step, line.ok);
+        }
+        let missing: Vec<&&str> = self.steps().filter(|step| !row.contains_key(**step)).collect();
+        anyhow::ensure!(
+            missing.is_empty(),
+            "no word of {missing:?} ({}):\n{}\n{}",
+            output.status,
+            last_lines(&text, 10),
+            last_lines(&String::from_utf8_lossy(&output.stderr), 20)
+        );
+        Ok(row)
+    }
+
+    /// The steps that this kind of client has.
+    pub(crate) fn steps(&self) -> impl Iterator<Item = &'static &'static str> {
+        let interpreter = matches!(self.kind, Kind::PythonInterpreter | Kind::JsInterpreter);
+        let cli = self.kind == Kind::Cli;
+        STEPS.iter().filter(move |step| match **step {
+            "code" | "chart" => interpreter,
+            "files" | "info" => !cli,
+            _ => true,
+        })
+    }
+
+    fn script(&self) -> anyhow::Result<Command> {
+        let name = format!("{}-{}", self.name.split(' ').next().unwrap_or_default(), self.version)
+            .replace(['@', '/'], "_");
+        let version = self.version;
+        let python = |packages: &[&str], script: &str| -> anyhow::Result<Command> {
+            let mut python = Venv::ensure(&name, packages)?.python();
+            python.arg(script);
+            Ok(python)
+        };
+        match self.kind {
+            Kind::Python => python(&[&format!("e2b=={version}")], "tests/matrix/e2b_python.py"),
+            Kind::PythonInterpreter => {
+                let package = format!("e2b-code-interpreter=={version}");
+                python(&[&package, "e2b==2.63.0"], "tests/matrix/code_interpreter_python.py")
+            }
+            Kind::Js => Modules::ensure(&name, &[&format!("e2b@{version}")])?
+                .script(Path::new("tests/matrix/e2b_js.mjs")),
+            Kind::JsInterpreter => Modules::ensure(&name, &[&format!("@e2b/code-interpreter@{version}")])?
+                .script(Path::new("tests/matrix/code_interpreter_js.mjs")),
+            Kind::Cli => {
+                let modules = Modules::ensure(&name, &[&format!("@e2b/cli@{version}")])?;
+                let mut python = crate::command::command("python3");
+                python.arg("tests/matrix/cli.py").arg(modules.node_program()).arg(modules.program("e2b"));
+                Ok(python)
+            }
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The suites in the clients' own languages: pytest and `node:test`. Each counts
+//! by itself; the counts join the score.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use crate::clients::{node::Modules, python::Venv};
+use crate::command::{output, say};
+use crate::server::{Options, Server};
+use crate::tally::Tally;
+
+/// What the Python suites import.
+const PYTHON: &[&str] = &[
+    "e2b==2.63.0",
+    "e2b-code-interpreter==2.11.5",
+    "pytest==9.0.3",
+    "pytest-timeout==2.4.0",
+    "httpx==0.28.1",
+    "websockets==15.0.1",
+];
+
+/// Runs Python suites against a server that leads the SDK by its environment.
+pub(crate) fn python(server: &Server, tally: &mut Tally, paths: &[&str]) {
+    let name = format!("suite {}", paths.join(" "));
+    say(&name);
+    let result = Venv::ensure("suites", PYTHON).and_then(|venv| {
+        let mut pytest = venv.python();
+        server.lead(&mut pytest);
+        pytest.env("WARREN_SERVER_PID", server.pid().to_string());
+        run_pytest(pytest, paths)
+    });
+    count(&name, result, tally);
+}
+
+/// With nothing but `E2B_DEBUG=true` the SDKs use the well-known ports.
+pub(crate) fn debug_mode(warren: &Path, tally: &mut Tally) {
+    let name = "suite tests/debug";
+    say(name);
+    let run = || -> anyhow::Result<Counts> {
+        let venv = Venv::ensure("suites", PYTHON)?;
+        let server = Server::start(&Options { warren, state: &crate::repo::state(), default_ports: true })?;
+        let mut pytest = venv.python();
+        for (name, _) in server.environment() {
+            pytest.env_remove(name);
+        }
+        pytest.env("E2B_DEBUG", "true");
+        let counts = run_pytest(pytest, &["tests/debug"])?;
+        server.stop()?;
+        Ok(counts)
+    };
+    count(name, run(), tally);
+}
+
+/// Runs the JavaScript suites.
+pub(crate) fn javascript(server: &Server, tally: &mut Tally) {
+    let name = "suite tests/js";
+    say(name);
+    let run = || -> anyhow::Result<Counts> {
+        let modules = Modules::ensure("suites", &["@e2b/code-interpreter@2.8.0", "e2b@2.51.0"])?;
+        let mut test = modules.script(Path::new("tests/js/sandbox.test.mjs"))?;
+        test.env("NODE_OPTIONS", "--test-reporter=tap");
+        let output = output(server.lead(&mut test))?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        println!("{text}{}", String::from_utf8_lossy(&output.stderr));
+        Counts::of_tap(&text)
+    };
+    count(name, run(), tally);
+}
+
+#[derive(Debug)]
+struct Counts {
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+}
+
+fn count(name: &str, result: anyhow::Result<Counts>, tally: &mut Tally) {
+    match result {
+        Ok(counts) => tally.add(name, counts.passed, counts.failed, counts.skipped),
+        Err(error) => tally.fail(name, &format!("{error:#}")),
+    }
+}
+
+fn run_pytest(mut pytest: std::process::Command, paths: &[&str]) -> anyhow::Result<Counts> {
+    let report = crate::repo::tools().join("pytest.xml");
+    // A stale report must not be counted for a run that never came to its end.
+    let _ = fs::remove_file(&report);
+    pytest.args(["-m", "pytest", "-q", "-rs", "--timeout=120", "-p", "no:cacheprovider"]);
+    pytest.arg(format!("--junitxml={}", report.display())).args(paths);
+    let status = pytest.status().context("start pytest")?;
+    let text = fs::read_to_string(&report).with_context(|| format!("pytest ended with {status}"))?;
+    Counts::of_junit(&text).with_context(|| format!("read pytest's report (it ended with {status})"))
+}
+
+impl Counts {
+    /// Reads the first `<testsuite errors="…" failures="…" skipped="…" tests="…">`.
+    fn of_junit(text: &str) -> anyhow::Result<Self> {
+        let suite = text.split_once("<testsuite ").context("a report has a suite")?.1;
+        let number = |name: &str| -> anyhow::Result<u64> {
+            let start = suite.split_once(&format!("{name}=\"")).with_context(|| format!("find {name}"))?.1;
+            start.split('"').next().unwrap_or_default().parse().with_context(|| format!("read {name}"))
+        };
+        let failed = number("errors")? + number("failures")?;
+        let skipped = number("skipped")?;
+        Ok(Self { passed: number("tests")?.saturating_sub(failed + skipped), failed, skipped })
+    }
+
+    /// Reads the closing comments of a TAP report: `# pass 3`.
+    fn of_tap(text: &str) -> anyhow::Result<Self> {
+        let number = |name: &str| -> anyhow::Result<u64> {
+            let prefix = format!("# {name} ");
+            let line = text.lines().find_map(|line| line.strip_prefix(&prefix));
+            line.with_context(|| format!("find {name}"))?.parse().with_context(|| format!("read {name}"))
+        };
+        Ok(Self {
+            passed: number("pass")?,
+            failed: number("fail")? + number("cancelled")?,
+            skipped: number("skipped")?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Counts;
+
+    #[test]
+    fn reads_reports() {
+        let text = r#"<testsuites><testsuite name="pytest" errors="1" failures="2" skipped="3" tests="10">"#;
+        let counts = Counts::of_junit(text).unwrap();
+        assert_eq!((counts.passed, counts.failed, counts.skipped), (4, 3, 3));
+        let counts = Counts::of_tap("ok 1\n# pass 5\n# fail 1\n# cancelled 0\n# skipped 2\n").unwrap();
+        assert_eq!((counts.passed, counts.failed, counts.skipped), (5, 1, 2));
+    }
+}
