@@ -32,7 +32,11 @@ pub(crate) const SERVER: &[Package] = &[
         probe: Probe::File("/usr/lib/x86_64-linux-gnu/libc.a"),
         why: "the guest daemon is linked statically",
     },
-    Package { name: "mmdebstrap", probe: Probe::Program("mmdebstrap"), why: "makes the root of the templates" },
+    Package {
+        name: "mmdebstrap",
+        probe: Probe::Program("mmdebstrap"),
+        why: "makes the root of the templates",
+    },
     Package {
         name: "debian-archive-keyring",
         probe: Probe::File("/usr/share/keyrings/debian-archive-keyring.gpg"),
@@ -42,6 +46,11 @@ pub(crate) const SERVER: &[Package] = &[
         name: "btrfs-progs",
         probe: Probe::Program("mkfs.btrfs"),
         why: "makes the file system that bounds each sandbox's disk",
+    },
+    Package {
+        name: "nftables",
+        probe: Probe::Program("nft"),
+        why: "loads the rules of the sandboxes' network",
     },
     Package {
         name: "ca-certificates",
@@ -67,6 +76,11 @@ pub(crate) const BENCH: &[Package] = &[
 ];
 
 impl Package {
+    /// A package that is there when a program of it is.
+    pub(crate) const fn program(name: &'static str, program: &'static str, why: &'static str) -> Self {
+        Self { name, probe: Probe::Program(program), why }
+    }
+
     fn is_there(&self) -> bool {
         match self.probe {
             Probe::Program(name) => exists(name),

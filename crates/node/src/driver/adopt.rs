@@ -29,8 +29,10 @@ impl Driver {
             cause = killed(&self.entry) => return Err(Halt::End(cause)),
             machine = self.look() => self.machine = machine,
         }
-        let Some(machine) = &self.machine else { return Err(Halt::End(EndCause::HostLost)) };
-        tracing::info!(isolation = %self.shared.options.backend.isolation(), ?machine, "sandbox adopted");
+        if self.machine.is_none() {
+            return Err(Halt::End(EndCause::HostLost));
+        }
+        tracing::info!(isolation = %self.shared.options.backend.isolation(), "sandbox adopted");
         // Not an event of its life: it was running all the time.
         self.state = State::Running;
         self.open_reach();
