@@ -32,6 +32,7 @@ fn list_recipes(out: &Path) {
     let rows = files.iter().map(|file| {
         let name = file.strip_prefix(&templates).expect("it lies below");
         let mode = fs::metadata(file).expect("it was listed").permissions().mode() & 0o777;
+        let (name, file) = (name.to_str().expect("UTF-8"), file.to_str().expect("UTF-8"));
         format!("    ({name:?}, {mode:#o}, include_bytes!({file:?})),\n")
     });
     let text = format!("[\n{}]\n", rows.collect::<String>());

@@ -50,7 +50,9 @@ fn write(draft: &Path) -> Result<()> {
 
 fn digest() -> String {
     use sha2::{Digest as _, Sha256};
-    Sha256::digest(GUEST).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    let digest = Sha256::digest(GUEST);
+    let start = digest.first_chunk().copied().map(u64::from_be_bytes);
+    format!("{:016x}", start.expect("a SHA-256 digest has 32 bytes"))
 }
 
 #[cfg(test)]

@@ -38,7 +38,9 @@ pub(crate) async fn main_ports(addresses: &[SocketAddr]) -> Result<Vec<TcpListen
 pub(crate) async fn debug_ports() -> Vec<(u16, TcpListener)> {
     let mut open = Vec::new();
     for port in [ENVD_PORT, INTERPRETER_PORT] {
-        for address in [SocketAddr::from((Ipv4Addr::LOCALHOST, port)), SocketAddr::from((Ipv6Addr::LOCALHOST, port))] {
+        for address in
+            [SocketAddr::from((Ipv4Addr::LOCALHOST, port)), SocketAddr::from((Ipv6Addr::LOCALHOST, port))]
+        {
             match TcpListener::bind(address).await {
                 Ok(listener) => open.push((port, listener)),
                 Err(error) if is_absent(error.kind()) => {}

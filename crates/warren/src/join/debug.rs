@@ -43,13 +43,18 @@ impl DebugSandbox {
             return lookup(&self.node, &sandbox_id);
         }
         let Some(wanted) = self.wanted(sandbox_id.clone()) else {
-            return Lookup::NotFound(Some(format!("the debug sandbox needs the template {TEMPLATE}, which is not built")));
+            return Lookup::NotFound(Some(format!(
+                "the debug sandbox needs the template {TEMPLATE}, which is not built"
+            )));
         };
         tracing::info!(%sandbox_id, "making the debug sandbox");
         match self.node.create(wanted).await {
             Ok(_) => lookup(&self.node, &sandbox_id),
             Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "the debug sandbox could not be made");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the debug sandbox could not be made"
+                );
                 Lookup::NotFound(Some(format!("the debug sandbox could not be made: {error}")))
             }
         }

@@ -87,14 +87,20 @@ async fn open_namespaces(launcher: Launcher, options: &Options, state: &StateDir
     let image_size = (options.node.image_gib > 0).then(|| ByteSize::gib(options.node.image_gib));
     let (dir, wanted) = (state.path().to_owned(), StorageOptions { image_size, only: None });
     let storage = tokio::task::spawn_blocking(move || Storage::open(&dir, &wanted)).await;
-    let storage = Arc::new(storage.context("open the state file system")?.context("open the state file system")?);
+    let storage =
+        Arc::new(storage.context("open the state file system")?.context("open the state file system")?);
     tracing::info!(kind = %storage.kind(), "sandboxes' disks are bounded");
     let range = options.network.range.parse().context("read network.range")?;
     let network = NetworkConfig { range, ..NetworkConfig::default() };
     let network = Arc::new(Network::start(network).await.context("set up the sandboxes' network")?);
-    let wanted = namespaces::Options { first_user_id: options.node.first_uid, ..namespaces::Options::default() };
+    let wanted =
+        namespaces::Options { first_user_id: options.node.first_uid, ..namespaces::Options::default() };
     let machines = Namespaces::open(wanted, launcher, storage.clone(), network.clone());
-    Ok(Open::Namespaces { machines: Arc::new(machines.context("open the namespaces backend")?), storage, network })
+    Ok(Open::Namespaces {
+        machines: Arc::new(machines.context("open the namespaces backend")?),
+        storage,
+        network,
+    })
 }
 
 impl Open {
@@ -133,15 +139,11 @@ impl Open {
         if let Err(error) = network.close().await {
             tracing::warn!(error = &error as &dyn std::error::Error, "the sandboxes' network stays set up");
         }
-        // The node holds its clone of the backend until it is dropped, after this.
-        match Arc::try_unwrap(storage) {
-            Ok(storage) => match storage.close() {
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "the state file system stays mounted");
-                }
-            },
-            Err(_) => tracing::debug!("the state file system stays mounted: it is still in use"),
+        // Whoever still uses it keeps it; the next server takes it over as it stands.
+        let Ok(storage) = Arc::try_unwrap(storage) else { return };
+        if let Err(error) = storage.close() {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "the state file system stays mounted");
         }
     }
 }

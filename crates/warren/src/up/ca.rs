@@ -24,7 +24,7 @@ pub(crate) fn extra(file: Option<&Path>) -> Result<Option<String>> {
         return Ok(None);
     }
     tracing::info!(file = %file.display(), certificates = own.len(), "sandboxes trust this host's own authorities");
-    Ok(Some(own.iter().map(|pem| format!("{pem}\n")).collect()))
+    Ok(Some(own.join("\n") + "\n"))
 }
 
 /// None where the host lacks the package; then all of a bundle is passed on.
@@ -35,7 +35,9 @@ fn public_authorities() -> HashSet<String> {
 }
 
 fn certificates(text: &str) -> impl Iterator<Item = &str> {
-    text.split_inclusive(END).filter(|part| part.ends_with(END)).filter_map(|part| Some(&part[part.find(BEGIN)?..]))
+    text.split_inclusive(END)
+        .filter(|part| part.ends_with(END))
+        .filter_map(|part| Some(&part[part.find(BEGIN)?..]))
 }
 
 /// The text between the marks without line breaks, which writers set differently.

@@ -59,7 +59,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let state = StateDir::open(&options.state_dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.context("start the runtime")?;
-    let outcome = runtime.block_on(serve(&options, &state, ground));
+    let outcome = runtime.block_on(Box::pin(serve(&options, &state, ground)));
     // Whatever still blocks a thread must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome.map(|()| ExitCode::SUCCESS)
@@ -73,30 +73,29 @@ async fn serve(options: &Options, state: &StateDir, ground: Ground) -> Result<()
     let node = open_node(options, state, &backend).await?;
     let app = open_control(options, state, &node, port).await?;
     let key = secret::api_key(state, &app).await?;
-    if options.isolation != Isolation::Sim {
-        let built = templates::ensure(state, &node, &stop).await?;
-        if !built {
-            return Ok(());
-        }
+    if ready(options, state, &node, &stop).await? {
+        app.register_builds(node.templates()).await.context("enter the templates of this machine")?;
+        let mut parts = traffic(options, listeners, &node, &app, &stop).await;
+        welcome::print(options, port, key.as_deref());
+        stop.cancelled().await;
+        tracing::info!("stopping; sandboxes run on, a second signal ends the server at once");
+        while parts.join_next().await.is_some() {}
     }
-    app.register_builds(node.templates()).await.context("enter the templates of this machine")?;
-    let mut parts = JoinSet::new();
-    traffic(&mut parts, options, listeners, &node, &app, &stop).await;
-    parts.spawn({
-        let (app, stop) = (app.clone(), stop.clone());
-        async move { app.run(stop).await }
-    });
-    parts.spawn(register_changes(app.clone(), node.clone(), stop.clone()));
-    welcome::print(options, port, key.as_deref());
-    stop.cancelled().await;
-    tracing::info!("stopping; sandboxes run on, a second signal ends the server at once");
-    while parts.join_next().await.is_some() {}
     node.shutdown(Sandboxes::Leave).await;
     let nothing_runs = node.list().is_empty();
     // Both hold the backend, which lets go only of what nobody uses.
     drop((app, node));
     backend.close(nothing_runs).await;
     Ok(())
+}
+
+/// Builds the built-in templates where they are missing. `false` when a signal came first.
+async fn ready(options: &Options, state: &StateDir, node: &Handle, stop: &CancellationToken) -> Result<bool> {
+    match options.isolation {
+        // A simulation runs nothing, so it has no use for a root.
+        Isolation::Sim => Ok(true),
+        _ => Box::pin(templates::ensure(state, node, stop)).await,
+    }
 }
 
 async fn open_node(options: &Options, state: &StateDir, backend: &backend::Open) -> Result<Handle> {
@@ -131,16 +130,22 @@ async fn open_control(options: &Options, state: &StateDir, node: &Handle, port: 
     Ok(App::new(wanted, store, Arc::new(LocalNode::new(node.clone()))))
 }
 
-/// Serves every listener: the main ones carry the API and sandbox traffic, the
-/// debug ones lead to the debug sandbox and nowhere else.
+/// Serves every listener (the main ones carry the API and sandbox traffic, the
+/// debug ones lead to the debug sandbox and nowhere else) and does the control
+/// plane's background work, until `stop`.
 async fn traffic(
-    parts: &mut JoinSet<()>,
     options: &Options,
     listeners: Vec<TcpListener>,
     node: &Handle,
     app: &App,
     stop: &CancellationToken,
-) {
+) -> JoinSet<()> {
+    let mut parts = JoinSet::new();
+    parts.spawn({
+        let (app, stop) = (app.clone(), stop.clone());
+        async move { app.run(stop).await }
+    });
+    parts.spawn(register_changes(app.clone(), node.clone(), stop.clone()));
     let hosts = Hosts::new(&options.listen.public_hosts);
     let settings = ProxyOptions { hosts, ..ProxyOptions::default() };
     let proxy = Proxy::new(settings.clone(), Arc::new(Routes::new(node.clone())));
@@ -149,13 +154,14 @@ async fn traffic(
         parts.spawn(proxy.clone().serve(listener, api.clone(), stop.clone()));
     }
     if !options.listen.debug_ports {
-        return;
+        return parts;
     }
     let debug = Proxy::new(settings, Arc::new(DebugSandbox::new(node.clone())));
-    let Ok(id) = DEBUG_ID.parse::<model::SandboxId>() else { return };
+    let Ok(id) = DEBUG_ID.parse::<model::SandboxId>() else { return parts };
     for (port, listener) in listen::debug_ports().await {
         parts.spawn(debug.clone().serve_debug_port(listener, port, id.clone(), stop.clone()));
     }
+    parts
 }
 
 /// Tells the control plane about builds that became ready on this machine.

@@ -17,7 +17,11 @@ pub(crate) fn seed(state: &StateDir) -> Result<Vec<u8>> {
     let path = state.path().join("seed");
     match fs::read(&path) {
         Ok(seed) => {
-            ensure!(seed.len() == SEED_LEN, "{} is damaged: restore it, or remove it and every sandbox", path.display());
+            ensure!(
+                seed.len() == SEED_LEN,
+                "{} is damaged: restore it, or remove it and every sandbox",
+                path.display()
+            );
             Ok(seed)
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -51,8 +55,7 @@ pub(crate) async fn api_key(state: &StateDir, app: &App) -> Result<Option<String
 fn write(path: &Path, content: &[u8]) -> Result<()> {
     let draft = path.with_extension("new");
     let written = (|| {
-        let mut file =
-            OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&draft)?;
+        let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&draft)?;
         file.write_all(content)?;
         file.sync_all()?;
         fs::rename(&draft, path)

@@ -42,7 +42,10 @@ fn lock(dir: &Path) -> Result<File> {
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => {
-            bail!("{} belongs to a server that runs: end that one, or choose another with --state-dir", dir.display())
+            bail!(
+                "{} belongs to a server that runs: end that one, or choose another with --state-dir",
+                dir.display()
+            )
         }
         Err(error) => Err(error).with_context(|| format!("lock {}", path.display())),
     }

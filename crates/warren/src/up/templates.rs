@@ -33,10 +33,10 @@ const EVENTS: usize = 64;
 pub(crate) async fn ensure(state: &StateDir, node: &Handle, stop: &CancellationToken) -> Result<bool> {
     let recipes = write_out(&state.path().join("recipes")).context("write out the built-in recipes")?;
     for name in RECIPES {
-        let (events, seen) = mpsc::channel(EVENTS);
+        let (told, events) = mpsc::channel(EVENTS);
         let dir = recipes.join(name);
-        let build = async { tokio::join!(node.ensure_template(&dir, events), show(seen)).0 };
-        match stop.run_until_cancelled(build).await {
+        let work = Box::pin(async { tokio::join!(node.ensure_template(&dir, told), show(events)).0 });
+        match stop.run_until_cancelled(work).await {
             None => return Ok(false),
             Some(built) => built.with_context(|| format!("build the template {name}"))?,
         };
@@ -88,16 +88,18 @@ impl Display {
     fn take(&mut self, event: &BuildEvent) {
         match &event.progress {
             // A start that finds everything built shows nothing.
-            Progress::Cached => self.bar.set_position(event.step as u64),
+            Progress::Cached | Progress::Done => self.bar.set_position(event.step as u64),
             Progress::Started => {
                 self.bar.set_length(event.of as u64);
                 self.bar.set_prefix(event.template.clone());
                 self.bar.set_message(event.title.clone());
                 self.bar.enable_steady_tick(Duration::from_millis(120));
-                self.say(&format!("template {}: step {}/{}: {}", event.template, event.step, event.of, event.title));
+                self.say(&format!(
+                    "template {}: step {}/{}: {}",
+                    event.template, event.step, event.of, event.title
+                ));
             }
             Progress::Line(line) => self.bar.set_message(format!("{}: {line}", event.title)),
-            Progress::Done => self.bar.set_position(event.step as u64),
         }
     }
 

@@ -10,7 +10,9 @@ pub(crate) fn print(options: &Options, port: u16, key: Option<&str>) {
 fn text(options: &Options, port: u16, key: Option<&str>) -> String {
     let url = format!("http://localhost:{port}");
     let key = match key {
-        _ if !options.api.require_keys => "export E2B_API_KEY=e2b_0000000000000000000000000000000000000000".to_owned(),
+        _ if !options.api.require_keys => {
+            "export E2B_API_KEY=e2b_0000000000000000000000000000000000000000".to_owned()
+        }
         Some(key) => format!("export E2B_API_KEY={key}"),
         None => format!(
             "# E2B_API_KEY: the key of the first start; its file in {} is gone",
