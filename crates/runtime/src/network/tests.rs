@@ -357,6 +357,34 @@ fn connections_of_one_sandbox_are_bounded() {
     });
 }
 
+/// As hosts with a container engine or a strict firewall have it.
+#[test]
+fn a_host_whose_iptables_drop_forwarded_packets_lets_sandboxes_out() {
+    on_host(async |world| {
+        let iptables = |args: &str| Command::new("iptables").args(args.split(' ')).output();
+        if !iptables("-w -P FORWARD DROP").is_ok_and(|output| output.status.success()) {
+            println!("skipped: needs iptables");
+            return;
+        }
+        for engine in [false, true] {
+            if engine {
+                for args in ["-F FORWARD", "-N DOCKER-USER", "-A FORWARD -j DOCKER-USER"] {
+                    assert!(iptables(args).unwrap().status.success());
+                }
+            }
+            for _ in 0..2 {
+                drop(Network::start(world.config.clone()).await.unwrap());
+            }
+            let network = Network::start(world.config.clone()).await.unwrap();
+            let first = sandbox(&network, u32::from(engine));
+            assert!(first.run(|| reach(PUBLIC)).is_ok(), "with a container engine: {engine}");
+            assert!(first.run(|| reach(FORBIDDEN[0])).is_err(), "our own table still decides");
+            let rules = String::from_utf8(iptables("-S").unwrap().stdout).unwrap();
+            assert_eq!(rules.matches("-i wv+").count(), 1, "added once: {rules}");
+        }
+    });
+}
+
 /// Requests in two small writes, as HTTP libraries make them: each would wait
 /// some 40 ms for the other side's acknowledgement if routes were not quick.
 #[test]
