@@ -205,7 +205,7 @@ fn main_target(request: &Request<Incoming>, options: &ProxyOptions) -> Result<Ta
         return Err(BadTarget::Host);
     }
     let host = host(request.uri(), request.headers())?;
-    target::parse(host, request.headers(), &options.hosts)
+    target::parse(host, request.uri().path(), request.headers(), &options.hosts)
 }
 
 /// The authority of the request line outranks the header; two headers that

@@ -4,12 +4,14 @@
 //! itself, and then the routing headers are ignored: a web page that may set
 //! headers must not turn its own sandbox's origin into another sandbox. On a
 //! *shared* host (loopback names, addresses, `sandbox.*`, configured names) the
-//! two routing headers do; without them such a host is the API's.
+//! two routing headers do; without them such a host is the API's. One REST call
+//! carries the headers all the same, see [`is_api_call`].
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use http::{HeaderMap, HeaderName};
 use model::SandboxId;
+use wire::control::ENVD_PORT;
 
 /// Routing header that names the sandbox.
 pub const SANDBOX_ID_HEADER: HeaderName = HeaderName::from_static("e2b-sandbox-id");
@@ -69,13 +71,36 @@ impl Hosts {
     }
 }
 
-/// Decides from the host (as sent, with or without port) and the headers.
-pub fn parse(host: Option<&str>, headers: &HeaderMap, hosts: &Hosts) -> Result<Target, BadTarget> {
+/// Decides from the host (as sent, with or without port), the path and the headers.
+pub fn parse(
+    host: Option<&str>,
+    path: &str,
+    headers: &HeaderMap,
+    hosts: &Hosts,
+) -> Result<Target, BadTarget> {
     let host = host.map(host_name).transpose()?.unwrap_or_default();
-    if host.is_empty() || hosts.is_shared(&host) {
-        return from_headers(headers);
+    if !host.is_empty() && !hosts.is_shared(&host) {
+        return from_host_name(&host);
     }
-    from_host_name(&host)
+    match from_headers(headers)? {
+        Target::Sandbox { sandbox_id, port } if is_api_call(&sandbox_id, port, path, headers) => {
+            Ok(Target::Fallback)
+        }
+        target => Ok(target),
+    }
+}
+
+/// Whether this is `POST /sandboxes/{id}/connect` of an older Python client
+/// (2.8 for one), which puts the routing headers on this REST call too. Where
+/// API and traffic have an address each, nobody notices; here they share one.
+/// The daemon inside has no such path, and the API asks for its key.
+fn is_api_call(sandbox_id: &SandboxId, port: u16, path: &str, headers: &HeaderMap) -> bool {
+    let named = path
+        .strip_prefix("/v2")
+        .unwrap_or(path)
+        .strip_prefix("/sandboxes/")
+        .and_then(|rest| rest.strip_suffix("/connect"));
+    port == ENVD_PORT && headers.contains_key("x-api-key") && named == Some(sandbox_id.as_str())
 }
 
 /// Whether the host is this machine itself: a guard against names that a

@@ -17,7 +17,7 @@ fn headers(id: Option<&str>, port: Option<&str>) -> HeaderMap {
 }
 
 fn check(host: &str, id: Option<&str>, port: Option<&str>) -> Result<Target, BadTarget> {
-    parse(Some(host), &headers(id, port), &Hosts::new(["My-Gateway"]))
+    parse(Some(host), "/", &headers(id, port), &Hosts::new(["My-Gateway"]))
 }
 
 fn to(id: &str, port: u16) -> Target {
@@ -44,7 +44,27 @@ fn shared_hosts_follow_the_headers() {
             assert_eq!(check(host, Some("iabc"), Some(port)), Err(BadTarget::Port), "{host} {port}");
         }
     }
-    assert_eq!(parse(None, &headers(Some("iabc"), Some("80")), &Hosts::default()), Ok(to("iabc", 80)));
+    assert_eq!(parse(None, "/", &headers(Some("iabc"), Some("80")), &Hosts::default()), Ok(to("iabc", 80)));
+}
+
+#[test]
+fn an_older_clients_connect_is_the_apis() {
+    let aimed = |host: &str, path: &str, port: &str, key: bool| {
+        let mut headers = headers(Some("iabc"), Some(port));
+        if key {
+            headers.insert("x-api-key", HeaderValue::from_static("e2b_00"));
+        }
+        parse(Some(host), path, &headers, &Hosts::default())
+    };
+    for path in ["/sandboxes/iabc/connect", "/v2/sandboxes/iabc/connect"] {
+        assert_eq!(aimed("localhost", path, "49983", true), Ok(Target::Fallback));
+        assert_eq!(aimed("localhost", path, "49983", false), Ok(to("iabc", 49983)));
+        assert_eq!(aimed("localhost", path, "8000", true), Ok(to("iabc", 8000)));
+        assert_eq!(aimed("49983-iabc.localhost", path, "49983", true), Ok(to("iabc", 49983)));
+    }
+    for path in ["/sandboxes/iother/connect", "/sandboxes/iabc", "/files", "/sandboxes/iabc/connect/x"] {
+        assert_eq!(aimed("localhost", path, "49983", true), Ok(to("iabc", 49983)), "{path}");
+    }
 }
 
 #[test]
