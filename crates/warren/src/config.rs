@@ -20,6 +20,10 @@ const DEFAULT_FILE: &str = "/etc/warren/config.toml";
 pub(crate) struct Options {
     /// Where everything durable lives. Holds secrets; only its owner may read it.
     pub(crate) state_dir: PathBuf,
+    /// Name of this server on its host: of its control groups and packet filter
+    /// rules. A second server beside this one needs another name, and another
+    /// `network.range`, `network.interface_prefix` and `node.first_uid`.
+    pub(crate) instance: String,
     /// Which barrier stands around sandboxes: `namespaces`, or `sim` for trying the API without any.
     #[serde(with = "isolation")]
     pub(crate) isolation: Isolation,
@@ -87,12 +91,15 @@ pub(crate) struct Node {
 pub(crate) struct Network {
     /// Private range whose addresses sandboxes have.
     pub(crate) range: String,
+    /// What the names of the host's network interfaces for sandboxes begin with.
+    pub(crate) interface_prefix: String,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             state_dir: PathBuf::from("/var/lib/warren"),
+            instance: "warren".to_owned(),
             isolation: Isolation::Namespaces,
             log_level: "info".to_owned(),
             extra_ca_file: None,
@@ -134,7 +141,7 @@ impl Default for Node {
 
 impl Default for Network {
     fn default() -> Self {
-        Self { range: "10.213.0.0/16".to_owned() }
+        Self { range: "10.213.0.0/16".to_owned(), interface_prefix: "wv".to_owned() }
     }
 }
 
@@ -236,6 +243,15 @@ fn check(options: &Options) -> Result<()> {
     if !matches!(options.isolation, Isolation::Namespaces | Isolation::Sim) {
         bail!("isolation {:?} is not supported yet: use namespaces", options.isolation.as_str());
     }
+    for (key, name) in
+        [("instance", &options.instance), ("network.interface_prefix", &options.network.interface_prefix)]
+    {
+        let starts_well = name.starts_with(|c: char| c.is_ascii_lowercase());
+        let ordinary = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        if !(starts_well && ordinary && name.len() <= 7) {
+            bail!("{key} is {name:?}: use a lower-case letter and at most 6 letters or digits more");
+        }
+    }
     if !(options.node.memory_overcommit > 0.0 && options.node.disk_overcommit > 0.0) {
         bail!("node.memory_overcommit and node.disk_overcommit must be above 0");
     }
@@ -287,6 +303,13 @@ mod tests {
         apply_flags(&mut options, &flags);
         assert_eq!(options.state_dir, Path::new("/flag"));
         assert!(!options.api.require_keys);
+    }
+
+    #[test]
+    fn names_that_the_kernel_would_refuse_are_refused_here() {
+        let mut options = Options::default();
+        options.network.interface_prefix = "Much too long".to_owned();
+        assert!(check(&options).unwrap_err().to_string().contains("network.interface_prefix"));
     }
 
     #[test]

@@ -91,10 +91,15 @@ async fn open_namespaces(launcher: Launcher, options: &Options, state: &StateDir
         Arc::new(storage.context("open the state file system")?.context("open the state file system")?);
     tracing::info!(kind = %storage.kind(), "sandboxes' disks are bounded");
     let range = options.network.range.parse().context("read network.range")?;
-    let network = NetworkConfig { range, ..NetworkConfig::default() };
+    let network = NetworkConfig {
+        name: options.instance.clone(),
+        interface_prefix: options.network.interface_prefix.clone(),
+        range,
+        ..NetworkConfig::default()
+    };
     let network = Arc::new(Network::start(network).await.context("set up the sandboxes' network")?);
     let wanted =
-        namespaces::Options { first_user_id: options.node.first_uid, ..namespaces::Options::default() };
+        namespaces::Options { cgroup_name: options.instance.clone(), first_user_id: options.node.first_uid };
     let machines = Namespaces::open(wanted, launcher, storage.clone(), network.clone());
     Ok(Open::Namespaces {
         machines: Arc::new(machines.context("open the namespaces backend")?),
