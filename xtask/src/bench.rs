@@ -1,26 +1,37 @@
 //! `cargo xtask bench`: the numbers of SPECIFICATION.md, each next to a floor
 //! measured in the same run, and next to two other sandboxes.
+//!
+//! It prints; it never fails because something was slow. Its sandboxes end with
+//! it, at the latest by their timeout.
 
+mod bare;
 mod floor;
+mod idle;
 mod measure;
 mod others;
+mod target;
 
 use anyhow::Context as _;
 
-use crate::raw::Sandbox;
-use crate::server::{Options, Server};
-use crate::{build, packages, repo};
+use crate::{packages, repo};
 use measure::Series;
+use target::Target;
 
 /// Arguments of `bench`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// How often each thing is measured.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 200)]
     rounds: u32,
     /// A tenth of the rounds: for a quick look and for continuous integration.
     #[arg(long)]
     short: bool,
+    /// Measure a server that runs already, instead of one of our own.
+    #[arg(long, value_name = "URL", requires = "key")]
+    server: Option<String>,
+    /// A key that it accepts.
+    #[arg(long, requires = "server")]
+    key: Option<String>,
 }
 
 /// Size of the file that goes up and down.
@@ -28,64 +39,89 @@ const FILE: usize = 64 * 1024 * 1024;
 
 /// Prints a table in Markdown.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    packages::ensure(packages::SERVER, true)?;
     packages::ensure(packages::BENCH, true)?;
     let rounds = if args.short { args.rounds.div_ceil(10) } else { args.rounds };
-    let warren = build::warren()?;
-    let server = Server::start(&Options { warren: &warren, state: &repo::state(), default_ports: false })?;
-    // The first create of a template mounts what the later ones share.
-    for template in ["base", "code-interpreter-v1"] {
-        Sandbox::create(&server, template, 60)?.kill()?;
-    }
+    let target = match (&args.server, &args.key) {
+        (Some(url), Some(key)) => Target::running(url, key.clone())?,
+        _ => Target::start()?,
+    };
     let mut rows = Vec::new();
     floor::measure(rounds, &mut rows)?;
-    lives(&server, rounds, &mut rows)?;
-    live_sandbox(&server, rounds, &mut rows)?;
-    files(&server, rounds.min(10), &mut rows)?;
-    interpreter(&server, rounds, &mut rows)?;
-    idle_memory(&server, &mut rows)?;
-    others::measure(rounds.min(30), &mut rows);
-    server.stop()?;
-    println!("\n| what | p50 | p99 | n |\n|---|---|---|---|");
-    for row in rows {
-        println!("{row}");
+    let mut rows = against(&target, rounds, rows)?;
+    target.stop()?;
+    if args.server.is_none() {
+        let target = Target::start_without_waiting()?;
+        warm_up(&target)?;
+        let names = ["create of `code-interpreter-v1`, not waiting for its kernel", "… and its first cell"];
+        interpreter_create(&target, rounds.div_ceil(10), names, &mut rows)?;
+        target.stop()?;
     }
+    others::measure(rounds.min(50), &mut rows);
+    println!("\n{}", measure::table(&rows));
     Ok(())
 }
 
+/// Everything that a server answers for.
+fn against(target: &Target, rounds: u32, mut rows: Vec<Series>) -> anyhow::Result<Vec<Series>> {
+    warm_up(target)?;
+    lives(target, rounds, &mut rows)?;
+    live_sandbox(target, rounds, &mut rows)?;
+    files(target, rounds.clamp(3, 20), &mut rows)?;
+    let names = ["create of `code-interpreter-v1`, its kernel ready", "… and its first cell"];
+    interpreter_create(target, rounds.div_ceil(10), names, &mut rows)?;
+    cells(target, rounds, &mut rows)?;
+    idle::measure(target, &mut rows)?;
+    Ok(rows)
+}
+
+/// The first create of a template mounts what the later ones share.
+fn warm_up(target: &Target) -> anyhow::Result<()> {
+    ["base", "code-interpreter-v1"].into_iter().try_for_each(|template| target.create(template)?.kill())
+}
+
 /// Create until usable, the first command, and the kill.
-fn lives(server: &Server, rounds: u32, rows: &mut Vec<Series>) -> anyhow::Result<()> {
-    let mut create = Series::ms("create of `base` until usable");
-    let mut first = Series::ms("first command in it (`bash -l -c true`)");
-    let mut kill = Series::ms("kill");
+fn lives(target: &Target, rounds: u32, rows: &mut Vec<Series>) -> anyhow::Result<()> {
+    let mut create = Series::ms("create of `base` until usable").over(floor::MACHINE).promised(25.0);
+    let mut first = Series::ms("its first command, `bash -l -c true`").over(floor::SHELL);
+    let mut kill = Series::ms("kill, until nothing is left of it").over(floor::MACHINE);
+    let mut whole = Series::ms("a life: create, `/bin/true`, kill").over(floor::MACHINE);
     for _ in 0..rounds {
-        let mut sandbox = create.time(|| Sandbox::create(server, "base", 60))?;
+        let mut sandbox = create.time(|| target.create("base"))?;
         first.time(|| sandbox.run("true", false))?;
         kill.time(|| sandbox.kill())?;
     }
-    rows.extend([create, first, kill]);
+    for _ in 0..rounds {
+        whole.time(|| {
+            let mut sandbox = target.create("base")?;
+            anyhow::ensure!(sandbox.exec("/bin/true")? == 0, "true failed");
+            sandbox.kill()
+        })?;
+    }
+    rows.extend([create, first, kill, whole]);
     Ok(())
 }
 
 /// Round trips on a live sandbox.
-fn live_sandbox(server: &Server, rounds: u32, rows: &mut Vec<Series>) -> anyhow::Result<()> {
-    let mut sandbox = Sandbox::create(server, "base", 600)?;
-    let mut direct = Series::ms("`/bin/true` on a live sandbox");
-    let mut shell = Series::ms("`bash -l -c true` on a live sandbox");
+fn live_sandbox(target: &Target, rounds: u32, rows: &mut Vec<Series>) -> anyhow::Result<()> {
+    let mut sandbox = target.create("base")?;
+    let mut health = Series::ms("the daemon's `/health` through the proxy").over(floor::ROUND_TRIP);
+    let mut direct = Series::ms("`/bin/true` on a live sandbox").over(floor::SPAWN).promised(4.0);
+    let mut login = Series::ms("`bash -l -c true` on a live sandbox").over(floor::SHELL);
     for _ in 0..rounds {
+        health.time(|| sandbox.health())?;
         anyhow::ensure!(direct.time(|| sandbox.exec("/bin/true"))? == 0, "true failed");
-        shell.time(|| sandbox.run("true", false))?;
+        login.time(|| sandbox.run("true", false))?;
     }
-    rows.extend([direct, shell]);
+    rows.extend([health, direct, login]);
     sandbox.kill()
 }
 
 /// One large file, up and down.
-fn files(server: &Server, rounds: u32, rows: &mut Vec<Series>) -> anyhow::Result<()> {
-    let mut sandbox = Sandbox::create(server, "base", 600)?;
+fn files(target: &Target, rounds: u32, rows: &mut Vec<Series>) -> anyhow::Result<()> {
+    let mut sandbox = target.create("base")?;
     let bytes: Vec<u8> = (0..FILE).map(|at| u8::try_from(at % 251).unwrap_or_default()).collect();
-    let mut up = Series::rate("64 MiB file up", FILE);
-    let mut down = Series::rate("64 MiB file down", FILE);
+    let mut up = Series::rate("64 MiB file up", FILE).over(floor::COPY).promised(500.0);
+    let mut down = Series::rate("64 MiB file down", FILE).over(floor::COPY).promised(500.0);
     for _ in 0..rounds {
         up.time(|| sandbox.write("/home/user/large", &bytes))?;
         let back = down.time(|| sandbox.read("/home/user/large"))?;
@@ -95,50 +131,35 @@ fn files(server: &Server, rounds: u32, rows: &mut Vec<Series>) -> anyhow::Result
     sandbox.kill()
 }
 
-/// A create with and without waiting for the kernel, and warm cells.
-fn interpreter(server: &Server, rounds: u32, rows: &mut Vec<Series>) -> anyhow::Result<()> {
-    let mut create = Series::ms("create of `code-interpreter-v1` until usable");
-    let mut kernel = Series::ms("the same, until its kernel is ready");
-    let mut cell = Series::ms("warm cell `1+1`");
-    for _ in 0..rounds.div_ceil(10) {
+/// Creates with an interpreter, and until its first answer.
+fn interpreter_create(
+    target: &Target,
+    rounds: u32,
+    names: [&str; 2],
+    rows: &mut Vec<Series>,
+) -> anyhow::Result<()> {
+    let [mut create, mut answer] = names.map(Series::ms);
+    for _ in 0..rounds {
         let start = std::time::Instant::now();
-        let mut sandbox = create.time(|| Sandbox::create(server, "code-interpreter-v1", 600))?;
-        while !sandbox.interpreter_is_ready() {
-            anyhow::ensure!(start.elapsed().as_secs() < 60, "the kernel does not get ready");
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
-        kernel.push(start.elapsed());
-        sandbox.cell("1+1")?;
-        for _ in 0..10 {
-            anyhow::ensure!(cell.time(|| sandbox.cell("1+1"))? == "2", "1+1 is not 2");
-        }
+        let mut sandbox = create.time(|| target.create("code-interpreter-v1"))?;
+        anyhow::ensure!(sandbox.cell("1+1").context("run the first cell")? == "2", "1+1 is not 2");
+        answer.push(start.elapsed());
         sandbox.kill()?;
     }
-    rows.extend([create, kernel, cell]);
+    rows.extend([create, answer]);
     Ok(())
 }
 
-/// What the host's free memory loses for each idle sandbox, averaged over many.
-fn idle_memory(server: &Server, rows: &mut Vec<Series>) -> anyhow::Result<()> {
-    const COUNT: usize = 20;
-    for template in ["base", "code-interpreter-v1"] {
-        let mut series = Series::mib(format!("memory of an idle `{template}`, of {COUNT}"));
-        let before = available()?;
-        let sandboxes: Vec<Sandbox> =
-            (0..COUNT).map(|_| Sandbox::create(server, template, 600)).collect::<Result<_, _>>()?;
-        // Kernels start after the create has answered.
-        std::thread::sleep(std::time::Duration::from_secs(5));
-        series.push_bytes(before.saturating_sub(available()?) / COUNT as u64);
-        sandboxes.into_iter().try_for_each(Sandbox::kill)?;
-        rows.push(series);
+/// Cells in a context that has run some.
+fn cells(target: &Target, rounds: u32, rows: &mut Vec<Series>) -> anyhow::Result<()> {
+    let mut cell = Series::ms("warm cell `1+1`").over(floor::ROUND_TRIP).promised(6.0);
+    let mut sandbox = target.create("code-interpreter-v1")?;
+    for _ in 0..5 {
+        sandbox.cell("1+1")?;
     }
-    Ok(())
-}
-
-/// Bytes that the host could still give out.
-fn available() -> anyhow::Result<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").context("read /proc/meminfo")?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:")).context("find MemAvailable")?;
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse().context("read MemAvailable")?;
-    Ok(kib * 1024)
+    for _ in 0..rounds {
+        anyhow::ensure!(cell.time(|| sandbox.cell("1+1"))? == "2", "1+1 is not 2");
+    }
+    rows.push(cell);
+    sandbox.kill()
 }

@@ -29,7 +29,8 @@ impl Sandbox {
         Self::create_over(server.connect()?, &server.api_key, template, timeout_s)
     }
 
-    fn create_over(
+    /// The same over a connection of one's own.
+    pub(crate) fn create_over(
         mut connection: Connection,
         api_key: &str,
         template: &str,
@@ -105,9 +106,9 @@ impl Sandbox {
         Ok(String::new())
     }
 
-    /// Whether the interpreter's default context is ready.
-    pub(crate) fn interpreter_is_ready(&mut self) -> bool {
-        self.guest("GET", "/health", INTERPRETER, &[], b"").is_ok()
+    /// Asks the daemon whether it is well: the shortest way to the inside and back.
+    pub(crate) fn health(&mut self) -> anyhow::Result<()> {
+        self.guest("GET", "/health", DAEMON, &[], b"").map(drop)
     }
 
     fn guest(
@@ -118,8 +119,11 @@ impl Sandbox {
         more: &[(&str, &str)],
         body: &[u8],
     ) -> anyhow::Result<Vec<u8>> {
-        let own =
-            [("E2b-Sandbox-Id", self.id.as_str()), ("E2b-Sandbox-Port", port), ("X-Access-Token", &self.token)];
+        let own = [
+            ("E2b-Sandbox-Id", self.id.as_str()),
+            ("E2b-Sandbox-Port", port),
+            ("X-Access-Token", &self.token),
+        ];
         let headers: Vec<(&str, &str)> = own.into_iter().chain(more.iter().copied()).collect();
         let answer = self.connection.request(method, path, &headers, body)?;
         answer.ok()?;

@@ -1,6 +1,7 @@
 //! A real server for tests and measurements: started on free ports with a state
 //! directory of its own, watched, and stopped whatever happens.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -44,6 +45,11 @@ pub(crate) struct Options<'a> {
 impl Server {
     /// Starts one and waits until it answers.
     pub(crate) fn start(options: &Options<'_>) -> anyhow::Result<Self> {
+        Self::start_with(options, &[])
+    }
+
+    /// The same with further arguments of `warren up`.
+    pub(crate) fn start_with(options: &Options<'_>, arguments: &[&OsStr]) -> anyhow::Result<Self> {
         say("Starting a server");
         fs::create_dir_all(options.state).context("make the state directory")?;
         let address = if options.default_ports { "127.0.0.1:3000".to_owned() } else { free_address()? };
@@ -51,9 +57,9 @@ impl Server {
         fs::create_dir_all(crate::repo::tools()).context("make the directory of the log")?;
         let output = File::create(&log).context("make the server's log")?;
         let mut up = command(options.warren);
-        up.arg("up").arg("--state-dir").arg(options.state).args(["--listen", &address]);
+        up.arg("up").arg("--state-dir").arg(options.state).args(["--listen", &address]).args(arguments);
         if !options.default_ports {
-            up.arg("--no-extra-ports");
+            up.arg("--no-debug-ports");
         }
         up.stdout(output.try_clone().context("share the log")?).stderr(output);
         let start = Instant::now();

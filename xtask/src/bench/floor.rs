@@ -6,43 +6,44 @@ use std::net::{TcpListener, TcpStream};
 use anyhow::Context as _;
 
 use super::measure::Series;
-use super::{FILE, repo};
+use super::{FILE, bare, repo};
 use crate::command::{capture, command};
+
+/// Starting and reaping a program.
+pub(super) const SPAWN: &str = "floor: `/bin/true` on the host";
+/// The same for a shell; the host's own profile is none of our business.
+pub(super) const SHELL: &str = "floor: `bash -c true` on the host";
+/// See [`bare`].
+pub(super) const MACHINE: &str = "floor: clone3, overlay, pivot, `true`, gone";
+/// 64 bytes there and back.
+pub(super) const ROUND_TRIP: &str = "floor: loopback TCP round trip, 64 B";
+/// The file of the file measurements.
+pub(super) const COPY: &str = "floor: 64 MiB over loopback TCP";
 
 /// Measures every floor.
 pub(super) fn measure(rounds: u32, rows: &mut Vec<Series>) -> anyhow::Result<()> {
-    rows.push(spawn(rounds)?);
-    rows.push(namespaces(rounds)?);
+    rows.push(machine(rounds)?);
+    rows.push(spawn(SPAWN, rounds, &["/bin/true"])?);
+    rows.push(spawn(SHELL, rounds, &["/bin/bash", "-c", "true"])?);
     rows.push(round_trip(rounds * 10)?);
     rows.push(copy()?);
     Ok(())
 }
 
-/// Starting and reaping a program.
-fn spawn(rounds: u32) -> anyhow::Result<Series> {
-    let mut series = Series::ms("floor: `/bin/true` on the host");
+fn spawn(name: &str, rounds: u32, words: &[&str]) -> anyhow::Result<Series> {
+    let mut series = Series::ms(name);
     for _ in 0..rounds {
-        series.time(|| capture(&mut command("/bin/true")))?;
+        series.time(|| capture(command(words[0]).args(&words[1..])))?;
     }
     Ok(series)
 }
 
-/// Namespaces, an overlay, a program: what `unshare` and `mount` can do. Two
-/// programs more than a sandbox needs, and no network, limits or filters.
-fn namespaces(rounds: u32) -> anyhow::Result<Series> {
-    let dir = repo::tools().join("floor");
-    for name in ["lower", "upper", "work", "root"] {
-        std::fs::create_dir_all(dir.join(name)).context("make the floor's directories")?;
-    }
-    // The overlay's upper must not itself lie on an overlay: a tmpfs always serves.
-    let script = "mount -t tmpfs none upper && mkdir upper/u upper/w && mount -t overlay overlay -o \
-                  lowerdir=lower,upperdir=upper/u,workdir=upper/w root && exec /bin/true";
-    let mut series = Series::ms("floor: all namespaces, an overlay and `true`, by `unshare`");
+fn machine(rounds: u32) -> anyhow::Result<Series> {
+    let mut series = Series::ms(MACHINE);
+    let scratch = repo::tools().join("bare");
+    std::fs::create_dir_all(&scratch).context("make a place to mount on")?;
     for _ in 0..rounds {
-        series.time(|| {
-            let flags = ["--mount", "--pid", "--uts", "--ipc", "--net", "--cgroup", "--fork", "sh", "-c"];
-            capture(command("unshare").args(flags).arg(script).current_dir(&dir))
-        })?;
+        series.time(|| bare::run(&scratch))?;
     }
     Ok(series)
 }
@@ -54,7 +55,7 @@ fn round_trip(rounds: u32) -> anyhow::Result<Series> {
         let mut bytes = [0; 64];
         while far.read_exact(&mut bytes).and_then(|()| far.write_all(&bytes)).is_ok() {}
     });
-    let mut series = Series::ms("floor: loopback TCP round trip, 64 B");
+    let mut series = Series::ms(ROUND_TRIP);
     let mut bytes = [0; 64];
     for _ in 0..rounds {
         series.time(|| {
@@ -69,7 +70,7 @@ fn round_trip(rounds: u32) -> anyhow::Result<Series> {
 
 /// 64 MiB over loopback TCP into memory.
 fn copy() -> anyhow::Result<Series> {
-    let mut series = Series::rate("floor: 64 MiB over loopback TCP", FILE);
+    let mut series = Series::rate(COPY, FILE);
     let bytes = vec![7; FILE];
     for _ in 0..10 {
         let (mut near, mut far) = pair()?;

@@ -1,0 +1,68 @@
+//! What an idle sandbox costs the host in memory, seen twice: what the kernel
+//! charges to its cgroup, and what the host as a whole can no longer give out.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use super::measure::Series;
+use super::target::Target;
+use crate::raw::Sandbox;
+
+/// How many are idle at a time.
+const COUNT: usize = 20;
+
+/// Kernels still load, and caches settle, after the creates have answered.
+const SETTLE: Duration = Duration::from_secs(5);
+
+/// Measures both templates.
+pub(super) fn measure(target: &Target, rows: &mut Vec<Series>) -> anyhow::Result<()> {
+    for (template, promise) in [("base", Some(6.0)), ("code-interpreter-v1", None)] {
+        let mut charged = Series::mib(format!("memory charged to an idle `{template}`"));
+        let mut lost = Series::mib(format!("memory the host loses to each of {COUNT} idle `{template}`"));
+        if let Some(promise) = promise {
+            (charged, lost) = (charged.promised(promise), lost.promised(promise));
+        }
+        let before = available()?;
+        let sandboxes: Vec<Sandbox> =
+            (0..COUNT).map(|_| target.create(template)).collect::<Result<_, _>>()?;
+        std::thread::sleep(SETTLE);
+        lost.push_bytes(before.saturating_sub(available()?) / COUNT as u64);
+        for sandbox in &sandboxes {
+            charged.push_bytes(charged_to(&sandbox.id)?);
+        }
+        sandboxes.into_iter().try_for_each(Sandbox::kill)?;
+        rows.extend([charged, lost]);
+    }
+    Ok(())
+}
+
+/// Bytes that the host could still give out.
+fn available() -> anyhow::Result<u64> {
+    let text = fs::read_to_string("/proc/meminfo").context("read /proc/meminfo")?;
+    let line =
+        text.lines().find_map(|line| line.strip_prefix("MemAvailable:")).context("find MemAvailable")?;
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse().context("read MemAvailable")?;
+    Ok(kib * 1024)
+}
+
+/// What a sandbox's cgroup holds, kernel memory included, and without cached
+/// pages of files, which the host takes back when it needs them.
+fn charged_to(sandbox_id: &str) -> anyhow::Result<u64> {
+    let places = [
+        ("/sys/fs/cgroup/memory/warren", "memory.usage_in_bytes", "total_inactive_file"),
+        ("/sys/fs/cgroup/warren", "memory.current", "inactive_file"),
+    ];
+    let (root, usage, cached) = places
+        .into_iter()
+        .find(|(root, ..)| Path::new(root).join(sandbox_id).is_dir())
+        .context("find the sandbox's cgroup: is the server on this host?")?;
+    let dir = Path::new(root).join(sandbox_id);
+    let number = |text: &str| text.trim().parse::<u64>().context("read a size");
+    let usage = number(&fs::read_to_string(dir.join(usage)).context("read a cgroup's usage")?)?;
+    let stat = fs::read_to_string(dir.join("memory.stat")).context("read a cgroup's memory.stat")?;
+    let cached = stat.lines().find_map(|line| line.strip_prefix(cached)).map_or(Ok(0), number)?;
+    Ok(usage.saturating_sub(cached))
+}

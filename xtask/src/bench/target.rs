@@ -1,0 +1,67 @@
+//! The server that is measured: one of our own, or somebody's that runs already.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use crate::http::Connection;
+use crate::raw::Sandbox;
+use crate::server::{Options, Server};
+use crate::{build, packages, repo};
+
+/// Settings of a server whose creates do not wait for the kernel.
+const NO_WAIT: &str = "[api]\nwait_for_interpreter = false\n";
+
+/// Where requests go, and with which key.
+#[derive(Debug)]
+pub(super) struct Target {
+    address: String,
+    api_key: String,
+    /// Ours to stop.
+    server: Option<Server>,
+}
+
+impl Target {
+    /// A server that runs already: `http://host:port`.
+    pub(super) fn running(url: &str, api_key: String) -> anyhow::Result<Self> {
+        let address = url.strip_prefix("http://").context("measure over plain HTTP: http://host:port")?;
+        Ok(Self { address: address.trim_end_matches('/').to_owned(), api_key, server: None })
+    }
+
+    /// A server of our own.
+    pub(super) fn start() -> anyhow::Result<Self> {
+        Self::start_with(None)
+    }
+
+    /// A server of our own whose creates do not wait for the interpreter's kernel.
+    pub(super) fn start_without_waiting() -> anyhow::Result<Self> {
+        let config = repo::tools().join("bench.toml");
+        fs::create_dir_all(repo::tools()).context("make the directory of the settings")?;
+        fs::write(&config, NO_WAIT).context("write the server's settings")?;
+        Self::start_with(Some(&config))
+    }
+
+    fn start_with(config: Option<&Path>) -> anyhow::Result<Self> {
+        packages::ensure(packages::SERVER, true)?;
+        let warren = build::warren()?;
+        let options = Options { warren: &warren, state: &repo::state(), default_ports: false };
+        let mut more = Vec::new();
+        if let Some(config) = config {
+            more.extend(["--config".as_ref(), config.as_os_str()]);
+        }
+        let server = Server::start_with(&options, &more)?;
+        let (address, api_key) = (server.address.clone(), server.api_key.clone());
+        Ok(Self { address, api_key, server: Some(server) })
+    }
+
+    /// Creates a sandbox that lives at most ten minutes.
+    pub(super) fn create(&self, template: &str) -> anyhow::Result<Sandbox> {
+        Sandbox::create_over(Connection::open(&self.address)?, &self.api_key, template, 600)
+    }
+
+    /// Stops what we started.
+    pub(super) fn stop(self) -> anyhow::Result<()> {
+        self.server.map_or(Ok(()), Server::stop)
+    }
+}
