@@ -7,6 +7,9 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use wire::control::Limits;
 use wire::files::Metrics;
 
+/// Bytes of a page on x86-64, the only architecture that the daemon is built for.
+const PAGE: u64 = 4096;
+
 /// Remembers the last look at the processors' time, because the figure is a difference.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
@@ -60,8 +63,21 @@ pub(crate) fn memory() -> (u64, u64, u64) {
             return (usage - cache, cache, total);
         }
     }
-    let cache = kib(&meminfo, "Cached:") + kib(&meminfo, "Buffers:");
-    (total.saturating_sub(kib(&meminfo, "MemAvailable:")), cache, total)
+    (resident(), 0, total)
+}
+
+/// Memory that processes hold, pages that several share counted once for each:
+/// what can be known where no cgroup tells. `/proc/meminfo` is no source, it is
+/// made from this.
+fn resident() -> u64 {
+    let Ok(processes) = fs::read_dir("/proc") else { return 0 };
+    let pages: u64 = processes
+        .flatten()
+        .filter(|entry| entry.file_name().as_encoded_bytes().first().is_some_and(u8::is_ascii_digit))
+        .filter_map(|entry| fs::read_to_string(entry.path().join("statm")).ok())
+        .filter_map(|statm| statm.split_whitespace().nth(1)?.parse::<u64>().ok())
+        .sum();
+    pages.saturating_mul(PAGE)
 }
 
 /// Processor time used so far, in microseconds.
@@ -105,4 +121,13 @@ fn kib(meminfo: &str, name: &str) -> u64 {
     let line = meminfo.lines().find_map(|line| line.strip_prefix(name));
     let value = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
     value.unwrap_or(0).saturating_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn processes_hold_memory() {
+        let before = super::resident();
+        assert!(before > 1 << 20, "at least this test is there: {before}");
+    }
 }
