@@ -67,6 +67,9 @@ pub(crate) struct Api {
     pub(crate) max_sandboxes: u64,
     /// The longest life of a sandbox, in hours from its start.
     pub(crate) max_lifetime_hours: u64,
+    /// Whether a create answers only when the code interpreter's kernel is ready.
+    /// Without, the first cell waits instead.
+    pub(crate) wait_for_interpreter: bool,
 }
 
 /// What this machine may give to sandboxes.
@@ -123,7 +126,13 @@ impl Default for Listen {
 
 impl Default for Api {
     fn default() -> Self {
-        Self { require_keys: true, domain: None, max_sandboxes: 1000, max_lifetime_hours: 24 }
+        Self {
+            require_keys: true,
+            domain: None,
+            max_sandboxes: 1000,
+            max_lifetime_hours: 24,
+            wait_for_interpreter: true,
+        }
     }
 }
 

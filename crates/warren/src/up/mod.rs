@@ -127,6 +127,7 @@ async fn open_control(options: &Options, state: &StateDir, node: &Handle, port: 
     wanted.domain = Some(options.api.domain.clone().unwrap_or_else(|| format!("localhost:{port}")));
     wanted.max_sandboxes = options.api.max_sandboxes;
     wanted.max_lifetime = Duration::from_hours(options.api.max_lifetime_hours);
+    wanted.wait_for_interpreter = options.api.wait_for_interpreter;
     Ok(App::new(wanted, store, Arc::new(LocalNode::new(node.clone()))))
 }
 
