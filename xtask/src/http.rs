@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
+/// Bodies up to this size are sent together with their head.
+const COPIED: usize = 16 * 1024;
+
 /// An answer, read whole.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -61,8 +64,11 @@ impl Connection {
             bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
         }
         bytes.extend_from_slice(format!("Content-Length: {}\r\n\r\n", body.len()).as_bytes());
-        bytes.extend_from_slice(body);
-        self.stream.get_mut().write_all(&bytes).context("send a request")?;
+        // A small body goes along in the same segment; a large one is not copied.
+        let (along, apart) = if body.len() <= COPIED { (body, &[][..]) } else { (&[][..], body) };
+        bytes.extend_from_slice(along);
+        let stream = self.stream.get_mut();
+        stream.write_all(&bytes).and_then(|()| stream.write_all(apart)).context("send a request")?;
         self.answer().with_context(|| format!("{method} {path}"))
     }
 

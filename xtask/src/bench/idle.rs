@@ -2,7 +2,7 @@
 //! charges to its cgroup, and what the host as a whole can no longer give out.
 
 use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -52,17 +52,22 @@ fn available() -> anyhow::Result<u64> {
 /// pages of files, which the host takes back when it needs them.
 fn charged_to(sandbox_id: &str) -> anyhow::Result<u64> {
     let places = [
-        ("/sys/fs/cgroup/memory/warren", "memory.usage_in_bytes", "total_inactive_file"),
-        ("/sys/fs/cgroup/warren", "memory.current", "inactive_file"),
+        ("/sys/fs/cgroup/memory", "memory.usage_in_bytes", "total_inactive_file"),
+        ("/sys/fs/cgroup", "memory.current", "inactive_file"),
     ];
-    let (root, usage, cached) = places
+    let (dir, usage, cached) = places
         .into_iter()
-        .find(|(root, ..)| Path::new(root).join(sandbox_id).is_dir())
+        .find_map(|(root, usage, cached)| Some((find(root, sandbox_id)?, usage, cached)))
         .context("find the sandbox's cgroup: is the server on this host?")?;
-    let dir = Path::new(root).join(sandbox_id);
     let number = |text: &str| text.trim().parse::<u64>().context("read a size");
     let usage = number(&fs::read_to_string(dir.join(usage)).context("read a cgroup's usage")?)?;
     let stat = fs::read_to_string(dir.join("memory.stat")).context("read a cgroup's memory.stat")?;
     let cached = stat.lines().find_map(|line| line.strip_prefix(cached)).map_or(Ok(0), number)?;
     Ok(usage.saturating_sub(cached))
+}
+
+/// The sandbox's own directory, one below that of its server.
+fn find(root: &str, sandbox_id: &str) -> Option<PathBuf> {
+    let servers = fs::read_dir(root).ok()?.flatten();
+    servers.map(|server| server.path().join(sandbox_id)).find(|dir| dir.join("memory.stat").exists())
 }

@@ -1,7 +1,6 @@
 //! The server that is measured: one of our own, or somebody's that runs already.
 
 use std::fs;
-use std::path::Path;
 
 use anyhow::Context as _;
 
@@ -10,7 +9,12 @@ use crate::raw::Sandbox;
 use crate::server::{Options, Server};
 use crate::{build, packages, repo};
 
-/// Settings of a server whose creates do not wait for the kernel.
+/// Settings that keep our server out of the way of one that people use.
+const APART: &str = "instance = \"bench\"\n\
+                     [network]\nrange = \"10.214.0.0/16\"\ninterface_prefix = \"wb\"\n\
+                     [node]\nfirst_uid = 500000000\n";
+
+/// Further settings of a server whose creates do not wait for the kernel.
 const NO_WAIT: &str = "[api]\nwait_for_interpreter = false\n";
 
 /// Where requests go, and with which key.
@@ -31,26 +35,22 @@ impl Target {
 
     /// A server of our own.
     pub(super) fn start() -> anyhow::Result<Self> {
-        Self::start_with(None)
+        Self::start_with(APART)
     }
 
     /// A server of our own whose creates do not wait for the interpreter's kernel.
     pub(super) fn start_without_waiting() -> anyhow::Result<Self> {
-        let config = repo::tools().join("bench.toml");
-        fs::create_dir_all(repo::tools()).context("make the directory of the settings")?;
-        fs::write(&config, NO_WAIT).context("write the server's settings")?;
-        Self::start_with(Some(&config))
+        Self::start_with(&[APART, NO_WAIT].concat())
     }
 
-    fn start_with(config: Option<&Path>) -> anyhow::Result<Self> {
+    fn start_with(settings: &str) -> anyhow::Result<Self> {
         packages::ensure(packages::SERVER, true)?;
         let warren = build::warren()?;
+        let config = repo::tools().join("bench.toml");
+        fs::create_dir_all(repo::tools()).context("make the directory of the settings")?;
+        fs::write(&config, settings).context("write the server's settings")?;
         let options = Options { warren: &warren, state: &repo::state(), default_ports: false };
-        let mut more = Vec::new();
-        if let Some(config) = config {
-            more.extend(["--config".as_ref(), config.as_os_str()]);
-        }
-        let server = Server::start_with(&options, &more)?;
+        let server = Server::start_with(&options, &["--config".as_ref(), config.as_os_str()])?;
         let (address, api_key) = (server.address.clone(), server.api_key.clone());
         Ok(Self { address, api_key, server: Some(server) })
     }
