@@ -1,0 +1,196 @@
+"""The code interpreter: state, results of every kind, errors, contexts, limits."""
+
+import base64
+import time
+
+import pytest
+from e2b import NotFoundException, TimeoutException
+from e2b_code_interpreter import Sandbox
+from e2b_code_interpreter.charts import ChartType
+
+
+def ok(execution):
+    assert execution.error is None, execution.error.traceback
+    return execution
+
+
+def test_the_last_expression_is_the_result(interpreter):
+    execution = ok(interpreter.run_code("x = 6\nx * 7"))
+    assert execution.text == "42"
+    assert execution.results[0].is_main_result
+    assert ok(interpreter.run_code("x = 1")).text is None
+    assert ok(interpreter.run_code("")).results == []
+
+
+def test_state_stays_between_calls_and_connections(interpreter):
+    ok(interpreter.run_code("import math\nkept = math.tau\ndef double(n): return 2 * n"))
+    assert ok(interpreter.run_code("double(21)")).text == "42"
+    again = Sandbox.connect(interpreter.sandbox_id)
+    assert ok(again.run_code("round(kept, 2)")).text == "6.28"
+
+
+def test_the_count_goes_up(interpreter):
+    first = ok(interpreter.run_code("1")).execution_count
+    assert ok(interpreter.run_code("1")).execution_count == first + 1
+
+
+def test_streams(interpreter):
+    execution = ok(interpreter.run_code("import sys\nprint('out ✓')\nprint('err', file=sys.stderr)"))
+    assert "".join(execution.logs.stdout) == "out ✓\n"
+    assert "".join(execution.logs.stderr) == "err\n"
+
+
+def test_callbacks_come_while_the_code_runs(interpreter):
+    times, results, errors = [], [], []
+    interpreter.run_code(
+        "import time\nprint('a', flush=True)\ntime.sleep(1)\nprint('b', flush=True)\ndisplay(3)\n1/0",
+        on_stdout=lambda message: times.append((time.monotonic(), message.line)),
+        on_result=results.append,
+        on_error=errors.append,
+    )
+    assert [line for _, line in times] == ["a\n", "b\n"]
+    assert 0.7 < times[1][0] - times[0][0] < 3
+    assert [result.text for result in results] == ["3"]
+    assert [error.name for error in errors] == ["ZeroDivisionError"]
+
+
+def test_much_output(interpreter):
+    execution = ok(interpreter.run_code("for i in range(20000): print(i, 'x' * 50)"))
+    assert "".join(execution.logs.stdout).count("\n") == 20000
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        ("1/0", "ZeroDivisionError"),
+        ("undefined_name", "NameError"),
+        ("x = = 1", "SyntaxError"),
+        ("raise ValueError('why ✓')", "ValueError"),
+        ("import not_a_module", "ModuleNotFoundError"),
+        ("input()", "StdinNotImplementedError"),
+        ("raise SystemExit(3)", "SystemExit"),
+    ],
+)
+def test_errors_are_answers(interpreter, code, name):
+    execution = interpreter.run_code(f"print('before')\n{code}" if "=" not in code else code)
+    assert execution.error.name == name
+    assert name in execution.error.traceback
+    assert ok(interpreter.run_code("'alive'")).text == "alive"
+
+
+def test_display_gives_several_results(interpreter):
+    code = "from IPython.display import *\ndisplay(HTML('<b>h</b>'))\ndisplay(Markdown('# m'))\n"
+    code += "display(SVG('<svg xmlns=\"http://www.w3.org/2000/svg\"/>'))\ndisplay(Latex('$x$'))\n"
+    code += "display(JSON({'a': [1, 2]}))\ndisplay(Javascript('let a'))\n'last'"
+    results = ok(interpreter.run_code(code)).results
+    assert results[0].html == "<b>h</b>"
+    assert results[1].markdown == "# m"
+    assert results[2].svg.startswith("<svg")
+    assert results[3].latex == "$x$"
+    assert results[4].json == {"a": [1, 2]}
+    assert results[5].javascript == "let a"
+    assert (results[6].text, results[6].is_main_result) == ("last", True)
+    assert not any(result.is_main_result for result in results[:6])
+
+
+def test_a_picture(interpreter):
+    code = "from PIL import Image\nImage.new('RGB', (8, 8), 'red')"
+    png = base64.b64decode(ok(interpreter.run_code(code)).results[0].png)
+    assert png.startswith(b"\x89PNG")
+
+
+CHARTS = {
+    ChartType.LINE: "plt.plot([1, 2, 3], [4, 5, 6], label='l')",
+    ChartType.SCATTER: "plt.scatter([1, 2, 3], [4, 5, 6])",
+    ChartType.BAR: "plt.bar(['a', 'b'], [3, 5])",
+    ChartType.PIE: "plt.pie([1, 3], labels=['a', 'b'])",
+    ChartType.BOX_AND_WHISKER: "plt.boxplot([[1, 2, 3, 9]], patch_artist=True)",
+}
+
+
+@pytest.mark.parametrize("kind", CHARTS, ids=lambda kind: kind.value)
+def test_charts(interpreter, kind):
+    code = f"import matplotlib.pyplot as plt\n{CHARTS[kind]}\nplt.title('T')\nplt.xlabel('X (m)')\nplt.show()"
+    results = [result for result in ok(interpreter.run_code(code)).results if result.png]
+    assert len(results) == 1
+    assert (results[0].chart.type, results[0].chart.title) == (kind, "T")
+    assert results[0].chart.elements
+
+
+def test_several_axes_are_a_superchart(interpreter):
+    code = "import matplotlib.pyplot as plt\nf, (a, b) = plt.subplots(1, 2)\na.plot([1, 2]); b.bar(['x'], [1])\nplt.show()"
+    chart = ok(interpreter.run_code(code)).results[-1].chart
+    assert chart.type is ChartType.SUPERCHART
+    assert [one.type for one in chart.elements] == [ChartType.LINE, ChartType.BAR]
+
+
+def test_a_data_frame(interpreter):
+    code = "import pandas as pd\npd.DataFrame({'a': [1, 2], 't': pd.to_datetime(['2026-01-01', '2026-01-02'])})"
+    result = ok(interpreter.run_code(code)).results[0]
+    assert result.data["a"] == [1, 2]
+    assert result.data["t"][0].startswith("2026-01-01")
+    assert "<table" in result.html
+    assert "a" in result.text
+
+
+def test_the_scientific_packages_are_there(interpreter):
+    names = "numpy pandas matplotlib scipy sklearn seaborn plotly sympy openpyxl PIL requests bs4"
+    ok(interpreter.run_code("\n".join(f"import {name}" for name in names.split())))
+
+
+def test_top_level_await_and_shell_lines(interpreter):
+    assert ok(interpreter.run_code("import asyncio\nawait asyncio.sleep(0.01, 'slept')")).text == "slept"
+    assert "hi" in "".join(ok(interpreter.run_code("!echo hi")).logs.stdout)
+
+
+def test_installed_packages_can_be_imported(interpreter):
+    interpreter.files.write("/tmp/pkg/pyproject.toml", "[project]\nname='mine'\nversion='1'\n")
+    interpreter.files.write("/tmp/pkg/mine.py", "VALUE = 11\n")
+    build = "pip install --quiet --no-build-isolation --no-index /tmp/pkg"
+    execution = interpreter.run_code(f"!{build}; echo status=$?")
+    assert "status=0" in "".join(execution.logs.stdout), execution.logs
+    assert ok(interpreter.run_code("import mine\nmine.VALUE")).text == "11"
+
+
+def test_contexts_have_their_own_state_and_directory(interpreter):
+    interpreter.files.make_dir("/home/user/there")
+    context = interpreter.create_code_context(cwd="/home/user/there")
+    assert context.id in [one.id for one in interpreter.list_code_contexts()]
+    ok(interpreter.run_code("only_here = 1", context=context))
+    assert ok(interpreter.run_code("import os\nos.getcwd()", context=context)).text == "/home/user/there"
+    assert interpreter.run_code("only_here").error.name == "NameError"
+    interpreter.restart_code_context(context)
+    assert interpreter.run_code("only_here", context=context).error.name == "NameError"
+    interpreter.remove_code_context(context)
+    assert context.id not in [one.id for one in interpreter.list_code_contexts()]
+    with pytest.raises(NotFoundException):
+        interpreter.run_code("1", context=context)
+
+
+def test_a_time_limit_interrupts_and_keeps_the_state(interpreter):
+    ok(interpreter.run_code("survivor = 'here'"))
+    with pytest.raises(TimeoutException):
+        interpreter.run_code("import time\ntime.sleep(60)", timeout=1)
+    time.sleep(1)
+    assert ok(interpreter.run_code("survivor", timeout=20)).text == "here"
+
+
+def test_envs(create):
+    sandbox = create("code-interpreter-v1", Sandbox, envs={"WHO": "sandbox"})
+    code = "import os\nos.environ.get('WHO'), os.environ.get('MORE')"
+    assert ok(sandbox.run_code(code)).text == "('sandbox', None)"
+    assert ok(sandbox.run_code(code, envs={"WHO": "call", "MORE": "it's \"so\"\n"})).text == "('call', 'it\\'s \"so\"\\n')"
+    assert ok(sandbox.run_code(code)).text == "('sandbox', None)"
+
+
+def test_files_of_code_and_of_commands_are_the_same(interpreter):
+    ok(interpreter.run_code("open('made-by-code.txt', 'w').write('x')"))
+    assert interpreter.files.read("/home/user/made-by-code.txt") == "x"
+    assert interpreter.commands.run("cat made-by-code.txt").stdout == "x"
+
+
+def test_a_killed_kernel_is_an_error_not_a_hang(create):
+    sandbox = create("code-interpreter-v1", Sandbox)
+    execution = sandbox.run_code("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", timeout=30)
+    assert execution.error is not None
+    assert ok(sandbox.run_code("1 + 1", timeout=30)).text == "2"
