@@ -64,10 +64,17 @@ def test_oversized_bodies(api, method, path):
     refused(api.request(method, path, content=body, headers=headers), 413)
 
 
-@pytest.mark.parametrize(("method", "path"), [call for call in CALLS if UNKNOWN in call[1]])
+@pytest.mark.parametrize(("method", "path"), [call for call in CALLS if UNKNOWN in call[1] and "metrics" not in call[1]])
 def test_unknown_ids(api, method, path):
     body = {"json": {"timeout": 10}} if method == "POST" else {}
     assert UNKNOWN in refused(api.request(method, path, **body), 404)
+
+
+def test_an_unknown_sandbox_has_no_samples(api):
+    """Samples outlive sandboxes, so having none is an answer, as in the original service."""
+    answer = api.get(f"/sandboxes/{UNKNOWN}/metrics")
+    assert (answer.status_code, answer.json()) == (200, [])
+    refused(api.get(f"/sandboxes/{UNKNOWN}/metrics?start=2&end=1"), 400)
 
 
 @pytest.mark.parametrize("sandbox_id", ["UPPER", "a.b", "%00", "..%2f..%2fetc", "x" * 300, "é"])
@@ -110,7 +117,7 @@ def test_creates_that_cannot_be(api, path, body):
 )
 def test_what_is_not_built_is_named(api, body):
     message = refused(api.post("/v2/sandboxes", json={"templateID": "base", **body}), 501)
-    assert next(iter(body)).lower() in message.replace(" ", "").lower() or len(message) > 20
+    assert next(iter(body)) in message
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "order=up", "state=dead", "nextToken=%00", "startedAfter=now"])

@@ -1,0 +1,211 @@
+// The JavaScript twin of the Python suites, smaller: what the two SDKs do
+// differently on the wire (chunked bodies, streams, error codes) is tried here.
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+import * as base from 'e2b'
+import { Sandbox } from '@e2b/code-interpreter'
+
+const LIMIT = { timeout: 60_000 }
+
+async function until(condition, what, ms = 10_000) {
+  const end = Date.now() + ms
+  while (Date.now() < end) {
+    if (await condition()) return
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  }
+  assert.fail(`not within ${ms} ms: ${what}`)
+}
+
+describe('commands', LIMIT, () => {
+  let sandbox
+  before(async () => {
+    sandbox = await base.Sandbox.create('base', { timeoutMs: 300_000, envs: { WHO: 'js' } })
+  })
+  after(() => sandbox.kill())
+
+  test('results and streams', async () => {
+    const seen = []
+    const result = await sandbox.commands.run('echo $WHO; echo e >&2; sleep 0.5; echo late', {
+      onStdout: (text) => {
+        seen.push([Date.now(), text])
+      },
+    })
+    assert.deepEqual([result.stdout, result.stderr, result.exitCode], ['js\nlate\n', 'e\n', 0])
+    assert.ok(seen.at(-1)[0] - seen[0][0] > 300, 'output comes while the command runs')
+  })
+
+  test('an exit code is an error', async () => {
+    await assert.rejects(sandbox.commands.run('echo why >&2; exit 4'), (error) => {
+      assert.ok(error instanceof base.CommandExitError)
+      assert.deepEqual([error.exitCode, error.stderr], [4, 'why\n'])
+      return true
+    })
+  })
+
+  test('stdin, its end, and reconnecting', async () => {
+    const handle = await sandbox.commands.run('cat', { background: true, stdin: true })
+    const other = await sandbox.commands.connect(handle.pid)
+    await sandbox.commands.sendStdin(handle.pid, 'zeile ✓\n')
+    await sandbox.commands.closeStdin(handle.pid)
+    assert.equal((await handle.wait()).stdout, 'zeile ✓\n')
+    assert.equal((await other.wait()).stdout, 'zeile ✓\n')
+  })
+
+  test('list and kill', async () => {
+    const handle = await sandbox.commands.run('sleep 60', { background: true })
+    assert.ok((await sandbox.commands.list()).some((one) => one.pid === handle.pid))
+    assert.equal(await sandbox.commands.kill(handle.pid), true)
+    await assert.rejects(handle.wait(), base.CommandExitError)
+    assert.equal(await sandbox.commands.kill(9_999_999), false)
+    await assert.rejects(sandbox.commands.connect(9_999_999), base.NotFoundError)
+  })
+
+  test('the time limit', async () => {
+    await assert.rejects(sandbox.commands.run('sleep 30', { timeoutMs: 1000 }), base.TimeoutError)
+  })
+
+  test('user, directory, environment', async () => {
+    const options = { user: 'root', cwd: '/tmp', envs: { A: 'b c' } }
+    const { stdout } = await sandbox.commands.run('id -un; pwd; echo "$A"', options)
+    assert.equal(stdout, 'root\n/tmp\nb c\n')
+    await assert.rejects(sandbox.commands.run('true', { user: 'nobody-here' }), base.AuthenticationError)
+  })
+
+  test('a terminal', async () => {
+    let screen = ''
+    const onData = (data) => {
+      screen += new TextDecoder().decode(data)
+    }
+    const terminal = await sandbox.pty.create({ cols: 90, rows: 25, onData })
+    await sandbox.pty.sendInput(terminal.pid, new TextEncoder().encode('stty size\n'))
+    await until(() => screen.includes('25 90'), 'the size')
+    await sandbox.pty.resize(terminal.pid, { cols: 111, rows: 33 })
+    await sandbox.pty.sendInput(terminal.pid, new TextEncoder().encode('stty size\n'))
+    await until(() => screen.includes('33 111'), 'the new size')
+    assert.ok(await sandbox.pty.kill(terminal.pid))
+  })
+})
+
+describe('files', LIMIT, () => {
+  let sandbox
+  before(async () => {
+    sandbox = await base.Sandbox.create('base', { timeoutMs: 300_000 })
+  })
+  after(() => sandbox.kill())
+
+  test('every form both ways', async () => {
+    const bytes = new Uint8Array(70_000).map((_, i) => i % 256)
+    await sandbox.files.write('bytes', bytes.buffer)
+    assert.deepEqual(await sandbox.files.read('bytes', { format: 'bytes' }), bytes)
+    await sandbox.files.write('blob', new Blob(['bl', 'ob']))
+    assert.equal(await (await sandbox.files.read('blob', { format: 'blob' })).text(), 'blob')
+    await sandbox.files.write('stream', new Blob(['from a stream']).stream())
+    let text = ''
+    for await (const chunk of await sandbox.files.read('stream', { format: 'stream' })) {
+      text += new TextDecoder().decode(chunk)
+    }
+    assert.equal(text, 'from a stream')
+  })
+
+  test('many in one call', async () => {
+    const files = Array.from({ length: 10 }, (_, i) => ({ path: `many/${i}`, data: `${i}` }))
+    assert.equal((await sandbox.files.write(files)).length, 10)
+    assert.equal((await sandbox.files.list('many')).length, 10)
+  })
+
+  test('missing ones', async () => {
+    await assert.rejects(sandbox.files.read('nowhere'), base.NotFoundError)
+    await assert.rejects(sandbox.files.list('nowhere'), base.NotFoundError)
+    assert.equal(await sandbox.files.exists('nowhere'), false)
+    assert.equal(await sandbox.files.makeDir('dir'), true)
+    assert.equal(await sandbox.files.makeDir('dir'), false)
+  })
+
+  test('watching', async () => {
+    const seen = []
+    await sandbox.files.makeDir('watched')
+    const handle = await sandbox.files.watchDir('watched', (event) => {
+      seen.push(`${event.type} ${event.name}`)
+    })
+    await sandbox.files.write('watched/a', 'x')
+    await sandbox.files.remove('watched/a')
+    await until(() => seen.includes('create a') && seen.includes('remove a'), 'both events')
+    await handle.stop()
+  })
+})
+
+describe('code', LIMIT, () => {
+  let sandbox
+  before(async () => {
+    sandbox = await Sandbox.create({ timeoutMs: 300_000 })
+  })
+  after(() => sandbox.kill())
+
+  test('state, streams, results', async () => {
+    await sandbox.runCode('x = 40')
+    const lines = []
+    const execution = await sandbox.runCode("print('grün ✓')\nx + 2", {
+      onStdout: (message) => {
+        lines.push(message.line)
+      },
+    })
+    assert.deepEqual([execution.text, lines], ['42', ['grün ✓\n']])
+  })
+
+  test('errors', async () => {
+    const { error } = await sandbox.runCode('1/0')
+    assert.equal(error.name, 'ZeroDivisionError')
+    assert.match(error.traceback, /division by zero/)
+  })
+
+  test('contexts', async () => {
+    const context = await sandbox.createCodeContext({ cwd: '/tmp' })
+    const { text } = await sandbox.runCode('import os; os.getcwd()', { context })
+    assert.equal(text, '/tmp')
+    assert.ok((await sandbox.listCodeContexts()).some((one) => one.id === context.id))
+    await sandbox.removeCodeContext(context)
+    assert.ok(!(await sandbox.listCodeContexts()).some((one) => one.id === context.id))
+  })
+
+  test('a time limit interrupts', async () => {
+    await assert.rejects(
+      sandbox.runCode('import time; time.sleep(30)', { timeoutMs: 1000 }),
+      base.TimeoutError,
+    )
+    assert.equal((await sandbox.runCode('x', { timeoutMs: 20_000 })).text, '40')
+  })
+})
+
+describe('lives', LIMIT, () => {
+  test('info, timeout, list, kill', async () => {
+    const metadata = { 'user name': 'a b', q: 'c&d=é' }
+    const sandbox = await base.Sandbox.create('base', { timeoutMs: 60_000, metadata })
+    await sandbox.setTimeout(200_000)
+    const info = await sandbox.getInfo()
+    assert.ok(info.endAt - new Date() > 190_000)
+    const found = await base.Sandbox.list({ query: { metadata } }).nextItems()
+    assert.deepEqual(found.map((one) => one.sandboxId), [sandbox.sandboxId])
+    assert.equal(await sandbox.kill(), true)
+    assert.equal(await base.Sandbox.kill(sandbox.sandboxId), false)
+    assert.equal(await sandbox.isRunning(), false)
+    await assert.rejects(base.Sandbox.connect(sandbox.sandboxId), base.NotFoundError)
+  })
+
+  test('killed during a command', async () => {
+    const sandbox = await base.Sandbox.create('base', { timeoutMs: 60_000 })
+    const running = sandbox.commands.run('sleep 30')
+    setTimeout(() => sandbox.kill(), 1000)
+    await assert.rejects(running, (error) => {
+      assert.ok(error instanceof base.TimeoutError, String(error))
+      assert.match(error.message, /killed or reached its end of life/)
+      return true
+    })
+  })
+
+  test('refusals have their classes', async () => {
+    const apiKey = `e2b_${'0'.repeat(40)}`
+    await assert.rejects(base.Sandbox.create('base', { apiKey }), base.AuthenticationError)
+    await assert.rejects(base.Sandbox.create('no-such-template'), /no-such-template/)
+    await assert.rejects(base.Sandbox.create('base', { allowInternetAccess: false }), /501/)
+  })
+})
