@@ -15,6 +15,7 @@ mod dial;
 mod filter;
 mod idmap;
 mod launcher;
+mod line;
 mod machine;
 mod message;
 mod orders;
@@ -217,10 +218,11 @@ impl Backend for Namespaces {
 
     fn unprepare<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
-            let detached = self.host.network.detach(spec.slot).await;
             // The disk goes even if the network will not: both are tried each time.
-            self.step(spec, "removing the writable layer", |host, spec| host.storage.remove(&spec.dir))
-                .await?;
+            let remove = self
+                .step(spec, "removing the writable layer", |host, spec| host.storage.remove(&spec.dir));
+            let (removed, detached) = tokio::join!(remove, self.host.network.detach(spec.slot));
+            removed?;
             detached.map_err(|e| StepError::from(e).named(spec, "detaching the network"))
         })
     }

@@ -42,6 +42,10 @@ const UPLINK_PERIOD: Duration = Duration::from_secs(30);
 /// How long `detach` waits for the death of the namespace to take the pair along.
 const DETACH_PATIENCE: Duration = Duration::from_secs(1);
 
+/// A kill waits for the answer, and the kernel usually needs 10 to 20 ms: a look
+/// is cheaper than another doubling of the pause.
+const DETACH_LOOK: Duration = Duration::from_millis(4);
+
 /// The host's side of the sandboxes' network.
 #[derive(Debug)]
 pub struct Network {
@@ -142,7 +146,7 @@ impl Network {
                 return Ok(());
             }
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_millis(50));
+            pause = (pause * 2).min(DETACH_LOOK);
         }
         blocking(move || match netlink::set_link_down(index) {
             Err(e) if !e.is_not_found() => Err(e),
