@@ -2,8 +2,8 @@
 //! running the product.
 
 mod licences;
-mod spelling;
 mod spdx;
+mod spelling;
 mod table;
 mod unused;
 

@@ -45,7 +45,7 @@ impl Connection {
     pub(crate) fn open(host: &str) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(host).with_context(|| format!("connect to {host}"))?;
         stream.set_nodelay(true).context("set TCP_NODELAY")?;
-        let limit = Some(Duration::from_secs(60));
+        let limit = Some(Duration::from_mins(1));
         stream.set_read_timeout(limit).context("limit reads")?;
         stream.set_write_timeout(limit).context("limit writes")?;
         Ok(Self { stream: BufReader::with_capacity(256 * 1024, stream), host: host.to_owned() })

@@ -41,7 +41,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     packages::ensure(packages::SERVER, true)?;
     let warren = build::warren()?;
     let before = Census::take();
-    let server = Server::start(&Options { warren: &warren, state: &repo::state(), default_ports: false })?;
+    let server = Server::start(&Options { warren: &warren, state: &repo::state(), debug_ports: false })?;
     let result = rounds(&server, Plan { rounds: args.rounds, workers: args.workers, seed: args.seed });
     server.stop()?;
     result?;
@@ -97,7 +97,8 @@ fn one(server: &Server, random: &mut Random) -> anyhow::Result<()> {
         }
         2 => {
             let mut sandbox = Sandbox::create(server, "base", 60)?;
-            sandbox.run("(sleep 1000 &) ; setsid sleep 1000 & dd if=/dev/zero of=fill bs=1M count=20", false)?;
+            sandbox
+                .run("(sleep 1000 &) ; setsid sleep 1000 & dd if=/dev/zero of=fill bs=1M count=20", false)?;
             sandbox.kill()
         }
         3 => Sandbox::create(server, "base", 1).map(drop),

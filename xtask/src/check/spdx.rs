@@ -5,15 +5,17 @@
 pub(super) fn is_met(expression: &str, allowed: &[String]) -> bool {
     let spaced = expression.replace('(', " ( ").replace(')', " ) ").replace('/', " OR ");
     let words: Vec<&str> = spaced.split_whitespace().collect();
-    let mut parser = Parser { words: &words, at: 0, allowed };
+    let mut parser = Parser { words: &words, at: 0, allowed, broken: false };
     let met = parser.any_of();
-    met && parser.at == words.len()
+    met && !parser.broken && parser.at == words.len()
 }
 
 struct Parser<'a> {
     words: &'a [&'a str],
     at: usize,
     allowed: &'a [String],
+    /// The text ended, or went on, where a licence was due.
+    broken: bool,
 }
 
 impl Parser<'_> {
@@ -42,17 +44,22 @@ impl Parser<'_> {
 
     fn one(&mut self) -> bool {
         if self.next_is("(") {
-            return self.any_of() & self.next_is(")");
+            let met = self.any_of();
+            self.broken |= !self.next_is(")");
+            return met;
         }
-        let Some(licence) = self.words.get(self.at) else { return false };
-        self.at += 1;
-        let mut name = (*licence).to_owned();
+        let mut name = self.name().to_owned();
         if self.next_is("WITH") {
-            let exception = self.words.get(self.at).copied().unwrap_or_default();
-            self.at += 1;
-            name = format!("{name} WITH {exception}");
+            name = format!("{name} WITH {}", self.name());
         }
         self.allowed.contains(&name)
+    }
+
+    fn name(&mut self) -> &str {
+        let name = self.words.get(self.at).filter(|word| !["OR", "AND", "WITH", "(", ")"].contains(*word));
+        self.broken |= name.is_none();
+        self.at += usize::from(name.is_some());
+        name.copied().unwrap_or_default()
     }
 }
 
@@ -67,7 +74,17 @@ mod tests {
             assert!(is_met(met, &allowed), "{met}");
         }
         assert!(is_met("Apache-2.0 WITH LLVM-exception", &allowed));
-        for not in ["GPL-3.0", "MIT AND GPL-3.0", "MIT OR", "(MIT", "", "GPL-3.0 OR MIT AND BSD-3-Clause"] {
+        for not in [
+            "GPL-3.0",
+            "MIT AND GPL-3.0",
+            "MIT OR",
+            "MIT OR OR MIT",
+            "MIT WITH",
+            "MIT)",
+            "(MIT",
+            "",
+            "GPL-3.0 OR MIT AND BSD-3-Clause",
+        ] {
             assert!(!is_met(not, &allowed), "{not}");
         }
     }

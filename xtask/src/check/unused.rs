@@ -56,9 +56,9 @@ fn collect(path: &Path, into: &mut String) -> anyhow::Result<()> {
 /// Whether the identifier occurs as a word: `use name`, `name::`, `#[name(…)]`.
 fn mentions(source: &str, name: &str) -> bool {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
-    source.match_indices(name).any(|(at, _)| {
-        !source[..at].ends_with(is_word) && !source[at + name.len()..].starts_with(is_word)
-    })
+    source
+        .match_indices(name)
+        .any(|(at, _)| !source[..at].ends_with(is_word) && !source[at + name.len()..].starts_with(is_word))
 }
 
 #[cfg(test)]

@@ -86,7 +86,9 @@ mod tests {
     #[test]
     fn reads_both_summaries() {
         let mut counts = Counts::default();
-        counts.read("     Summary [   0.019s] 9 tests run: 6 passed (1 slow), 2 failed, 1 timed out, 3 skipped");
+        counts.read(
+            "     Summary [   0.019s] 9 tests run: 6 passed (1 slow), 2 failed, 1 timed out, 3 skipped",
+        );
         assert_eq!(counts, Counts { passed: 6, failed: 3, skipped: 3 });
         counts.read("test result: ok. 7 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out");
         assert_eq!(counts, Counts { passed: 13, failed: 3, skipped: 4 });
