@@ -49,6 +49,6 @@ def test_only_local_names_and_pages_are_let_in(sandbox, port):
 
 
 def test_the_debug_sandbox_is_on_no_other_way(sandbox):
-    connection = http.client.HTTPConnection("127.0.0.1", 3000, timeout=20)
+    connection = http.client.HTTPConnection(os.environ["WARREN_ADDRESS"], timeout=20)
     connection.request("GET", "/health", headers={"E2b-Sandbox-Id": "debug", "E2b-Sandbox-Port": "49983"})
     assert connection.getresponse().status == 502

@@ -13,7 +13,7 @@ pub(crate) fn run(_: &Args) -> anyhow::Result<()> {
     packages::ensure(packages::SERVER, true)?;
     packages::ensure(packages::CLIENTS, true)?;
     let warren = build::warren()?;
-    let server = Server::start(&Options { warren: &warren, state: &repo::state(), default_ports: false })?;
+    let server = Server::start(&Options { warren: &warren, state: &repo::state(), debug_ports: false })?;
     let mut tally = Tally::default();
     world::suites::python(&server, &mut tally, &["tests/python/attack"]);
     tally.step("the server stops", || server.stop().map(|()| None));

@@ -3,8 +3,8 @@
 //!
 //! The machine is Debian 12 with its cloud kernel; it needs no hardware
 //! virtualisation and takes a few minutes. What is checked stands in
-//! `tests/old-kernel/inside.sh`. The template comes ready from a server of this
-//! host, because the machine has no network.
+//! `tests/old-kernel/inside.sh`. The templates come ready from this host, because
+//! the machine has no network.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 
-use crate::command::{capture, command, run, say};
+use crate::command::{self, command, say};
 use crate::packages::{self, Package};
 use crate::server::{Options, Server};
 use crate::tally::{Skip, Tally};
@@ -25,6 +25,10 @@ pub(crate) struct Args {
     /// Give up after this many minutes.
     #[arg(long, default_value_t = 15)]
     minutes: u64,
+    /// Take the templates of this state directory, instead of starting a server
+    /// that builds them. A server may be running on it.
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
 }
 
 /// What the machine's system is made of.
@@ -38,7 +42,7 @@ const FILES: [(&str, &str); 3] = [
 ];
 
 /// Builds the machine, runs it, and counts its checks.
-pub(crate) fn run_it(args: &Args) -> anyhow::Result<()> {
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let mut tally = Tally::default();
     if std::env::consts::ARCH != "x86_64" {
         tally.step("old kernel", || Ok(Some(Skip("the emulated machine is x86-64 only".into()))));
@@ -50,7 +54,7 @@ pub(crate) fn run_it(args: &Args) -> anyhow::Result<()> {
     let work = repo::tools().join("old-kernel");
     fs::create_dir_all(&work).context("make the directory of the machine")?;
     let root = system(&work)?;
-    let state = templates(&warren, &work)?;
+    let state = templates(args.state.as_deref(), &warren, &work)?;
     let disks = disks(&work, &root, &state, &warren)?;
     let console = boot(&root, &disks, &work, Duration::from_mins(args.minutes))?;
     count(&console, &mut tally);
@@ -71,11 +75,13 @@ fn system(work: &Path) -> anyhow::Result<PathBuf> {
     say("Making the machine's system (once)");
     let draft = work.join("root.draft");
     remove(&draft)?;
-    run(command("mmdebstrap")
-        .args(["--quiet", "--variant=minbase"])
-        .arg(format!("--include={SYSTEM}"))
-        .arg("bookworm")
-        .arg(&draft))?;
+    command::run(
+        command("mmdebstrap")
+            .args(["--quiet", "--variant=minbase"])
+            .arg(format!("--include={SYSTEM}"))
+            .arg("bookworm")
+            .arg(&draft),
+    )?;
     for (from, to) in [("boot/vmlinuz-", "vmlinuz"), ("boot/initrd.img-", "initrd.img")] {
         let found = fs::read_dir(draft.join("boot"))
             .context("look for the kernel")?
@@ -92,30 +98,26 @@ fn system(work: &Path) -> anyhow::Result<PathBuf> {
     Ok(root)
 }
 
-/// A state directory that holds the template `base` and nothing else.
-fn templates(warren: &Path, work: &Path) -> anyhow::Result<PathBuf> {
-    let server = Server::start(&Options { warren, state: &repo::state(), default_ports: false })?;
-    let copied = copy_base(&repo::state(), &work.join("state"));
+/// A state directory with this host's templates and nothing else.
+fn templates(from: Option<&Path>, warren: &Path, work: &Path) -> anyhow::Result<PathBuf> {
+    if let Some(from) = from {
+        return copy_templates(from, &work.join("state"));
+    }
+    let from = repo::state();
+    let server = Server::start(&Options { warren, state: &from, debug_ports: false })?;
+    // Before the stop: without sandboxes it unmounts the layers.
+    let copied = copy_templates(&from, &work.join("state"));
     server.stop()?;
     copied
 }
 
-fn copy_base(from: &Path, to: &Path) -> anyhow::Result<PathBuf> {
+fn copy_templates(from: &Path, to: &Path) -> anyhow::Result<PathBuf> {
+    let layers = from.join("fs/layers");
+    anyhow::ensure!(layers.is_dir(), "{} is not there: start a server on it first", layers.display());
     remove(to)?;
+    fs::create_dir_all(to.join("fs")).context("make a state directory")?;
     for dir in ["templates", "fs/layers"] {
-        fs::create_dir_all(to.join(dir)).context("make a state directory")?;
-    }
-    for entry in fs::read_dir(from.join("templates")).context("read the templates")?.flatten() {
-        let text = fs::read_to_string(entry.path()).context("read a template")?;
-        let template: serde_json::Value = serde_json::from_str(&text).context("parse a template")?;
-        let is_base = template["aliases"].as_array().is_some_and(|all| all.iter().any(|alias| alias == "base"));
-        if !is_base {
-            continue;
-        }
-        fs::copy(entry.path(), to.join("templates").join(entry.file_name())).context("copy a template")?;
-        for layer in template["layers"].as_array().into_iter().flatten().filter_map(|layer| layer.as_str()) {
-            run(command("cp").arg("-a").arg(from.join("fs/layers").join(layer)).arg(to.join("fs/layers")))?;
-        }
+        command::run(command("cp").arg("-a").arg(from.join(dir)).arg(to.join(dir)))?;
     }
     Ok(to.to_owned())
 }
@@ -136,10 +138,10 @@ fn disks(work: &Path, root: &Path, state: &Path, warren: &Path) -> anyhow::Resul
     let disks = [work.join("system.img"), work.join("state.img")];
     for disk in &disks {
         remove(disk)?;
-        fs::File::create(disk).and_then(|file| file.set_len(4 << 30)).context("make a disk")?;
+        fs::File::create(disk).and_then(|file| file.set_len(8 << 30)).context("make a disk")?;
     }
-    run(command("mkfs.ext4").args(["-q", "-d"]).arg(root).arg(&disks[0]))?;
-    run(command("mkfs.btrfs").args(["-q", "--rootdir"]).arg(state).arg(&disks[1]))?;
+    command::run(command("mkfs.ext4").args(["-q", "-d"]).arg(root).arg(&disks[0]))?;
+    command::run(command("mkfs.btrfs").args(["-q", "--rootdir"]).arg(state).arg(&disks[1]))?;
     Ok(disks)
 }
 
@@ -171,7 +173,7 @@ fn boot(root: &Path, disks: &[PathBuf; 2], work: &Path, limit: Duration) -> anyh
         }
         std::thread::sleep(Duration::from_millis(200));
     }
-    capture(command("cat").arg(&log))
+    fs::read(&log).map(|text| String::from_utf8_lossy(&text).into_owned()).context("read the console's log")
 }
 
 fn count(console: &str, tally: &mut Tally) {
@@ -186,7 +188,10 @@ fn count(console: &str, tally: &mut Tally) {
         }
     }
     if !console.lines().any(|line| line.trim() == "DONE") {
-        tally.fail("old kernel", &format!("the run did not end:\n{}", crate::command::last_lines(console, 40)));
+        tally.fail(
+            "old kernel",
+            &format!("the run did not end:\n{}", crate::command::last_lines(console, 40)),
+        );
     }
 }
 

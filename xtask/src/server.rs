@@ -17,6 +17,12 @@ use crate::http::Connection;
 const FIRST_START: Duration = Duration::from_mins(20);
 const STOP: Duration = Duration::from_secs(30);
 
+/// Settings that keep a server out of the way of one that people use here: it
+/// may run beside that.
+const APART: &str = "instance = \"test\"\n\
+                     [network]\nrange = \"10.215.0.0/16\"\ninterface_prefix = \"wt\"\n\
+                     [node]\nfirst_uid = 700000000\n";
+
 /// A running server. Dropping it stops it.
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -38,27 +44,30 @@ pub(crate) struct Options<'a> {
     pub(crate) warren: &'a Path,
     /// Its state; templates in it are used again.
     pub(crate) state: &'a Path,
-    /// Take the well-known ports instead of a free one: debug mode needs them.
-    pub(crate) default_ports: bool,
+    /// Open the well-known debug ports too; at most one server can.
+    pub(crate) debug_ports: bool,
 }
 
 impl Server {
-    /// Starts one and waits until it answers.
+    /// Starts one apart from others and waits until it answers.
     pub(crate) fn start(options: &Options<'_>) -> anyhow::Result<Self> {
-        Self::start_with(options, &[])
+        let settings = crate::repo::tools().join("server.toml");
+        fs::create_dir_all(crate::repo::tools()).context("make the directory of the settings")?;
+        fs::write(&settings, APART).context("write the server's settings")?;
+        Self::start_with(options, &["--config".as_ref(), settings.as_os_str()])
     }
 
-    /// The same with further arguments of `warren up`.
+    /// Starts one with these arguments of `warren up` and waits until it answers.
     pub(crate) fn start_with(options: &Options<'_>, arguments: &[&OsStr]) -> anyhow::Result<Self> {
         say("Starting a server");
         fs::create_dir_all(options.state).context("make the state directory")?;
-        let address = if options.default_ports { "127.0.0.1:3000".to_owned() } else { free_address()? };
+        let address = free_address()?;
         let log = crate::repo::tools().join("server.log");
         fs::create_dir_all(crate::repo::tools()).context("make the directory of the log")?;
         let output = File::create(&log).context("make the server's log")?;
         let mut up = command(options.warren);
         up.arg("up").arg("--state-dir").arg(options.state).args(["--listen", &address]).args(arguments);
-        if !options.default_ports {
+        if !options.debug_ports {
             up.arg("--no-debug-ports");
         }
         up.stdout(output.try_clone().context("share the log")?).stderr(output);
@@ -70,7 +79,7 @@ impl Server {
         server.started_in = start.elapsed();
         let key = options.state.join("api-key");
         let key = fs::read_to_string(&key).with_context(|| format!("read {}", key.display()))?;
-        server.api_key = key.trim().to_owned();
+        key.trim().clone_into(&mut server.api_key);
         Ok(server)
     }
 

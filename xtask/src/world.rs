@@ -5,17 +5,23 @@ pub(crate) mod compatibility;
 pub(crate) mod matrix;
 pub(crate) mod suites;
 
+use std::net::TcpListener;
+use std::path::Path;
+
 use anyhow::Context as _;
 
 use crate::census::Census;
 use crate::server::{Options, Server};
 use crate::tally::{Skip, Tally};
-use crate::{build, repo, soak};
+use crate::{bench, build, repo, soak};
 
 /// What the quick starts use: the newest of both.
 pub(crate) const PYTHON_QUICKSTART: &[&str] = &["e2b==2.63.0", "e2b-code-interpreter==2.11.5"];
 /// The same in JavaScript.
 pub(crate) const JS_QUICKSTART: &[&str] = &["@e2b/code-interpreter@2.8.0"];
+
+/// Where the SDKs look with `E2B_DEBUG=true`.
+const DEBUG_PORTS: [u16; 2] = [49983, 49999];
 
 /// Starts a server, runs every suite against it, stops it, looks around.
 pub(crate) fn run(tally: &mut Tally) -> anyhow::Result<()> {
@@ -27,27 +33,39 @@ pub(crate) fn run(tally: &mut Tally) -> anyhow::Result<()> {
     }
     let warren = build::warren()?;
     let before = Census::take();
-    let options = Options { warren: &warren, state: &repo::state(), default_ports: false };
+    let options = Options { warren: &warren, state: &repo::state(), debug_ports: false };
     let server = Server::start(&options).context("start a server for the tests")?;
     println!("    answering on {} after {:.1} s", server.address, server.started_in.as_secs_f64());
     matrix::run(&server, tally);
     suites::python(&server, tally, &["tests/python"]);
     suites::javascript(&server, tally);
     tally.step("kill and clean-up rounds (short)", || soak::rounds(&server, soak::SHORT).map(|()| None));
+    tally.step("measurements (short, printed and not judged)", || bench::short(&server).map(|()| None));
     tally.step("the server stops", || server.stop().map(|()| None));
     second_start(&warren, tally);
-    suites::debug_mode(&warren, tally);
     tally.step("nothing is left behind", || before.settle().map(|()| None));
     Ok(())
 }
 
-/// With its templates there, a server serves within two seconds.
-fn second_start(warren: &std::path::Path, tally: &mut Tally) {
+/// With its templates there, a server serves within two seconds; this one has
+/// the debug ports too.
+fn second_start(warren: &Path, tally: &mut Tally) {
+    let taken = DEBUG_PORTS.iter().find(|port| TcpListener::bind(("127.0.0.1", **port)).is_err());
+    let debug_ports = taken.is_none();
+    let mut second = None;
     tally.step("a second start serves within 2 s", || {
-        let server = Server::start(&Options { warren, state: &repo::state(), default_ports: false })?;
+        let server = Server::start(&Options { warren, state: &repo::state(), debug_ports })?;
         let took = server.started_in;
-        server.stop()?;
+        second = Some(server);
         anyhow::ensure!(took.as_secs_f64() < 2.0, "it took {:.1} s", took.as_secs_f64());
         Ok(None)
     });
+    let Some(server) = second else { return };
+    if let Some(port) = taken {
+        let reason = format!("port {port} is taken by another program");
+        tally.step("suite tests/debug", || Ok(Some(Skip(reason))));
+    } else {
+        suites::debug_mode(&server, tally);
+    }
+    tally.step("the second server stops", || server.stop().map(|()| None));
 }

@@ -1,4 +1,5 @@
 //! `/files`, the filesystem service, token and init over the wire.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
 #[allow(dead_code, reason = "shared by several test binaries; none uses all of it")]
 mod common;

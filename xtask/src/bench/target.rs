@@ -33,6 +33,11 @@ impl Target {
         Ok(Self { address: address.trim_end_matches('/').to_owned(), api_key, server: None })
     }
 
+    /// A server that a test has started and will stop.
+    pub(super) fn of(server: &Server) -> Self {
+        Self { address: server.address.clone(), api_key: server.api_key.clone(), server: None }
+    }
+
     /// A server of our own.
     pub(super) fn start() -> anyhow::Result<Self> {
         Self::start_with(APART)
@@ -49,7 +54,7 @@ impl Target {
         let config = repo::tools().join("bench.toml");
         fs::create_dir_all(repo::tools()).context("make the directory of the settings")?;
         fs::write(&config, settings).context("write the server's settings")?;
-        let options = Options { warren: &warren, state: &repo::state(), default_ports: false };
+        let options = Options { warren: &warren, state: &repo::state(), debug_ports: false };
         let server = Server::start_with(&options, &["--config".as_ref(), config.as_os_str()])?;
         let (address, api_key) = (server.address.clone(), server.api_key.clone());
         Ok(Self { address, api_key, server: Some(server) })

@@ -47,13 +47,17 @@ impl Modules {
     /// Runs a script of the working copy as if it lay beside the packages:
     /// Node.js looks for them from a module's own directory upwards.
     pub(crate) fn script(&self, script: &Path) -> anyhow::Result<Command> {
-        let name = script.file_name().context("a script has a name")?;
-        let copy = self.dir.join(name);
+        let mut node = self.node();
+        node.arg(self.copy(script)?);
+        Ok(node)
+    }
+
+    /// Puts a script of the working copy beside the packages.
+    pub(crate) fn copy(&self, script: &Path) -> anyhow::Result<PathBuf> {
+        let copy = self.dir.join(script.file_name().context("a script has a name")?);
         std::fs::copy(crate::repo::root().join(script), &copy)
             .with_context(|| format!("copy {}", script.display()))?;
-        let mut node = self.node();
-        node.arg(copy);
-        Ok(node)
+        Ok(copy)
     }
 
     /// Node.js itself, beside the packages.

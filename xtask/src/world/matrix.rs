@@ -104,7 +104,7 @@ impl Client {
         let cli = self.kind == Kind::Cli;
         STEPS.iter().filter(move |step| match **step {
             "code" | "chart" => interpreter,
-            "files" | "info" => !cli,
+            "files" => !cli,
             _ => true,
         })
     }
@@ -115,7 +115,7 @@ impl Client {
         let version = self.version;
         let python = |packages: &[&str], script: &str| -> anyhow::Result<Command> {
             let mut python = Venv::ensure(&name, packages)?.python();
-            python.arg(script);
+            python.arg(script).env("PYTHONDONTWRITEBYTECODE", "1");
             Ok(python)
         };
         match self.kind {
@@ -124,16 +124,25 @@ impl Client {
                 let package = format!("e2b-code-interpreter=={version}");
                 python(&[&package, "e2b==2.63.0"], "tests/matrix/code_interpreter_python.py")
             }
-            Kind::Js => Modules::ensure(&name, &[&format!("e2b@{version}")])?
-                .script(Path::new("tests/matrix/e2b_js.mjs")),
-            Kind::JsInterpreter => Modules::ensure(&name, &[&format!("@e2b/code-interpreter@{version}")])?
-                .script(Path::new("tests/matrix/code_interpreter_js.mjs")),
+            Kind::Js => js(&name, &format!("e2b@{version}"), "tests/matrix/e2b_js.mjs"),
+            Kind::JsInterpreter => {
+                let package = format!("@e2b/code-interpreter@{version}");
+                js(&name, &package, "tests/matrix/code_interpreter_js.mjs")
+            }
             Kind::Cli => {
                 let modules = Modules::ensure(&name, &[&format!("@e2b/cli@{version}")])?;
                 let mut python = crate::command::command("python3");
                 python.arg("tests/matrix/cli.py").arg(modules.node_program()).arg(modules.program("e2b"));
+                python.env("NO_UPDATE_NOTIFIER", "1").env("PYTHONDONTWRITEBYTECODE", "1");
                 Ok(python)
             }
         }
     }
+}
+
+/// A script in JavaScript with one package, and the steps that all of them share.
+fn js(name: &str, package: &str, script: &str) -> anyhow::Result<Command> {
+    let modules = Modules::ensure(name, &[package])?;
+    modules.copy(Path::new("tests/matrix/steps.mjs"))?;
+    modules.script(Path::new(script))
 }

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 
 use crate::clients::{node::Modules, python::Venv};
 use crate::command::{output, say};
-use crate::server::{Options, Server};
+use crate::server::Server;
 use crate::tally::Tally;
 
 /// What the Python suites import.
@@ -35,20 +35,18 @@ pub(crate) fn python(server: &Server, tally: &mut Tally, paths: &[&str]) {
 }
 
 /// With nothing but `E2B_DEBUG=true` the SDKs use the well-known ports.
-pub(crate) fn debug_mode(warren: &Path, tally: &mut Tally) {
+pub(crate) fn debug_mode(server: &Server, tally: &mut Tally) {
     let name = "suite tests/debug";
     say(name);
     let run = || -> anyhow::Result<Counts> {
-        let venv = Venv::ensure("suites", PYTHON)?;
-        let server = Server::start(&Options { warren, state: &crate::repo::state(), default_ports: true })?;
-        let mut pytest = venv.python();
-        for (name, _) in server.environment() {
-            pytest.env_remove(name);
+        let mut pytest = Venv::ensure("suites", PYTHON)?.python();
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("E2B_") {
+                pytest.env_remove(name);
+            }
         }
-        pytest.env("E2B_DEBUG", "true");
-        let counts = run_pytest(pytest, &["tests/debug"])?;
-        server.stop()?;
-        Ok(counts)
+        pytest.env("E2B_DEBUG", "true").env("WARREN_ADDRESS", &server.address);
+        run_pytest(pytest, &["tests/debug"])
     };
     count(name, run(), tally);
 }
@@ -59,9 +57,9 @@ pub(crate) fn javascript(server: &Server, tally: &mut Tally) {
     say(name);
     let run = || -> anyhow::Result<Counts> {
         let modules = Modules::ensure("suites", &["@e2b/code-interpreter@2.8.0", "e2b@2.51.0"])?;
-        let mut test = modules.script(Path::new("tests/js/sandbox.test.mjs"))?;
-        test.env("NODE_OPTIONS", "--test-reporter=tap");
-        let output = output(server.lead(&mut test))?;
+        let mut script = modules.script(Path::new("tests/js/sandbox.test.mjs"))?;
+        script.env("NODE_OPTIONS", "--test-reporter=tap");
+        let output = output(server.lead(&mut script))?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         println!("{text}{}", String::from_utf8_lossy(&output.stderr));
         Counts::of_tap(&text)
@@ -87,7 +85,8 @@ fn run_pytest(mut pytest: std::process::Command, paths: &[&str]) -> anyhow::Resu
     let report = crate::repo::tools().join("pytest.xml");
     // A stale report must not be counted for a run that never came to its end.
     let _ = fs::remove_file(&report);
-    pytest.args(["-m", "pytest", "-q", "-rs", "--timeout=120", "-p", "no:cacheprovider"]);
+    pytest.env("PYTHONDONTWRITEBYTECODE", "1");
+    pytest.args(["-m", "pytest", "-q", "-rs", "--tb=short", "--timeout=120", "-p", "no:cacheprovider"]);
     pytest.arg(format!("--junitxml={}", report.display())).args(paths);
     let status = pytest.status().context("start pytest")?;
     let text = fs::read_to_string(&report).with_context(|| format!("pytest ended with {status}"))?;

@@ -53,7 +53,7 @@ pub(crate) fn with_guest(test: impl AsyncFnOnce(Guest)) {
             assert!(!daemon.is_finished(), "the daemon ended");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let done = tokio::time::timeout(Duration::from_secs(60), test(Guest { address })).await;
+        let done = tokio::time::timeout(Duration::from_mins(1), test(Guest { address })).await;
         done.expect("the test ends within a minute");
     });
 }
