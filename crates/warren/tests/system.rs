@@ -1,5 +1,6 @@
 //! The real server in a process of its own on simulated machines, used through
 //! the client library. Needs no root.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
