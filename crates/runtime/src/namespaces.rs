@@ -219,8 +219,8 @@ impl Backend for Namespaces {
     fn unprepare<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
             // The disk goes even if the network will not: both are tried each time.
-            let remove = self
-                .step(spec, "removing the writable layer", |host, spec| host.storage.remove(&spec.dir));
+            let remove =
+                self.step(spec, "removing the writable layer", |host, spec| host.storage.remove(&spec.dir));
             let (removed, detached) = tokio::join!(remove, self.host.network.detach(spec.slot));
             removed?;
             detached.map_err(|e| StepError::from(e).named(spec, "detaching the network"))

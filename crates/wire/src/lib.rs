@@ -3,9 +3,9 @@
 //! A module per boundary; each type mirrors what the other side sends or
 //! expects, field for field, and is turned into domain values by its reader.
 
+pub mod connect;
 pub mod control;
 pub mod execute;
-pub mod connect;
 pub mod files;
 pub mod filesystem;
 pub mod process;

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::read::GzEncoder;
 use http::header::{
-    ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, HeaderValue,
-    IF_MODIFIED_SINCE, IF_RANGE, LAST_MODIFIED, RANGE, VARY,
+    ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE,
+    HeaderValue, IF_MODIFIED_SINCE, IF_RANGE, LAST_MODIFIED, RANGE, VARY,
 };
 use http::{HeaderMap, StatusCode};
 use tokio::sync::mpsc;
@@ -85,7 +85,8 @@ impl Wanted {
 
     /// One range; several, or what is none, get the whole file, as RFC 9110 allows.
     fn of_range(range: &str, len: u64) -> Self {
-        let Some((first, last)) = range.strip_prefix("bytes=").and_then(|spec| spec.trim().split_once('-')) else {
+        let Some((first, last)) = range.strip_prefix("bytes=").and_then(|spec| spec.trim().split_once('-'))
+        else {
             return Self::Whole;
         };
         let (start, end) = match (first.parse::<u64>(), last.parse::<u64>()) {
@@ -271,7 +272,9 @@ fn insert(headers: &mut HeaderMap, name: http::HeaderName, value: &str) {
 
 fn stat_failure(path: &str, error: &io::Error) -> HttpFailure {
     match error.kind() {
-        io::ErrorKind::NotFound => HttpFailure::new(StatusCode::NOT_FOUND, format!("path '{path}' does not exist")),
+        io::ErrorKind::NotFound => {
+            HttpFailure::new(StatusCode::NOT_FOUND, format!("path '{path}' does not exist"))
+        }
         _ => HttpFailure::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             format!("error opening file '{path}': {error}"),

@@ -45,7 +45,11 @@ fn invalid(why: &str) -> HttpFailure {
 
 /// Makes `metadata` the whole metadata of the file. A file without any is not
 /// touched if none is wanted: each attribute written would be an event for watchers.
-pub(super) fn replace(file: impl AsFd, path: &str, metadata: &BTreeMap<String, String>) -> std::io::Result<()> {
+pub(super) fn replace(
+    file: impl AsFd,
+    path: &str,
+    metadata: &BTreeMap<String, String>,
+) -> std::io::Result<()> {
     for key in entry::metadata(path).keys().filter(|key| !metadata.contains_key(*key)) {
         tolerate(rustix::fs::fremovexattr(&file, format!("{METADATA_XATTR_PREFIX}{key}")))?;
     }

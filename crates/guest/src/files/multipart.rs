@@ -234,7 +234,9 @@ mod tests {
             parser.push(chunk);
             while let Some(item) = parser.next_item()? {
                 match (items.last_mut(), item) {
-                    (Some(Item::Data(before)), Item::Data(more)) => *before = [&before[..], &more[..]].concat().into(),
+                    (Some(Item::Data(before)), Item::Data(more)) => {
+                        *before = [&before[..], &more[..]].concat().into()
+                    }
                     (_, item) => items.push(item),
                 }
             }
@@ -267,8 +269,14 @@ mod tests {
     #[test]
     fn names_with_quotes_and_other_letters() {
         let of = |head: &str| part(head.as_bytes()).filename;
-        assert_eq!(of("Content-Disposition: form-data; name=\"file\"; filename=\"a%22b\\\"c\\d\""), Some("a\"b\"c\\d".into()));
-        assert_eq!(of("content-disposition: form-data; filename=plain.txt; name=x"), Some("plain.txt".into()));
+        assert_eq!(
+            of("Content-Disposition: form-data; name=\"file\"; filename=\"a%22b\\\"c\\d\""),
+            Some("a\"b\"c\\d".into())
+        );
+        assert_eq!(
+            of("content-disposition: form-data; filename=plain.txt; name=x"),
+            Some("plain.txt".into())
+        );
         assert_eq!(of("Content-Disposition: form-data; filename*=UTF-8''%C3%A9+x"), Some("é+x".into()));
         assert_eq!(of("Content-Disposition: form-data; name=\"a; filename=b\""), None);
         assert_eq!(of("Other: x"), None);

@@ -17,7 +17,11 @@ use crate::user::User;
 /// Opens `path` for a new content. A new file is given to the user after it was
 /// made, even if it is theirs already: watchers rely on exactly three events for
 /// a small new file, this one the second.
-pub(super) fn open(path: &str, user: &User, metadata: &BTreeMap<String, String>) -> Result<File, HttpFailure> {
+pub(super) fn open(
+    path: &str,
+    user: &User,
+    metadata: &BTreeMap<String, String>,
+) -> Result<File, HttpFailure> {
     ensure_parents(Path::new(path), user).map_err(|error| failure("error ensuring directories", &error))?;
     let exists = match fs::metadata(path) {
         Ok(about) if about.is_dir() => {
@@ -28,7 +32,8 @@ pub(super) fn open(path: &str, user: &User, metadata: &BTreeMap<String, String>)
         Err(error) => return Err(failure("error getting file info", &error)),
     };
     if exists {
-        chown(path, Some(user.uid), Some(user.gid)).map_err(|error| failure("error changing ownership", &error))?;
+        chown(path, Some(user.uid), Some(user.gid))
+            .map_err(|error| failure("error changing ownership", &error))?;
     }
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(path);
     let file = file.map_err(|error| {
@@ -39,7 +44,8 @@ pub(super) fn open(path: &str, user: &User, metadata: &BTreeMap<String, String>)
         failure("error opening file", &error)
     })?;
     if !exists {
-        fchown(&file, Some(user.uid), Some(user.gid)).map_err(|error| failure("error changing ownership", &error))?;
+        fchown(&file, Some(user.uid), Some(user.gid))
+            .map_err(|error| failure("error changing ownership", &error))?;
     }
     metadata::replace(&file, path, metadata).map_err(|error| failure("error writing metadata", &error))?;
     Ok(file)

@@ -87,7 +87,8 @@ struct Upload<'a> {
 
 impl Upload<'_> {
     async fn raw(&self, body: &mut Source) -> Result<Vec<WrittenFile>, HttpFailure> {
-        let path = self.path.ok_or_else(|| bad_request("path query parameter is required for raw body upload"))?;
+        let path =
+            self.path.ok_or_else(|| bad_request("path query parameter is required for raw body upload"))?;
         let path = absolute(self.daemon, path, &self.user)?;
         let mut writer = self.open(&path)?;
         while let Some(piece) = body.next().await? {
@@ -133,7 +134,9 @@ impl Upload<'_> {
         let path = self.path.or(part.filename.as_deref()).unwrap_or_default();
         let path = absolute(self.daemon, path, &self.user)?;
         if written.iter().any(|earlier| earlier.path == path) {
-            return Err(bad_request(format!("you cannot upload multiple files to the same path '{path}' in one upload request, only the first specified file was uploaded")));
+            return Err(bad_request(format!(
+                "you cannot upload multiple files to the same path '{path}' in one upload request, only the first specified file was uploaded"
+            )));
         }
         if written.len() == MAX_PARTS {
             return Err(bad_request(format!("more than {MAX_PARTS} files in one upload request")));

@@ -17,16 +17,9 @@ const QUEUE: usize = 4;
 #[derive(Debug)]
 pub(super) enum Writer {
     /// So far small.
-    Gathering {
-        file: File,
-        pieces: Vec<Bytes>,
-        len: usize,
-    },
+    Gathering { file: File, pieces: Vec<Bytes>, len: usize },
     /// A thread writes.
-    Streaming {
-        pieces: mpsc::Sender<Bytes>,
-        thread: JoinHandle<io::Result<()>>,
-    },
+    Streaming { pieces: mpsc::Sender<Bytes>, thread: JoinHandle<io::Result<()>> },
     /// It failed before; the error was told.
     Failed,
 }

@@ -59,7 +59,14 @@ impl Processes {
         reaper: Rc<Reaper>,
         settings: std::sync::Arc<Settings>,
     ) -> Self {
-        Self { launcher, reaper, settings, live: RefCell::default(), came: Notify::new(), retained: RefCell::default() }
+        Self {
+            launcher,
+            reaper,
+            settings,
+            live: RefCell::default(),
+            came: Notify::new(),
+            retained: RefCell::default(),
+        }
     }
 
     /// Those that have not ended.

@@ -87,15 +87,17 @@ pub(super) async fn remove_watcher(caller: Caller, request: WatcherId) -> Result
 fn watch(caller: &Caller, request: &WatchRequest) -> Result<Rc<Watcher>, Error> {
     let path = path(caller, &request.path)?;
     let hub = &caller.daemon.watches;
-    hub.watch(&path, request.recursive, request.include_entry, request.allow_network_mounts).map_err(|error| {
-        let code = match &error {
-            WatchError::NotFound(_) => Code::NotFound,
-            WatchError::NotDirectory(_) | WatchError::Network(_) => Code::InvalidArgument,
-            WatchError::TooMany => Code::ResourceExhausted,
-            WatchError::Io(_) => Code::Internal,
-        };
-        Error::new(code, error.to_string())
-    })
+    hub.watch(&path, request.recursive, request.include_entry, request.allow_network_mounts).map_err(
+        |error| {
+            let code = match &error {
+                WatchError::NotFound(_) => Code::NotFound,
+                WatchError::NotDirectory(_) | WatchError::Network(_) => Code::InvalidArgument,
+                WatchError::TooMany => Code::ResourceExhausted,
+                WatchError::Io(_) => Code::Internal,
+            };
+            Error::new(code, error.to_string())
+        },
+    )
 }
 
 fn unknown(id: &str) -> Error {

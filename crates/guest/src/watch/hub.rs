@@ -53,7 +53,9 @@ pub(crate) enum WatchError {
     #[error("cannot watch path on network filesystem: {0}")]
     Network(String),
     /// A bound was passed.
-    #[error("too many watched directories, at most {MAX_DIRECTORIES} are possible, and the system may allow fewer")]
+    #[error(
+        "too many watched directories, at most {MAX_DIRECTORIES} are possible, and the system may allow fewer"
+    )]
     TooMany,
     /// The kernel's refusal.
     #[error("error watching the directory: {0}")]
@@ -178,7 +180,10 @@ impl Hub {
 
     fn tell(&self, instance: &AsyncFd<OwnedFd>, watch: i32, flags: ReadFlags, name: &str) {
         if flags.contains(ReadFlags::QUEUE_OVERFLOW) {
-            let error = Error::new(Code::Internal, "error watching the directory: the kernel's event queue overflowed");
+            let error = Error::new(
+                Code::Internal,
+                "error watching the directory: the kernel's event queue overflowed",
+            );
             self.tree.borrow().watchers().iter().for_each(|watcher| watcher.fail(&error));
             return;
         }
@@ -192,7 +197,8 @@ impl Hub {
             // A subdirectory tells of itself through its parent already.
             let about_self = name.is_empty() && !interest.relative.is_empty();
             if !about_self {
-                event_types(flags).for_each(|kind| interest.watcher.push(told(&interest, &event, kind, name)));
+                event_types(flags)
+                    .for_each(|kind| interest.watcher.push(told(&interest, &event, kind, name)));
             }
             if flags.contains(ReadFlags::ISDIR) && !name.is_empty() && interest.watcher.recursive {
                 self.follow(instance, &interest, flags, event);

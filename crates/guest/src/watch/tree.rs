@@ -27,7 +27,11 @@ impl Interest {
     /// Absolute path of an entry of this directory.
     pub(super) fn path_of(&self, entry: &str) -> String {
         let name = self.name_of(entry);
-        if name == "." { self.watcher.root.clone() } else { format!("{}/{name}", self.watcher.root.trim_end_matches('/')) }
+        if name == "." {
+            self.watcher.root.clone()
+        } else {
+            format!("{}/{name}", self.watcher.root.trim_end_matches('/'))
+        }
     }
 }
 
