@@ -18,8 +18,10 @@ wait_for() {
 equals() { [ "$1" = "$2" ] || { echo "got '$1', expected '$2'"; return 1; }; }
 answers() { curl -fsS http://127.0.0.1:3000/health; }
 in_box() { warren sandbox exec "$BOX" --user root -- "$@"; }
-boxes_on_disk() { ls /var/lib/warren/fs/sandboxes | wc -l; }
-cgroups_left() { find /sys/fs/cgroup -type d -name "$1*" | wc -l; }
+no_box_on_disk() { equals "$(find /var/lib/warren/fs/sandboxes -mindepth 1 -maxdepth 1 | wc -l)" 0; }
+cgroups() { find /sys/fs/cgroup -type d -name "$BOX*" | wc -l; }
+no_cgroup() { equals "$(cgroups)" 0; }
+no_interface() { equals "$(ip -o link | grep -c ': wv')" 0; }
 
 state_directory() {
     mkdir -p /var/lib/warren && mount -o compress=no /dev/vdb /var/lib/warren && btrfs quota enable /var/lib/warren
@@ -30,22 +32,41 @@ limits_memory() {
     equals "$(in_box echo alive)" alive
 }
 
+start_sleep() { in_box bash -c 'setsid sleep 100000 >/dev/null 2>&1 </dev/null &'; }
+still_sleeps() { in_box pgrep -f 'sleep 100000'; }
+
+# What the service manager does with its own part of the tree must not touch ours.
+limits() { (cd /sys/fs/cgroup/warren/"$BOX" && head -v cgroup.controllers memory.max pids.max cpu.max cpuset.cpus); }
+
+survives_daemon_reload() {
+    local before after
+    before=$(limits) && systemctl daemon-reload && sleep 1 && after=$(limits) || return 1
+    equals "$after" "$before" && still_sleeps
+}
+
 survives_restart() {
-    in_box bash -c 'nohup sleep 100000 >/dev/null 2>&1 &' || return 1
+    local before
+    before=$(limits)
     systemctl restart warren && wait_for answers || return 1
-    in_box pgrep -f 'sleep 100000'
+    equals "$(limits)" "$before" && still_sleeps
 }
 
 survives_kill_9() {
     systemctl kill -s KILL --kill-whom=main warren
-    wait_for answers && in_box pgrep -f 'sleep 100000'
+    wait_for answers && still_sleeps
+}
+
+runs_cells() {
+    local cell
+    CELLS=$(warren sandbox create code-interpreter-v1 --timeout 3600) || return 1
+    cell=$(curl -fsS --max-time 120 -H "E2b-Sandbox-Id: $CELLS" -H 'E2b-Sandbox-Port: 49999' \
+        -H 'Content-Type: application/json' -d '{"code": "6 * 7"}' http://127.0.0.1:3000/execute) || return 1
+    [[ $cell == *'"text":"42"'* ]] || { echo "$cell"; return 1; }
 }
 
 nothing_left() {
     warren sandbox kill --all || return 1
-    wait_for equals "$(boxes_on_disk)" 0 || return 1
-    wait_for equals "$(cgroups_left "$BOX")" 0 || return 1
-    equals "$(ip -o link | grep -c ': wv')" 0
+    wait_for no_box_on_disk && wait_for no_cgroup && wait_for no_interface
 }
 
 echo "kernel $(uname -r), $(cat /sys/fs/cgroup/cgroup.controllers), systemd $(systemctl --version | head -1)"
@@ -62,11 +83,15 @@ check "a sandbox is created" test -n "$BOX"
 check "a command runs as root inside" equals "$(in_box id -u)" 0
 check "root inside is nobody outside" test "$(ps -eo uid,comm | awk '$2 == "guest" || $2 == "warren-guest" {print $1; exit}')" -ge 1000000
 check "the processor limit shows" equals "$(in_box nproc)" "$(nproc)"
-check "the sandbox has a cgroup of version 2" test "$(cgroups_left "$BOX")" -ge 1
+check "the sandbox has a cgroup of version 2" test "$(cgroups)" -ge 1
 check "memory is limited and the sandbox lives" limits_memory
 check "mounting is refused" bash -c '! warren sandbox exec "$BOX" --user root -- mount -t tmpfs x /mnt'
+check "a process starts in the background" start_sleep
+check "limits and sandbox outlive a daemon-reload" survives_daemon_reload
 check "a sandbox outlives a restart of the unit" survives_restart
 check "a sandbox outlives kill -9 of the server" survives_kill_9
+check "cells of code run" runs_cells
 check "nothing is left behind" nothing_left
-journalctl -u warren --no-pager -o cat | grep -E ' (ERROR|WARN) ' | tail -20
+echo "the server's log:"
+journalctl -u warren --no-pager -o cat | tail -60
 echo DONE

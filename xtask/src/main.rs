@@ -15,6 +15,7 @@ mod clients;
 mod command;
 mod demo;
 mod http;
+mod old_kernel;
 mod packages;
 mod raw;
 mod repo;
@@ -51,6 +52,8 @@ enum Verb {
     Bench(bench::Args),
     /// The isolation suite: hostile programs as root inside a sandbox.
     Attack(attack::Args),
+    /// The server on Linux 6.1 with systemd and cgroup version 2, in an emulated machine.
+    OldKernel(old_kernel::Args),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -62,5 +65,6 @@ fn main() -> anyhow::Result<()> {
         Verb::Soak(args) => soak::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Attack(args) => attack::run(&args),
+        Verb::OldKernel(args) => old_kernel::run(&args),
     }
 }
