@@ -2,7 +2,7 @@
 //!
 //! The boundary is [`Backend`]: four reversible steps (reserve, prepare, boot
 //! and their undos) and adoption after a restart. Every backend passes the same
-//! contract suite (`tests/contract.rs`); callers cannot tell them apart but by
+//! contract suite (`tests/contract`); callers cannot tell them apart but by
 //! what [`Backend::isolation`] answers. This crate knows no HTTP of the guest,
 //! no templates and no users: its input is a [`MachineSpec`].
 

@@ -80,7 +80,7 @@ pub fn clone(cgroup: Option<BorrowedFd<'_>>) -> io::Result<Copy<Cloned>> {
         pid => {
             // SAFETY: on success the kernel stored a new descriptor there, owned by nobody else.
             let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-            let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("the kernel's ids are positive");
+            let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidData)?;
             Ok(Copy::Parent(Cloned { pid, pidfd }))
         }
     }

@@ -9,12 +9,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 pub struct Attributes<'a> {
     /// Refuse writes.
     pub read_only: bool,
-    /// Ignore set-user-id bits.
-    pub no_setuid: bool,
     /// Refuse to open device nodes.
     pub no_devices: bool,
-    /// Refuse to execute.
-    pub no_exec: bool,
     /// Show ids on disk as this user namespace maps them. The mount must be a
     /// clone that is attached nowhere.
     pub id_map: Option<BorrowedFd<'a>>,
@@ -22,12 +18,10 @@ pub struct Attributes<'a> {
 
 /// Sets attributes of the one mount behind `mount`, not of those below it.
 pub fn set_attributes(mount: BorrowedFd<'_>, attributes: Attributes<'_>) -> io::Result<()> {
-    let Attributes { read_only, no_setuid, no_devices, no_exec, id_map } = attributes;
+    let Attributes { read_only, no_devices, id_map } = attributes;
     let flags = [
         (read_only, libc::MOUNT_ATTR_RDONLY),
-        (no_setuid, libc::MOUNT_ATTR_NOSUID),
         (no_devices, libc::MOUNT_ATTR_NODEV),
-        (no_exec, libc::MOUNT_ATTR_NOEXEC),
         (id_map.is_some(), libc::MOUNT_ATTR_IDMAP),
     ];
     let attr_set = flags.iter().filter(|(wanted, _)| *wanted).fold(0, |all, (_, flag)| all | flag);

@@ -63,6 +63,10 @@ const RETURN: u16 = 0x06;
 
 impl Filter {
     /// Builds the filter. Calls numbered above `newest` do not exist for it.
+    ///
+    /// # Panics
+    ///
+    /// When a call's number is negative or a rule allows more than 250 values.
     pub fn new(newest: u32, rules: &[(i64, Rule)]) -> Self {
         let mut filter = Self { program: Vec::with_capacity(8 + 3 * rules.len()) };
         filter.put(LOAD, ARCH, 0, 0);
@@ -115,6 +119,10 @@ impl Filter {
     }
 
     /// Puts the filter in front of the calling thread and all its descendants, for ever.
+    ///
+    /// # Panics
+    ///
+    /// When it has more than 65,535 instructions, of which the kernel takes 4,096.
     pub fn install(&self) -> io::Result<()> {
         let program = libc::sock_fprog {
             len: u16::try_from(self.program.len()).expect("the kernel takes at most 4096"),

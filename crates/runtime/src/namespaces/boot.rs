@@ -45,9 +45,11 @@ pub(super) fn prepare(host: &Host, spec: &MachineSpec) -> Result<(), StepError> 
 
 /// Clones the first process and leads it to its `exec`.
 pub(super) fn boot(host: &Host, spec: &MachineSpec) -> Result<FirstProcess, StepError> {
+    let first_id = idmap::first_id(host.options.first_user_id, spec.slot)
+        .ok_or_else(|| StepError::new(ErrorKind::Exhausted, NoIds(spec.slot)))?;
     let birthplace = host.cgroups.birthplace(&spec.sandbox_id)?;
-    let newborn = host.launcher.clone(birthplace.as_ref().map(AsFd::as_fd))?;
-    match lead(host, spec, &newborn) {
+    let newborn = host.launcher.clone(first_id, birthplace.as_ref().map(AsFd::as_fd))?;
+    match lead(host, spec, &newborn, first_id) {
         Ok(network) => Ok(FirstProcess { pid: newborn.pid, pidfd: newborn.pidfd, network }),
         Err(e) => {
             // It would end by itself when `orders` closes; unless it hangs.
@@ -57,13 +59,13 @@ pub(super) fn boot(host: &Host, spec: &MachineSpec) -> Result<FirstProcess, Step
     }
 }
 
-fn lead(host: &Host, spec: &MachineSpec, newborn: &Newborn) -> Result<OwnedFd, StepError> {
+fn lead(host: &Host, spec: &MachineSpec, newborn: &Newborn, first_id: u32) -> Result<OwnedFd, StepError> {
     std::thread::scope(|scope| {
         // Beside the rest: on version 1 this waits some milliseconds for the kernel.
         let entering = std::thread::Builder::new()
             .name("cgroup-enter".to_owned())
             .spawn_scoped(scope, || host.cgroups.enter(&spec.sandbox_id, newborn.pid))?;
-        let network = equip(host, spec, newborn);
+        let network = equip(host, spec, newborn, first_id);
         let entered = entering.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let (network, go) = network?;
         entered?;
@@ -77,9 +79,12 @@ fn lead(host: &Host, spec: &MachineSpec, newborn: &Newborn) -> Result<OwnedFd, S
 }
 
 /// Gives the newborn its ids, its mounts and its network.
-fn equip(host: &Host, spec: &MachineSpec, newborn: &Newborn) -> Result<(OwnedFd, Go), StepError> {
-    let first_id = idmap::first_id(host.options.first_user_id, spec.slot)
-        .ok_or_else(|| StepError::new(ErrorKind::Exhausted, NoIds(spec.slot)))?;
+fn equip(
+    host: &Host,
+    spec: &MachineSpec,
+    newborn: &Newborn,
+    first_id: u32,
+) -> Result<(OwnedFd, Go), StepError> {
     let users = idmap::namespace(newborn.pid, "user")?;
     let network = idmap::namespace(newborn.pid, "net")?;
     idmap::write_maps(newborn.pid, first_id)?;
@@ -150,7 +155,7 @@ pub(super) fn find(host: &Host, spec: &MachineSpec) -> Result<Option<(FirstProce
     Ok(None)
 }
 
-/// `NSpid:	4711	1`: number 1 in the innermost namespace.
+/// `NSpid: 4711 1`: number 1 in the innermost namespace.
 fn is_first_inside(pid: Pid) -> bool {
     let status = std::fs::read_to_string(proc_dir(pid).join("status")).unwrap_or_default();
     status.lines().find_map(|line| line.strip_prefix("NSpid:")).is_some_and(|ids| {

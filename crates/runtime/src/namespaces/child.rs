@@ -17,10 +17,10 @@ use super::message;
 use super::orders::{Go, MountRoot, Step, StepFailed};
 
 /// Carries out the server's orders and becomes the first process.
-pub(super) fn run(orders: OwnedFd) -> ! {
-    let Err(failed) = boot(&orders);
+pub(super) fn run(orders: &OwnedFd) -> ! {
+    let Err(failed) = boot(orders);
     // If even this cannot be said, the server sees the process end.
-    let _ = message::send(&orders, &failed, &[]);
+    let _ = message::send(orders, &failed, &[]);
     sys::clone::exit_now(1)
 }
 

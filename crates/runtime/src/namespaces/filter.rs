@@ -2,7 +2,7 @@
 //!
 //! Most need a capability that no sandbox has; they are refused here as well, so
 //! that their code in the kernel is out of reach. Calls that a program probes and
-//! can do without (`clone3`, io_uring) look missing; the others say no.
+//! can do without (`clone3`, `io_uring`, `io_setup`) look missing; the others say no.
 
 use libc::{EAFNOSUPPORT, ENOSYS, EPERM};
 use sys::seccomp::{Filter, Rule};
@@ -74,8 +74,14 @@ const SYS_CREATE_MODULE: i64 = 174;
 const SYS_GET_KERNEL_SYMS: i64 = 177;
 const SYS_QUERY_MODULE: i64 = 178;
 
-const MISSING: [i64; 4] =
-    [libc::SYS_clone3, libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register];
+/// `io_setup` is here because its allowance is one for the whole host.
+const MISSING: [i64; 5] = [
+    libc::SYS_clone3,
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_io_setup,
+];
 
 /// The filter in front of every process of a sandbox.
 pub(super) fn of_sandboxes() -> Filter {

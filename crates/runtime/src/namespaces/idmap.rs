@@ -37,7 +37,7 @@ pub(super) fn namespace(pid: Pid, kind: &str) -> io::Result<OwnedFd> {
 pub(super) fn shifted(dir: &Path, users: BorrowedFd<'_>, read_only: bool) -> io::Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let mount = rustix::mount::open_tree(CWD, dir, flags)?;
-    let attributes = Attributes { read_only, no_devices: true, id_map: Some(users), ..Attributes::default() };
+    let attributes = Attributes { read_only, no_devices: true, id_map: Some(users) };
     sys::mount::set_attributes(mount.as_fd(), attributes)?;
     Ok(mount)
 }

@@ -5,34 +5,41 @@
 //! is cheap. Its root is a tmpfs with nothing in it but what a machine's start
 //! needs: a whole `/proc` and `/sys` (the kernel allows a user namespace to mount
 //! its own only where it can see one already) and the device nodes. It ends when
-//! the server does, because their socket closes; machines stay.
+//! the server does, because their socket closes; machines stay. If it is lost
+//! before that, the server starts another, see [`Launcher::or_again`].
+//!
+//! For the moment of a clone it takes the first user id of the machine. The new
+//! user namespace is then that id's and not root's, and what a sandbox uses up of
+//! the kernel's allowances per user (inotify, locked memory, queued signals,
+//! message queues) is counted there: nothing of it is the host's or a sibling's.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::Mutex;
-use std::time::Duration;
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{FileType, Mode};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use rustix::process::Pid;
+use rustix::thread::{CapabilitiesSecureBits, Uid, set_capabilities_secure_bits, set_thread_res_uid};
 use serde::{Deserialize, Serialize};
 use sys::clone::{Cloned, Copy};
 
 use super::child;
+use super::line::{ANSWER_LIMIT, Line};
 use super::message;
 
 /// Names of the device nodes that machines get, with their numbers.
 pub(super) const DEVICES: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
-/// A clone takes about a millisecond; a launcher that is silent for this long is lost.
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
-
 /// The server's half.
 #[derive(Debug)]
 pub struct Launcher {
-    socket: Mutex<OwnedFd>,
+    /// `None` after the launcher was lost and none took its place.
+    line: Mutex<Option<Line>>,
+    again: Option<fn() -> Command>,
 }
 
 /// A process that waits behind the first barriers for its orders.
@@ -48,6 +55,8 @@ pub(super) struct Newborn {
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Request {
+    /// User id that the machine's allowances are counted on.
+    owner: u32,
     /// Whether the second descriptor is a cgroup to be born in.
     in_cgroup: bool,
 }
@@ -71,37 +80,82 @@ impl Launcher {
             }
             Copy::Parent(pid) => {
                 drop(theirs);
-                message::set_deadline(ours.as_fd(), ANSWER_LIMIT)?;
-                let ready: Option<(Result<(), String>, _)> = message::receive(&ours)?;
-                match ready {
-                    Some((Ok(()), _)) => Ok(Self { socket: Mutex::new(ours) }),
-                    Some((Err(reason), _)) => Err(io::Error::other(reason)),
-                    None => Err(io::Error::other(format!("the launcher (process {pid}) died at its start"))),
-                }
+                Ok(Self { line: Mutex::new(Some(Line::open(ours, pid)?)), again: None })
             }
         }
     }
 
-    /// Clones a process that waits for orders. Blocks for about a millisecond.
-    pub(super) fn clone(&self, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Newborn> {
-        let (orders, theirs) = message::pair()?;
-        message::set_deadline(orders.as_fd(), ANSWER_LIMIT)?;
-        let fds: Vec<BorrowedFd<'_>> = std::iter::once(theirs.as_fd()).chain(cgroup).collect();
-        // A poisoned lock only says that another caller panicked; the socket is still in step,
+    /// From now on a launcher that is lost is replaced by this program, which
+    /// must do nothing but [`Launcher::serve`].
+    #[must_use]
+    pub fn or_again(mut self, program: fn() -> Command) -> Self {
+        self.again = Some(program);
+        self
+    }
+
+    /// The life of a launcher that was started as a program; ends with the
+    /// server. To be called before the process starts its first thread.
+    pub fn serve() -> io::Result<()> {
+        let server = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?;
+        let nothing = std::fs::File::open("/dev/null")?;
+        rustix::stdio::dup2_stdin(&nothing)?;
+        run(&server)
+    }
+
+    /// Clones a process that waits for orders; `owner` is the user outside that it
+    /// counts as. Blocks for about a millisecond.
+    pub(super) fn clone(&self, owner: u32, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Newborn> {
+        // A poisoned lock only says that another caller panicked; the line is still in step,
         // because one request and its answer happen without a panic in between.
-        let socket = self.socket.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        message::send(&*socket, &Request { in_cgroup: cgroup.is_some() }, &fds)?;
-        let answer = message::receive(&*socket)?;
-        drop(socket);
-        match answer {
-            Some((Answer::Born { pid }, mut fds)) if !fds.is_empty() => {
-                let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidData)?;
-                Ok(Newborn { pid, pidfd: fds.remove(0), orders })
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = &*line {
+            match clone_over(open, owner, cgroup) {
+                Err(Failure::Lost(error)) => {
+                    tracing::error!(%error, "the process that clones machines is lost");
+                    *line = None;
+                }
+                Err(Failure::Refused(error)) => return Err(error),
+                Ok(newborn) => return Ok(newborn),
             }
-            Some((Answer::Failed { errno }, _)) => {
-                Err(errno.map_or_else(|| io::ErrorKind::Other.into(), io::Error::from_raw_os_error))
-            }
-            _ => Err(io::Error::new(io::ErrorKind::BrokenPipe, "the launcher is gone")),
+        }
+        let again = self.again.ok_or_else(|| io::Error::other("the process that clones machines is lost"))?;
+        let open = line.insert(Line::redial(again)?);
+        tracing::warn!("another process that clones machines took its place");
+        clone_over(open, owner, cgroup).map_err(|failure| match failure {
+            Failure::Lost(error) | Failure::Refused(error) => error,
+        })
+    }
+}
+
+/// Why nothing was cloned.
+enum Failure {
+    /// The launcher is not to be asked again.
+    Lost(io::Error),
+    /// The kernel's refusal, or ours.
+    Refused(io::Error),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+fn clone_over(line: &Line, owner: u32, cgroup: Option<BorrowedFd<'_>>) -> Result<Newborn, Failure> {
+    let (orders, theirs) = message::pair()?;
+    message::set_deadline(orders.as_fd(), ANSWER_LIMIT)?;
+    let fds: Vec<BorrowedFd<'_>> = std::iter::once(theirs.as_fd()).chain(cgroup).collect();
+    let request = Request { owner, in_cgroup: cgroup.is_some() };
+    let (answer, mut fds) = line.ask(&request, &fds).map_err(Failure::Lost)?;
+    match answer {
+        Answer::Born { pid } if !fds.is_empty() => {
+            let pid = Pid::from_raw(pid).ok_or(Failure::Lost(io::ErrorKind::InvalidData.into()))?;
+            Ok(Newborn { pid, pidfd: fds.remove(0), orders })
+        }
+        Answer::Born { .. } => Err(Failure::Lost(io::ErrorKind::InvalidData.into())),
+        Answer::Failed { errno } => {
+            let error = errno.map_or_else(|| io::ErrorKind::Other.into(), io::Error::from_raw_os_error);
+            Err(Failure::Refused(error))
         }
     }
 }
@@ -109,7 +163,7 @@ impl Launcher {
 /// The launcher's life. Returns only on failure before it is ready.
 fn run(server: &OwnedFd) -> io::Result<()> {
     let ready = enter_own_root(server);
-    let said: Result<(), String> = ready.as_ref().map(|()| ()).map_err(ToString::to_string);
+    let said: Result<(), String> = ready.as_ref().copied().map_err(ToString::to_string);
     message::send(server, &said, &[])?;
     ready?;
     while let Some((request, fds)) = message::receive::<Request>(server)? {
@@ -125,8 +179,13 @@ fn serve(server: &OwnedFd, request: &Request, fds: Vec<OwnedFd>) -> io::Result<O
     let mut fds = fds.into_iter();
     let orders = fds.next().ok_or(io::ErrorKind::InvalidData)?;
     let cgroup = fds.next().filter(|_| request.in_cgroup);
-    match sys::clone::clone(cgroup.as_ref().map(AsFd::as_fd)) {
-        Ok(Copy::Child) => child::run(orders),
+    set_thread_res_uid(Uid::ROOT, Uid::from_raw(request.owner), Uid::ROOT)?;
+    let cloned = sys::clone::clone(cgroup.as_ref().map(AsFd::as_fd));
+    if !matches!(cloned, Ok(Copy::Child)) {
+        set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)?;
+    }
+    match cloned {
+        Ok(Copy::Child) => child::run(&orders),
         Ok(Copy::Parent(Cloned { pid, pidfd })) => {
             message::send(server, &Answer::Born { pid: pid.as_raw_pid() }, &[pidfd.as_fd()])?;
             Ok(None)
@@ -138,6 +197,8 @@ fn serve(server: &OwnedFd, request: &Request, fds: Vec<OwnedFd>) -> io::Result<O
 fn enter_own_root(server: &OwnedFd) -> io::Result<()> {
     sys::clone::close_all_but(server.as_fd())?;
     sys::signal::ignore_child_exits();
+    // A change of the user id takes no capability: they are needed to clone into a cgroup.
+    set_capabilities_secure_bits(CapabilitiesSecureBits::NO_SETUID_FIXUP)?;
     rustix::process::setsid()?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
     // Only a hint for people who read process lists.

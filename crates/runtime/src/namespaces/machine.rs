@@ -50,7 +50,9 @@ impl NamespacesMachine {
     ) -> io::Result<Self> {
         let FirstProcess { pid, pidfd, network } = process;
         let address = host.network.guest_net(spec.slot).map_err(io::Error::other)?.address;
-        let pidfd = Arc::new(AsyncFd::with_interest(pidfd, tokio::io::Interest::READABLE)?);
+        #[expect(deprecated, reason = "its successor is unsafe; an OwnedFd cannot be closed under it")]
+        let pidfd = AsyncFd::with_interest(pidfd, tokio::io::Interest::READABLE)?;
+        let pidfd = Arc::new(pidfd);
         let (ended, exit) = watch::channel(None);
         let dial = Arc::new(NamespacesDial::new(host.clone(), network, address, exit.clone()));
         let state = Arc::new(State { settled: settled.into(), killed: AtomicBool::new(false) });

@@ -59,8 +59,21 @@ pub fn probe() -> Vec<Finding> {
         ),
         Finding::new("system call filter", seccomp(), "use a kernel with CONFIG_SECCOMP_FILTER on x86-64"),
         Finding::new("packet filter", program("nft"), "install the package nftables"),
+        Finding::new(
+            "process ids",
+            at_least("/proc/sys/kernel/pid_max", 262_144),
+            "sandboxes share the host's process ids; set sysctl kernel.pid_max to 4194304",
+        )
+        .optional(),
+        Finding::new(
+            "open files",
+            at_least("/proc/sys/fs/file-max", 8_000_000),
+            "sandboxes share the host's table of open files; set sysctl fs.file-max to 9223372036854775807",
+        )
+        .optional(),
         Finding::new("btrfs tools", program("mkfs.btrfs"), "install the package btrfs-progs").optional(),
-        Finding::new("loop devices", exists("/dev/loop-control"), "load the module: modprobe loop").optional(),
+        Finding::new("loop devices", exists("/dev/loop-control"), "load the module: modprobe loop")
+            .optional(),
     ]
 }
 
@@ -86,6 +99,16 @@ fn limit(path: &str) -> Result<String, String> {
     let text = std::fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?;
     match text.trim().parse::<u64>() {
         Ok(0) => Err("switched off".to_owned()),
+        Ok(n) => Ok(format!("up to {n}")),
+        Err(e) => Err(format!("{path}: {e}")),
+    }
+}
+
+/// What sandboxes together could use up for the host.
+fn at_least(path: &str, enough: u64) -> Result<String, String> {
+    let text = std::fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?;
+    match text.trim().parse::<u64>() {
+        Ok(n) if n < enough => Err(format!("only {n}")),
         Ok(n) => Ok(format!("up to {n}")),
         Err(e) => Err(format!("{path}: {e}")),
     }

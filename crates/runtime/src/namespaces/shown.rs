@@ -38,7 +38,8 @@ fn meminfo(total_kib: u64) -> String {
         ("Shmem:", 0),
         ("SReclaimable:", 0),
     ];
-    lines.iter().map(|(name, kib)| format!("{name:<15}{kib:>9} kB\n")).collect()
+    let lines: Vec<String> = lines.iter().map(|(name, kib)| format!("{name:<15}{kib:>9} kB\n")).collect();
+    lines.concat()
 }
 
 /// The host's first processors, as many as the sandbox has.
@@ -48,7 +49,8 @@ fn cpuinfo(host: &str, cpus: u32) -> String {
 
 fn stat(cpus: u32, now_secs: u64) -> String {
     let zeros = "0 0 0 0 0 0 0 0 0 0";
-    let each: String = (0..cpus).map(|i| format!("cpu{i} {zeros}\n")).collect();
+    let each: Vec<String> = (0..cpus).map(|i| format!("cpu{i} {zeros}\n")).collect();
+    let each = each.concat();
     format!(
         "cpu  {zeros}\n{each}intr 0\nctxt 0\nbtime {now_secs}\nprocesses 1\nprocs_running 1\nprocs_blocked 0\nsoftirq 0\n"
     )
@@ -58,7 +60,7 @@ fn stat(cpus: u32, now_secs: u64) -> String {
 pub(super) fn random_uuid(mut bytes: [u8; 16]) -> String {
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+    let hex = format!("{:032x}", u128::from_be_bytes(bytes));
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 

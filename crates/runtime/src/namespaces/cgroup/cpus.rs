@@ -4,9 +4,9 @@
 pub(super) fn parse(list: &str) -> Vec<u32> {
     let mut cpus = Vec::new();
     for part in list.trim().split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        if let (Ok(first), Ok(last)) = (first.trim().parse(), last.trim().parse::<u32>()) {
-            cpus.extend(first..=last.min(u32::from(u16::MAX)));
+        let (low, high) = part.split_once('-').unwrap_or((part, part));
+        if let (Ok(low), Ok(high)) = (low.trim().parse(), high.trim().parse::<u32>()) {
+            cpus.extend(low..=high.min(u32::from(u16::MAX)));
         }
     }
     cpus

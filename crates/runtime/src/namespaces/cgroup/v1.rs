@@ -60,6 +60,9 @@ impl Hierarchies {
         let memory = self.memory.join(id);
         write_memory(&memory, limits.memory)?;
         write_memory(&memory.join("user"), limits.user_memory)?;
+        for part in ["user", "daemon"] {
+            limit_sockets(&memory.join(part), limits.memory)?;
+        }
         let cpu = self.cpu.join(id);
         write(&cpu.join("cpu.cfs_period_us"), &PERIOD_MICROS.to_string())?;
         write(&cpu.join("cpu.cfs_quota_us"), &limits.quota_micros.to_string())?;
@@ -137,6 +140,13 @@ fn write_memory(dir: &Path, limit: ByteSize) -> Result<(), Error> {
     write(&dir.join("memory.limit_in_bytes"), &limit)?;
     let with_swap = dir.join("memory.memsw.limit_in_bytes");
     if with_swap.exists() { write(&with_swap, &limit) } else { Ok(()) }
+}
+
+/// Version 1 counts the buffers of sockets apart from other memory, and not at
+/// all without a limit: they get a quarter of their own. (Some kernels lack it.)
+fn limit_sockets(dir: &Path, memory: ByteSize) -> Result<(), Error> {
+    let path = dir.join("memory.kmem.tcp.limit_in_bytes");
+    if path.exists() { write(&path, &(memory.as_u64() / 4).to_string()) } else { Ok(()) }
 }
 
 /// A new group of this controller has no processors and no memory nodes.

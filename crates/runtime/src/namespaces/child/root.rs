@@ -25,9 +25,16 @@ const SCRATCH: &str = "/scratch";
 /// Where the files that stand in for the host's live.
 const SHOWN_DIR: &str = "/run/warren/proc";
 
+/// Terminals of one sandbox. The kernel has 4,096 for the whole host.
+const MOST_TERMINALS: &str = "256";
+
 /// Files and directories of `/proc` that tell of the host or act on it. Covered
 /// with `/dev/null` or with nothing, as far as they exist.
-const HIDDEN_FILES: [&str; 8] = [
+const HIDDEN_FILES: [&str; 12] = [
+    "/proc/cmdline",
+    "/proc/interrupts",
+    "/proc/kmsg",
+    "/proc/modules",
     "/proc/kcore",
     "/proc/keys",
     "/proc/key-users",
@@ -37,7 +44,14 @@ const HIDDEN_FILES: [&str; 8] = [
     "/proc/kallsyms",
     "/proc/sched_debug",
 ];
-const HIDDEN_DIRS: [&str; 4] = ["/proc/acpi", "/proc/scsi", "/sys/firmware", "/sys/kernel"];
+const HIDDEN_DIRS: [&str; 6] = [
+    "/proc/acpi",
+    "/proc/pressure",
+    "/proc/scsi",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+    "/sys/kernel",
+];
 const READ_ONLY: [&str; 5] = ["/proc/sys", "/proc/irq", "/proc/bus", "/proc/fs", "/proc/asound"];
 
 const QUIET: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID
@@ -62,6 +76,7 @@ pub(super) fn build(order: &MountRoot, layers: Vec<OwnedFd>) -> Result<(), StepF
     let run = [("mode", "0755"), ("size", &size), ("nr_inodes", "65536")];
     let run = detached("tmpfs", MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV, &run);
     attach(&run.step("making /run")?, "/run").step("mounting /run")?;
+    allow_ping();
     protect()?;
     show(&order.shown)
 }
@@ -121,7 +136,8 @@ fn device_directory(devices: &[OwnedFd], shm_size: &str) -> Result<(), StepFaile
         let path = Path::new("/dev").join(name);
         std::fs::File::create(&path).and_then(|_| attach(device, &path)).step("placing a device node")?;
     }
-    let options = [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")];
+    let options =
+        [("newinstance", ""), ("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5"), ("max", MOST_TERMINALS)];
     let pts = detached("devpts", no_setuid, &options).step("making /dev/pts")?;
     make_and_attach(&pts, "/dev/pts").step("mounting /dev/pts")?;
     let options = [("mode", "1777"), ("size", shm_size), ("nr_inodes", "65536")];
@@ -138,6 +154,14 @@ fn device_directory(devices: &[OwnedFd], shm_size: &str) -> Result<(), StepFaile
         rustix::fs::symlink(to, at).step("linking in /dev")?;
     }
     Ok(())
+}
+
+/// Lets every user send echo requests, for which `ping` needs neither a raw
+/// socket nor a file capability (bootstrap tools leave it without one). The
+/// setting belongs to the network namespace.
+fn allow_ping() {
+    // A convenience: without it `ping` works for root only.
+    let _ = std::fs::write("/proc/sys/net/ipv4/ping_group_range", "0 65535");
 }
 
 /// Hides what tells of the host and freezes what acts on it.
