@@ -13,6 +13,7 @@ mod target;
 
 use anyhow::Context as _;
 
+use crate::server::Server;
 use crate::{packages, repo};
 use measure::Series;
 use target::Target;
@@ -23,7 +24,7 @@ pub(crate) struct Args {
     /// How often each thing is measured.
     #[arg(long, default_value_t = 200)]
     rounds: u32,
-    /// A tenth of the rounds: for a quick look and for continuous integration.
+    /// Only a few rounds, for a quick look.
     #[arg(long)]
     short: bool,
     /// Measure a server that runs already, instead of one of our own.
@@ -40,7 +41,7 @@ const FILE: usize = 64 * 1024 * 1024;
 /// Prints a table in Markdown.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     packages::ensure(packages::BENCH, true)?;
-    let rounds = if args.short { args.rounds.div_ceil(10) } else { args.rounds };
+    let rounds = if args.short { FEW } else { args.rounds };
     let target = match (&args.server, &args.key) {
         (Some(url), Some(key)) => Target::running(url, key.clone())?,
         _ => Target::start()?,
@@ -61,6 +62,19 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Rounds of the short form.
+const FEW: u32 = 20;
+
+/// What continuous integration runs: measures everything a few times, prints
+/// the table, and judges no time, because its machines are shared.
+pub(crate) fn short(server: &Server) -> anyhow::Result<()> {
+    let mut rows = Vec::new();
+    floor::measure(FEW, &mut rows)?;
+    let rows = against(&Target::of(server), FEW, rows)?;
+    println!("\n{}\n", measure::table(&rows));
+    Ok(())
+}
+
 /// Everything that a server answers for.
 fn against(target: &Target, rounds: u32, mut rows: Vec<Series>) -> anyhow::Result<Vec<Series>> {
     warm_up(target)?;
@@ -70,7 +84,7 @@ fn against(target: &Target, rounds: u32, mut rows: Vec<Series>) -> anyhow::Resul
     let names = ["create of `code-interpreter-v1`, its kernel ready", "… and its first cell"];
     interpreter_create(target, rounds.div_ceil(10), names, &mut rows)?;
     cells(target, rounds, &mut rows)?;
-    idle::measure(target, &mut rows)?;
+    idle::measure(target, rounds.div_ceil(4).min(20), &mut rows)?;
     Ok(rows)
 }
 

@@ -11,25 +11,22 @@ use super::measure::Series;
 use super::target::Target;
 use crate::raw::Sandbox;
 
-/// How many are idle at a time.
-const COUNT: usize = 20;
-
 /// Kernels still load, and caches settle, after the creates have answered.
 const SETTLE: Duration = Duration::from_secs(5);
 
-/// Measures both templates.
-pub(super) fn measure(target: &Target, rows: &mut Vec<Series>) -> anyhow::Result<()> {
+/// Measures both templates, with `count` sandboxes at a time.
+pub(super) fn measure(target: &Target, count: u32, rows: &mut Vec<Series>) -> anyhow::Result<()> {
     for (template, promise) in [("base", Some(6.0)), ("code-interpreter-v1", None)] {
         let mut charged = Series::mib(format!("memory charged to an idle `{template}`"));
-        let mut lost = Series::mib(format!("memory the host loses to each of {COUNT} idle `{template}`"));
+        let mut lost = Series::mib(format!("memory the host loses to each of {count} idle `{template}`"));
         if let Some(promise) = promise {
             (charged, lost) = (charged.promised(promise), lost.promised(promise));
         }
         let before = available()?;
         let sandboxes: Vec<Sandbox> =
-            (0..COUNT).map(|_| target.create(template)).collect::<Result<_, _>>()?;
+            (0..count).map(|_| target.create(template)).collect::<Result<_, _>>()?;
         std::thread::sleep(SETTLE);
-        lost.push_bytes(before.saturating_sub(available()?) / COUNT as u64);
+        lost.push_bytes(before.saturating_sub(available()?) / u64::from(count));
         for sandbox in &sandboxes {
             charged.push_bytes(charged_to(&sandbox.id)?);
         }

@@ -9,10 +9,11 @@ use crate::raw::Sandbox;
 use crate::server::{Options, Server};
 use crate::{build, packages, repo};
 
-/// Settings that keep our server out of the way of one that people use.
+/// Settings that keep our server out of the way of one that people use, and let
+/// many idle sandboxes find room on a small machine.
 const APART: &str = "instance = \"bench\"\n\
                      [network]\nrange = \"10.214.0.0/16\"\ninterface_prefix = \"wb\"\n\
-                     [node]\nfirst_uid = 500000000\n";
+                     [node]\nfirst_uid = 500000000\nmemory_overcommit = 50.0\ndisk_overcommit = 200.0\n";
 
 /// Further settings of a server whose creates do not wait for the kernel.
 const NO_WAIT: &str = "[api]\nwait_for_interpreter = false\n";
