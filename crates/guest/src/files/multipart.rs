@@ -235,7 +235,7 @@ mod tests {
             while let Some(item) = parser.next_item()? {
                 match (items.last_mut(), item) {
                     (Some(Item::Data(before)), Item::Data(more)) => {
-                        *before = [&before[..], &more[..]].concat().into()
+                        *before = [&before[..], &more[..]].concat().into();
                     }
                     (_, item) => items.push(item),
                 }
