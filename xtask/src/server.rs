@@ -3,7 +3,8 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
@@ -173,10 +174,18 @@ impl Drop for Server {
     }
 }
 
+/// Asks for the server's health. It listens before its templates are built, so
+/// the wait for an answer is short, or nobody would hear how the build goes.
 fn answers(address: &str) -> bool {
-    Connection::open(address)
-        .and_then(|mut connection| connection.request("GET", "/health", &[], b""))
-        .is_ok_and(|answer| answer.ok().is_ok())
+    let ask = || -> std::io::Result<bool> {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(Duration::from_millis(500)))?;
+        write!(stream, "GET /health HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+        let mut status = [0; 12];
+        stream.read_exact(&mut status)?;
+        Ok(status.ends_with(b" 200"))
+    };
+    ask().unwrap_or(false)
 }
 
 fn free_address() -> anyhow::Result<String> {
