@@ -130,15 +130,17 @@ fn live_sandbox(target: &Target, rounds: u32, rows: &mut Vec<Series>) -> anyhow:
     sandbox.kill()
 }
 
-/// One large file, up and down.
+/// Large files, up and down. Each is a new one: to overwrite one is to wait for
+/// the file system to forget the old content first.
 fn files(target: &Target, rounds: u32, rows: &mut Vec<Series>) -> anyhow::Result<()> {
     let mut sandbox = target.create("base")?;
     let bytes: Vec<u8> = (0..FILE).map(|at| u8::try_from(at % 251).unwrap_or_default()).collect();
-    let mut up = Series::rate("64 MiB file up", FILE).over(floor::COPY).promised(500.0);
-    let mut down = Series::rate("64 MiB file down", FILE).over(floor::COPY).promised(500.0);
-    for _ in 0..rounds {
-        up.time(|| sandbox.write("/home/user/large", &bytes))?;
-        let back = down.time(|| sandbox.read("/home/user/large"))?;
+    let mut up = Series::rate("64 MiB up, a new file", FILE).over(floor::COPY).promised(500.0);
+    let mut down = Series::rate("64 MiB down", FILE).over(floor::COPY).promised(500.0);
+    for round in 0..rounds {
+        let path = format!("/home/user/{round}");
+        up.time(|| sandbox.write(&path, &bytes))?;
+        let back = down.time(|| sandbox.read(&path))?;
         anyhow::ensure!(back == bytes, "the file came back changed");
     }
     rows.extend([up, down]);
