@@ -15,7 +15,7 @@ pub(crate) fn run(_: &Args) -> anyhow::Result<()> {
     let warren = build::warren()?;
     let server = Server::start(&Options { warren: &warren, state: &repo::state(), debug_ports: false })?;
     let mut tally = Tally::default();
-    world::suites::python(&server, &mut tally, &["tests/python/attack"]);
+    world::suites::python(&server.access(), &mut tally, &["tests/python/attack"]);
     tally.step("the server stops", || server.stop().map(|()| None));
     tally.close()
 }

@@ -29,16 +29,17 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let server = Server::start(&Options { warren: &warren, state: &repo::state(), debug_ports: false })?;
     println!("    answering on {} after {:.1} s", server.address, server.started_in.as_secs_f64());
 
+    let access = server.access();
     let charts = repo::target().join("demo");
     fs::create_dir_all(&charts).context("make the directory of the charts")?;
     say("examples/python/quickstart.py");
     let mut python = venv.python();
     python.arg("examples/python/quickstart.py").arg(charts.join("python.png"));
-    run_command(server.lead(&mut python))?;
+    run_command(access.lead(&mut python))?;
     say("examples/js/quickstart.mjs");
     let mut node = modules.script(Path::new("examples/js/quickstart.mjs"))?;
     node.arg(charts.join("js.png"));
-    run_command(server.lead(&mut node))?;
+    run_command(access.lead(&mut node))?;
     server.stop()?;
     say(&format!("Both ran. The charts: {0}/python.png and {0}/js.png", charts.display()));
     Ok(())

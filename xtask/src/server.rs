@@ -24,6 +24,31 @@ const APART: &str = "instance = \"test\"\n\
                      [network]\nrange = \"10.215.0.0/16\"\ninterface_prefix = \"wt\"\n\
                      [node]\nfirst_uid = 700000000\n";
 
+/// Where a server is, and a key that it accepts.
+#[derive(Debug)]
+pub(crate) struct Access {
+    /// `host:port` of its listener.
+    pub(crate) address: String,
+    api_key: String,
+}
+
+impl Access {
+    /// A server that somebody else started: `http://host:port`.
+    pub(crate) fn running(url: &str, api_key: &str) -> anyhow::Result<Self> {
+        let address = url.strip_prefix("http://").context("name the server as http://host:port")?;
+        Ok(Self { address: address.trim_end_matches('/').to_owned(), api_key: api_key.to_owned() })
+    }
+
+    /// Leads the official clients there, with nothing of the caller's own.
+    pub(crate) fn lead<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        let url = format!("http://{}", self.address);
+        for name in ["E2B_DEBUG", "E2B_DOMAIN", "E2B_ACCESS_TOKEN"] {
+            command.env_remove(name);
+        }
+        command.env("E2B_API_URL", &url).env("E2B_SANDBOX_URL", url).env("E2B_API_KEY", &self.api_key)
+    }
+}
+
 /// A running server. Dropping it stops it.
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -104,18 +129,9 @@ impl Server {
         }
     }
 
-    /// The environment that leads the official clients here.
-    pub(crate) fn environment(&self) -> [(&'static str, String); 3] {
-        let url = format!("http://{}", self.address);
-        [("E2B_API_URL", url.clone()), ("E2B_SANDBOX_URL", url), ("E2B_API_KEY", self.api_key.clone())]
-    }
-
-    /// Applies [`Self::environment`] and nothing of the caller's own.
-    pub(crate) fn lead<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        for name in ["E2B_DEBUG", "E2B_DOMAIN", "E2B_ACCESS_TOKEN"] {
-            command.env_remove(name);
-        }
-        command.envs(self.environment())
+    /// How clients get here.
+    pub(crate) fn access(&self) -> Access {
+        Access { address: self.address.clone(), api_key: self.api_key.clone() }
     }
 
     /// A connection for raw requests.

@@ -11,7 +11,7 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use crate::census::Census;
-use crate::server::{Options, Server};
+use crate::server::{Access, Options, Server};
 use crate::tally::{Skip, Tally};
 use crate::{bench, build, repo, soak};
 
@@ -36,15 +36,20 @@ pub(crate) fn run(tally: &mut Tally) -> anyhow::Result<()> {
     let options = Options { warren: &warren, state: &repo::state(), debug_ports: false };
     let server = Server::start(&options).context("start a server for the tests")?;
     println!("    answering on {} after {:.1} s", server.address, server.started_in.as_secs_f64());
-    matrix::run(&server, tally);
-    suites::python(&server, tally, &["tests/python"]);
-    suites::javascript(&server, tally);
+    clients(&server.access(), tally);
     tally.step("kill and clean-up rounds (short)", || soak::rounds(&server, soak::SHORT).map(|()| None));
     tally.step("measurements (short, printed and not judged)", || bench::short(&server).map(|()| None));
     tally.step("the server stops", || server.stop().map(|()| None));
     second_start(&warren, tally);
     tally.step("nothing is left behind", || before.settle().map(|()| None));
     Ok(())
+}
+
+/// Everything that needs only a server's address and a key.
+pub(crate) fn clients(server: &Access, tally: &mut Tally) {
+    matrix::run(server, tally);
+    suites::python(server, tally, &["tests/python"]);
+    suites::javascript(server, tally);
 }
 
 /// With its templates there, a server serves within two seconds; this one has
@@ -65,7 +70,7 @@ fn second_start(warren: &Path, tally: &mut Tally) {
         let reason = format!("port {port} is taken by another program");
         tally.step("suite tests/debug", || Ok(Some(Skip(reason))));
     } else {
-        suites::debug_mode(&server, tally);
+        suites::debug_mode(&server.access(), tally);
     }
     tally.step("the second server stops", || server.stop().map(|()| None));
 }

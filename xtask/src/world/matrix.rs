@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::compatibility;
 use crate::clients::{node::Modules, python::Venv};
 use crate::command::{last_lines, output};
-use crate::server::Server;
+use crate::server::Access;
 use crate::tally::Tally;
 
 /// One client in one version.
@@ -60,7 +60,7 @@ struct Line {
 }
 
 /// Runs every client into the score, and writes the table when all of them ran.
-pub(crate) fn run(server: &Server, tally: &mut Tally) {
+pub(crate) fn run(server: &Access, tally: &mut Tally) {
     let mut rows = Vec::new();
     for client in CLIENTS {
         let mut row = Row::new();
@@ -76,7 +76,7 @@ pub(crate) fn run(server: &Server, tally: &mut Tally) {
 }
 
 impl Client {
-    fn quick_start(&self, server: &Server) -> anyhow::Result<Row> {
+    fn quick_start(&self, server: &Access) -> anyhow::Result<Row> {
         let mut command = self.script()?;
         let output = output(server.lead(&mut command))?;
         let text = String::from_utf8_lossy(&output.stdout);

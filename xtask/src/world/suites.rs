@@ -8,7 +8,7 @@ use anyhow::Context as _;
 
 use crate::clients::{node::Modules, python::Venv};
 use crate::command::{output, say};
-use crate::server::Server;
+use crate::server::Access;
 use crate::tally::Tally;
 
 /// What the Python suites import.
@@ -22,20 +22,19 @@ const PYTHON: &[&str] = &[
 ];
 
 /// Runs Python suites against a server that leads the SDK by its environment.
-pub(crate) fn python(server: &Server, tally: &mut Tally, paths: &[&str]) {
+pub(crate) fn python(server: &Access, tally: &mut Tally, paths: &[&str]) {
     let name = format!("suite {}", paths.join(" "));
     say(&name);
     let result = Venv::ensure("suites", PYTHON).and_then(|venv| {
         let mut pytest = venv.python();
         server.lead(&mut pytest);
-        pytest.env("WARREN_SERVER_PID", server.pid().to_string());
         run_pytest(pytest, paths)
     });
     count(&name, result, tally);
 }
 
 /// With nothing but `E2B_DEBUG=true` the SDKs use the well-known ports.
-pub(crate) fn debug_mode(server: &Server, tally: &mut Tally) {
+pub(crate) fn debug_mode(server: &Access, tally: &mut Tally) {
     let name = "suite tests/debug";
     say(name);
     let run = || -> anyhow::Result<Counts> {
@@ -52,7 +51,7 @@ pub(crate) fn debug_mode(server: &Server, tally: &mut Tally) {
 }
 
 /// Runs the JavaScript suites.
-pub(crate) fn javascript(server: &Server, tally: &mut Tally) {
+pub(crate) fn javascript(server: &Access, tally: &mut Tally) {
     let name = "suite tests/js";
     say(name);
     let run = || -> anyhow::Result<Counts> {
