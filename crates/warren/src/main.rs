@@ -33,12 +33,18 @@ enum Command {
     /// Create, use and remove sandboxes of a running server.
     #[command(subcommand, visible_alias = "sbx")]
     Sandbox(cli::sandbox::Command),
+    /// Clone machines for the server at standard input; started by the server alone.
+    #[command(hide = true)]
+    Launcher,
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Up(args) => up::run(&args),
         Command::Doctor => Ok(cli::doctor::run()),
+        Command::Launcher => {
+            runtime::namespaces::Launcher::serve().map(|()| ExitCode::SUCCESS).map_err(Into::into)
+        }
         Command::Sandbox(command) => cli::run(cli::sandbox::run(command)),
     };
     result.unwrap_or_else(|error| {

@@ -50,8 +50,8 @@ impl Ground {
         match isolation {
             Isolation::Namespaces => {
                 refuse_if_lacking()?;
-                let launcher = Launcher::start();
-                launcher.map(Self::Namespaces).context("start the process that clones machines")
+                let launcher = Launcher::start().context("start the process that clones machines")?;
+                Ok(Self::Namespaces(launcher.or_again(another_launcher)))
             }
             Isolation::Sim => Ok(Self::Sim),
             other => bail!("isolation {:?} is not supported yet: use namespaces", other.as_str()),
@@ -68,6 +68,14 @@ impl Ground {
             }
         }
     }
+}
+
+/// This program once more, also after its file was replaced by a newer one: both
+/// ends of the line must be of one build.
+fn another_launcher() -> std::process::Command {
+    let mut command = std::process::Command::new("/proc/self/exe");
+    command.arg("launcher");
+    command
 }
 
 /// Says everything that is missing at once, with what to do about it.
