@@ -54,6 +54,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         print!("{}", toml::to_string(&options).context("print the settings")?);
         return Ok(ExitCode::SUCCESS);
     }
+    raise_open_files()?;
     let ground = Ground::prepare(options.isolation)?;
     log::start(&options.log_level)?;
     let state = StateDir::open(&options.state_dir)?;
@@ -63,6 +64,14 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     // Whatever still blocks a thread must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome.map(|()| ExitCode::SUCCESS)
+}
+
+/// Each connection and each sandbox takes descriptors, and what a process gets
+/// by itself (1,024) is only that low for programs that use `select`.
+fn raise_open_files() -> Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).context("raise the limit of open files")
 }
 
 async fn serve(options: &Options, state: &StateDir, ground: Ground) -> Result<()> {
