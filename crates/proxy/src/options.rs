@@ -13,6 +13,8 @@ pub struct ProxyOptions {
     pub max_connections: usize,
     /// Requests and tunnels at once to one sandbox; more are answered 429.
     pub max_per_sandbox: usize,
+    /// How long a new connection may take to send the head of its first request.
+    pub first_head_timeout: Duration,
     /// How long a client's connection may rest between requests. Longer than
     /// any client keeps one in its pool (300 s), so that it never meets a
     /// connection that is just being closed.
@@ -31,6 +33,7 @@ impl Default for ProxyOptions {
             hosts: Hosts::default(),
             max_connections: 8_192,
             max_per_sandbox: 1_024,
+            first_head_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(640),
             dial_timeout: Duration::from_secs(10),
             resolve_timeout: Duration::from_mins(1),

@@ -5,6 +5,7 @@ use std::error::Error as StdError;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -126,8 +127,9 @@ impl Proxy {
             let Some((accepted, permit)) = shutdown.run_until_cancelled(next).await else { break };
             match (accepted, permit) {
                 (Ok((stream, _)), Ok(permit)) => {
-                    let idle = self.forwarder.options.idle_timeout;
-                    connections.spawn(connection(stream, permit, route.clone(), idle, shutdown.clone()));
+                    let options = &self.forwarder.options;
+                    let waits = (options.first_head_timeout, options.idle_timeout);
+                    connections.spawn(connection(stream, permit, route.clone(), waits, shutdown.clone()));
                 }
                 (Err(error), _) => {
                     tracing::warn!(%error, "accepting a connection");
@@ -156,12 +158,13 @@ fn watch_for_dead_peers(listener: &TcpListener) -> rustix::io::Result<()> {
 }
 
 /// Serves one client until it leaves, the sandbox it talks to ends, or the
-/// server shuts down and the running request is answered.
+/// server shuts down and the running request is answered. One that connects
+/// and asks nothing has its place only for a short while.
 async fn connection<R, A, F>(
     stream: TcpStream,
     _permit: OwnedSemaphorePermit,
     route: R,
-    idle_timeout: Duration,
+    (first_head_timeout, idle_timeout): (Duration, Duration),
     shutdown: CancellationToken,
 ) where
     R: Fn(Request<Incoming>, Arc<Traffic>) -> A + Send + Sync + 'static,
@@ -173,7 +176,9 @@ async fn connection<R, A, F>(
         tracing::debug!(%error, "a client left at once");
     }
     let traffic = Arc::new(Traffic::default());
+    let has_asked = AtomicBool::new(false);
     let service = service_fn(|request| {
+        has_asked.store(true, Ordering::Relaxed);
         let answer = route(request, Arc::clone(&traffic));
         async { Ok::<_, Infallible>(answer.await) }
     });
@@ -181,6 +186,7 @@ async fn connection<R, A, F>(
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(idle_timeout);
     let mut serving = pin!(builder.serve_connection(io, service).with_upgrades());
+    let mut too_long = pin!(tokio::time::sleep(first_head_timeout));
     let mut stopping = Some(Box::pin(shutdown.cancelled_owned()));
     poll_fn(|cx| {
         if let Some(stop) = &mut stopping
@@ -191,6 +197,9 @@ async fn connection<R, A, F>(
         }
         if let Poll::Ready(outcome) = serving.as_mut().poll(cx) {
             tracing::trace!(?outcome, "a client's connection closed");
+            return Poll::Ready(());
+        }
+        if !has_asked.load(Ordering::Relaxed) && too_long.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
         // After the service was polled: only then is it known whose traffic this is.

@@ -104,3 +104,19 @@ async fn a_shutdown_finishes_what_runs_and_takes_nothing_new() {
     world.serving.await.unwrap();
     assert!(tokio::net::TcpStream::connect(("127.0.0.1", world.port)).await.is_err());
 }
+
+#[tokio::test]
+async fn who_connects_and_asks_nothing_loses_the_place() {
+    let first_head_timeout = std::time::Duration::from_millis(200);
+    let world = World::with(warren_proxy::ProxyOptions { first_head_timeout, ..Default::default() }).await;
+    let (mut asking, mut slow) = (world.connect().await, world.connect().await);
+    let mut silent = world.connect().await;
+    asking.send("GET /a HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+    asking.until("api /a").await;
+    slow.send("GET /b HTTP/1.1\r\nhost: loc").await;
+    assert_eq!(slow.rest().await.unwrap_or_default(), "");
+    assert_eq!(silent.rest().await.unwrap_or_default(), "");
+    // Only the first head is in a hurry: a pool may keep what it used.
+    asking.send("GET /c HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await;
+    assert!(asking.rest().await.unwrap().ends_with("api /c"));
+}
