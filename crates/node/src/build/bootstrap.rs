@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Stdio;
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
@@ -65,16 +66,32 @@ fn debootstrap(bootstrap: &Bootstrap, root: &Path) -> Command {
     command
 }
 
+/// Ends a tool with everything it started, unless it is done.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // The leader was not waited for yet, so the number is still its group's.
+        if let Some(group) = self.0.take() {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
 async fn run(mut command: Command, mut tail: Tail) -> Result<(), (StepFailure, Tail)> {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     command.env("DEBIAN_FRONTEND", "noninteractive").env("LC_ALL", "C");
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err((StepFailure::NoTool, tail)),
         Err(e) => return Err((StepFailure::Tool(e), tail)),
     };
+    let id = child.id().and_then(|id| i32::try_from(id).ok());
+    let mut group = Group(id.and_then(Pid::from_raw));
     read_both(child.stdout.take(), child.stderr.take(), &mut tail).await;
-    match child.wait().await {
+    let ended = child.wait().await;
+    group.0 = None;
+    match ended {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => {
             let failure = StepFailure::Ended { how: status.to_string(), lines: tail.finish() };
