@@ -18,7 +18,11 @@ impl App {
         let (app, id) = (self.clone(), row.sandbox_id);
         self.detached(async move {
             let _guard = app.in_flight(id.clone());
-            app.store().intend_end(&id).await?;
+            // Killing is the way out of a full disk, so it does not wait for room on it.
+            if let Err(error) = app.store().intend_end(&id).await {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(sandbox_id = %id, error, "a kill is not noted, and goes on");
+            }
             app.finish(&id, KilledBy::Client).await
         })
         .await
