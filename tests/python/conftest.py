@@ -1,19 +1,15 @@
-"""What the suites share: sandboxes that are killed afterwards, and raw HTTP.
+"""What the suites share: sandboxes that are killed afterwards, and clients without an SDK.
 
 The official SDK is led here by the environment alone (`E2B_API_URL`,
 `E2B_SANDBOX_URL`, `E2B_API_KEY`), as a user's script would be."""
 
-import os
-import time
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from e2b import Sandbox as BaseSandbox
 from e2b_code_interpreter import Sandbox as CodeSandbox
-
-API_URL = os.environ["E2B_API_URL"]
-API_KEY = os.environ["E2B_API_KEY"]
+from outside import API_KEY, API_URL
 
 
 @pytest.fixture(scope="module")
@@ -62,22 +58,3 @@ def stranger():
     """The same listener without a key."""
     with httpx.Client(base_url=API_URL, timeout=30) as client:
         yield client
-
-
-def routed(sandbox, port=49983, token=True):
-    """The headers that lead a request to a port of a sandbox."""
-    headers = {"E2b-Sandbox-Id": sandbox.sandbox_id, "E2b-Sandbox-Port": str(port)}
-    if token and sandbox._envd_access_token:
-        headers["X-Access-Token"] = sandbox._envd_access_token
-    return headers
-
-
-def until(condition, what, seconds=10):
-    """Waits for a condition; gives the first true value of it."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.05)
-    raise AssertionError(f"not within {seconds} s: {what}")

@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from conftest import API_KEY, routed
 from e2b import AuthenticationException, NotFoundException, Sandbox, SandboxException
+from outside import API_KEY, routed
 
 UNKNOWN = "i" + "0" * 20
 

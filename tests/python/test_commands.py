@@ -4,8 +4,8 @@ import threading
 import time
 
 import pytest
-from conftest import until
 from e2b import AuthenticationException, CommandExitException, NotFoundException, TimeoutException
+from outside import until
 
 
 def test_run_gives_everything_the_command_said(sandbox):

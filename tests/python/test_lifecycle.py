@@ -5,9 +5,9 @@ import time
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from conftest import until
 from e2b import NotFoundException, Sandbox, SandboxException, SandboxQuery, SandboxState, TimeoutException
 from e2b_code_interpreter import Sandbox as CodeSandbox
+from outside import until
 
 
 def all_of(**options):

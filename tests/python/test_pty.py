@@ -2,8 +2,8 @@
 
 import threading
 
-from conftest import until
 from e2b import PtySize
+from outside import until
 
 
 class Screen:

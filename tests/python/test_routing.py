@@ -6,7 +6,7 @@ import json
 
 import pytest
 import websockets
-from conftest import API_KEY, routed, until
+from outside import API_KEY, routed, until
 
 SERVER = """
 import http.server

@@ -3,8 +3,8 @@
 import asyncio
 
 import pytest
-from conftest import until
 from e2b import AsyncSandbox, FileNotFoundException, FilesystemEventType as Type, InvalidArgumentException
+from outside import until
 
 
 def collect(watcher, wanted):

@@ -37,6 +37,7 @@ pub(crate) fn run(tally: &mut Tally) -> anyhow::Result<()> {
     let server = Server::start(&options).context("start a server for the tests")?;
     println!("    answering on {} after {:.1} s", server.address, server.started_in.as_secs_f64());
     clients(&server.access(), tally);
+    suites::python(&server.access(), tally, &["tests/python/attack"]);
     tally.step("kill and clean-up rounds (short)", || soak::rounds(&server, soak::SHORT).map(|()| None));
     tally.step("measurements (short, printed and not judged)", || bench::short(&server).map(|()| None));
     tally.step("the server stops", || server.stop().map(|()| None));
@@ -48,7 +49,7 @@ pub(crate) fn run(tally: &mut Tally) -> anyhow::Result<()> {
 /// Everything that needs only a server's address and a key.
 pub(crate) fn clients(server: &Access, tally: &mut Tally) {
     matrix::run(server, tally);
-    suites::python(server, tally, &["tests/python"]);
+    suites::python(server, tally, &["tests/python", "--ignore=tests/python/attack"]);
     suites::javascript(server, tally);
 }
 
