@@ -28,6 +28,7 @@ def main():
     e2b_python.Sandbox = Sandbox
     step("create", e2b_python.create)
     step("info", e2b_python.info)
+    step("connect", e2b_python.connect)
     step("command", e2b_python.command)
     step("files", e2b_python.files)
     step("code", code)

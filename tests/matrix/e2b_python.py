@@ -18,6 +18,9 @@ def info():
     ensure(found.sandbox_id == sandbox.sandbox_id, found)
     ensure(found.metadata == {"run": "matrix"}, found.metadata)
     ensure(sandbox.is_running(), "is_running")
+
+
+def connect():
     again = Sandbox.connect(sandbox.sandbox_id)
     ensure(again.commands.run("echo again").stdout == "again\n", "connect")
 
@@ -59,6 +62,7 @@ def kill():
 def main():
     step("create", create)
     step("info", info)
+    step("connect", connect)
     step("command", command)
     step("files", files)
     step("list", listing)

@@ -28,6 +28,8 @@ export async function quickStart(Sandbox, more = {}) {
     assert.equal(info.sandboxId, sandbox.sandboxId)
     assert.deepEqual(info.metadata, { run: 'matrix' })
     assert.ok(await sandbox.isRunning())
+  })
+  await step('connect', async () => {
     const again = await Sandbox.connect(sandbox.sandboxId)
     assert.equal((await again.commands.run('echo again')).stdout, 'again\n')
   })

@@ -15,11 +15,14 @@ const INTRODUCTION: &str = "\
 # Which clients work
 
 Every row is one official client, unmodified, that runs the same quick start against a real server with
-real isolation: `yes` it did, `NO` it failed, `-` it has no such call. All of them are led to the server by
+real isolation: `yes` it did, `NO` it failed, `-` it has no such call here. All of them are led to the server by
 `E2B_API_URL`, `E2B_SANDBOX_URL` and `E2B_API_KEY` alone; none needs a certificate, a domain or debug mode.
 
-`create`: a sandbox with metadata and variables. `info`: what the server says of it, and a second handle by
-`connect`. `command`: output, errors, callbacks, exit codes, background, list and kill. `files`: write,
+`domain`: this call alone works only with `E2B_DOMAIN` and host names, because the client sends no routing
+headers after it; with one address for all sandboxes nothing says which is meant.
+
+`create`: a sandbox with metadata and variables. `info`: what the server says of it. `connect`: a second
+handle by id. `command`: output, errors, callbacks, exit codes, background, list and kill. `files`: write,
 read, list, rename, remove. `code`: state, streams and errors. `chart`: a picture and its data. `list`:
 found among the running ones. `kill`: and then it is gone. The scripts are in `tests/matrix`.
 
@@ -69,6 +72,7 @@ fn page(rows: &[(Client, Row)]) -> String {
         for step in STEPS {
             let has = client.steps().any(|own| own == step);
             let cell = match (has, row.get(*step)) {
+                (false, None) if *step == "connect" && client.needs_domain_to_connect() => "domain",
                 (_, Some(true)) => "yes",
                 (false, None) => "-",
                 (_, Some(false)) | (true, None) => "NO",

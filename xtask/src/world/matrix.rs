@@ -46,7 +46,8 @@ pub(crate) const CLIENTS: &[Client] = &[
 
 /// The steps of a quick start, in the order of the table; a client without an
 /// interpreter has no `code` and no `chart`.
-pub(crate) const STEPS: &[&str] = &["create", "info", "command", "files", "code", "chart", "list", "kill"];
+pub(crate) const STEPS: &[&str] =
+    &["create", "info", "connect", "command", "files", "code", "chart", "list", "kill"];
 
 /// What each step of one client came to.
 pub(crate) type Row = BTreeMap<String, bool>;
@@ -82,6 +83,9 @@ impl Client {
         let text = String::from_utf8_lossy(&output.stdout);
         let mut row = Row::new();
         for line in text.lines().filter_map(|line| serde_json::from_str::<Line>(line).ok()) {
+            if !self.steps().any(|step| *step == line.step) {
+                continue;
+            }
             if !line.ok {
                 println!("    {} of {} {}: {}", line.step, self.name, self.version, line.detail);
             }
@@ -98,13 +102,20 @@ impl Client {
         Ok(row)
     }
 
-    /// The steps that this kind of client has.
+    /// Whether a handle of `connect` says which sandbox it means by host name
+    /// alone: it sends no routing headers, so one address for all is not enough.
+    pub(crate) fn needs_domain_to_connect(&self) -> bool {
+        self.version == "2.8.1"
+    }
+
+    /// The steps that this kind of client has here.
     pub(crate) fn steps(&self) -> impl Iterator<Item = &'static &'static str> {
         let interpreter = matches!(self.kind, Kind::PythonInterpreter | Kind::JsInterpreter);
         let cli = self.kind == Kind::Cli;
         STEPS.iter().filter(move |step| match **step {
             "code" | "chart" => interpreter,
-            "files" => !cli,
+            "connect" if self.needs_domain_to_connect() => false,
+            "files" | "connect" => !cli,
             _ => true,
         })
     }
