@@ -104,7 +104,7 @@ CHARTS = {
     ChartType.SCATTER: "plt.scatter([1, 2, 3], [4, 5, 6])",
     ChartType.BAR: "plt.bar(['a', 'b'], [3, 5])",
     ChartType.PIE: "plt.pie([1, 3], labels=['a', 'b'])",
-    ChartType.BOX_AND_WHISKER: "plt.boxplot([[1, 2, 3, 9]], patch_artist=True)",
+    ChartType.BOX_AND_WHISKER: "plt.boxplot([[85, 90, 78, 92, 88], [95, 89, 76, 91, 84]], patch_artist=True)",
 }
 
 
