@@ -145,6 +145,10 @@ fn disks(work: &Path, root: &Path, state: &Path, warren: &Path) -> anyhow::Resul
     Ok(disks)
 }
 
+/// The machine's kernel parameters. A login on the console would hang up on the
+/// test, which writes there.
+const KERNEL: &str = "root=/dev/vda rw console=ttyS0 panic=-1 quiet systemd.mask=serial-getty@ttyS0.service";
+
 /// Runs the machine to its power-off and returns what its console showed.
 fn boot(root: &Path, disks: &[PathBuf; 2], work: &Path, limit: Duration) -> anyhow::Result<String> {
     say("Running the machine (emulated: some minutes)");
@@ -154,7 +158,7 @@ fn boot(root: &Path, disks: &[PathBuf; 2], work: &Path, limit: Duration) -> anyh
     emulator.args(["-M", "pc", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "4096"]);
     emulator.args(["-nographic", "-no-reboot", "-nic", "none"]);
     emulator.arg("-kernel").arg(root.join("vmlinuz")).arg("-initrd").arg(root.join("initrd.img"));
-    emulator.args(["-append", "root=/dev/vda rw console=ttyS0 panic=-1 quiet"]);
+    emulator.args(["-append", KERNEL]);
     for disk in disks {
         emulator.arg("-drive").arg(format!("file={},format=raw,if=virtio,cache=unsafe", disk.display()));
     }
