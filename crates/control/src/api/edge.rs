@@ -15,6 +15,7 @@ use http::header::{
 };
 use http::{HeaderName, Method, StatusCode, Uri};
 
+use super::early;
 use super::error::Failure;
 use crate::App;
 
@@ -43,6 +44,7 @@ pub(super) fn wrap(routes: Router<App>) -> Router<App> {
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(super::BODY_LIMIT))
+        .layer(from_fn(early::take_start))
         .layer(from_fn(guard))
 }
 

@@ -3,6 +3,7 @@
 //! A file per noun. Nothing is decided here but the shape of answers.
 
 mod create;
+mod early;
 mod edge;
 mod error;
 mod extract;
