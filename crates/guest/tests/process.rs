@@ -166,7 +166,9 @@ fn a_deadline_kills_the_process_and_ends_the_stream() {
 #[test]
 fn input_reaches_the_process_until_it_is_closed() {
     with_guest(async |guest| {
-        let pid = guest.start_and_leave(&json!({"process": {"cmd": "cat"}, "tag": "c"}).to_string()).await;
+        // It lives on after the end of its input, so that what is refused then is the input.
+        let start = json!({"process": {"cmd": "/bin/sh", "args": ["-c", "cat; exec sleep 60"]}, "tag": "c"});
+        let pid = guest.start_and_leave(&start.to_string()).await;
         let by_tag = json!({"process": {"tag": "c"}}).to_string();
         let write = json!({"process": {"pid": pid}, "input": {"stdin": STANDARD.encode("hi")}}).to_string();
         let input = async {
@@ -177,7 +179,9 @@ fn input_reaches_the_process_until_it_is_closed() {
             assert_eq!((refused.status, refused.json()["code"].clone()), (500, json!("internal")));
             assert_eq!(guest.call("/process.Process/CloseStdin", &by_tag).await.status, 200);
             let closed = guest.call("/process.Process/SendInput", &write).await.json();
-            assert!(closed["message"].as_str().unwrap().contains("stdin not enabled or closed"));
+            assert!(closed["message"].as_str().unwrap().contains("stdin not enabled or closed"), "{closed}");
+            let end = json!({"process": {"tag": "c"}, "signal": "SIGNAL_SIGKILL"}).to_string();
+            assert_eq!(guest.call("/process.Process/SendSignal", &end).await.status, 200);
         };
         let ((messages, _), ()) = tokio::join!(guest.stream("/process.Process/Connect", &by_tag, &[]), input);
         assert_eq!(output(&messages, "stdout"), b"hi");
