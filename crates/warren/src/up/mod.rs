@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use control::{App, AppOptions, Seed};
-use model::Isolation;
+use model::{Isolation, KilledBy};
 use node::{Handle, NodeOptions, Sandboxes};
 use proxy::{Hosts, Proxy, ProxyOptions};
 use tokio::net::TcpListener;
@@ -89,6 +89,7 @@ async fn serve(options: &Options, state: &StateDir, ground: Ground) -> Result<()
         stop.cancelled().await;
         tracing::info!("stopping; sandboxes run on, a second signal ends the server at once");
         while parts.join_next().await.is_some() {}
+        end_debug_sandbox(&node).await;
     }
     node.shutdown(Sandboxes::Leave).await;
     let nothing_runs = node.list().is_empty();
@@ -96,6 +97,19 @@ async fn serve(options: &Options, state: &StateDir, ground: Ground) -> Result<()
     drop((app, node));
     backend.close(nothing_runs).await;
     Ok(())
+}
+
+/// The debug sandbox is nobody's and is made anew on first use: it does not
+/// outlive an orderly end of the server whose ports lead to it.
+async fn end_debug_sandbox(node: &Handle) {
+    let Ok(id) = DEBUG_ID.parse() else { return };
+    match node.kill(&id, KilledBy::Operator).await {
+        Ok(_) | Err(node::Error::NotFound(_)) => {}
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "the debug sandbox runs on until its timeout");
+        }
+    }
 }
 
 /// Builds the built-in templates where they are missing. `false` when a signal came first.
