@@ -114,7 +114,7 @@ fn one(server: &Server, random: &mut Random) -> anyhow::Result<()> {
 fn abandon(server: &Server, delay: Duration) -> anyhow::Result<()> {
     use std::io::Write as _;
     let mut stream = std::net::TcpStream::connect(&server.address).context("connect")?;
-    let body = r#"{"templateID":"base","timeout":60}"#;
+    let body = r#"{"templateID":"base","timeout":2}"#;
     write!(
         stream,
         "POST /v2/sandboxes HTTP/1.1\r\nHost: {}\r\nX-API-Key: {}\r\nContent-Type: application/json\r\n\
@@ -149,20 +149,27 @@ fn descriptors(server: &Server) -> anyhow::Result<usize> {
     Ok(std::fs::read_dir(dir).context("count the server's open files")?.count())
 }
 
-/// Bytes that the state directory really occupies, an image's holes left out.
+/// Bytes in use in the state directory. Of the state file system what is in use
+/// inside counts, not its image: that gives removed blocks back to the host later.
 fn state_bytes() -> u64 {
     fn below(dir: &std::path::Path) -> u64 {
         use std::os::unix::fs::MetadataExt as _;
         let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
         entries
             .map(|entry| match entry.metadata() {
-                Ok(metadata) if metadata.is_dir() && !is_mount(&entry.path()) => below(&entry.path()),
+                _ if entry.file_name() == "fs.btrfs" => 0,
+                Ok(metadata) if metadata.is_dir() && is_mount(&entry.path()) => used(&entry.path()),
+                Ok(metadata) if metadata.is_dir() => below(&entry.path()),
                 Ok(metadata) => metadata.blocks() * 512,
                 Err(_) => 0,
             })
             .sum()
     }
     below(&repo::state())
+}
+
+fn used(mount: &std::path::Path) -> u64 {
+    rustix::fs::statvfs(mount).map_or(0, |stat| (stat.f_blocks - stat.f_bfree) * stat.f_frsize)
 }
 
 fn is_mount(path: &std::path::Path) -> bool {
