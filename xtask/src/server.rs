@@ -18,11 +18,19 @@ use crate::http::Connection;
 const FIRST_START: Duration = Duration::from_mins(20);
 const STOP: Duration = Duration::from_secs(30);
 
-/// Settings that keep a server out of the way of one that people use here: it
-/// may run beside that.
-const APART: &str = "instance = \"test\"\n\
-                     [network]\nrange = \"10.215.0.0/16\"\ninterface_prefix = \"wt\"\n\
-                     [node]\nfirst_uid = 700000000\n";
+/// Settings that keep a server out of the way of one that people use here, and
+/// of another test run beside this one that has another `WARREN_TEST_LANE`.
+fn apart() -> anyhow::Result<String> {
+    let lane = std::env::var("WARREN_TEST_LANE").unwrap_or_else(|_| "0".to_owned());
+    let lane: u32 = lane.parse().ok().filter(|lane| *lane < 16).context("WARREN_TEST_LANE is 0 to 15")?;
+    Ok(format!(
+        "instance = \"test{lane}\"\n\
+         [network]\nrange = \"10.{}.0.0/16\"\ninterface_prefix = \"wt{lane:x}\"\n\
+         [node]\nfirst_uid = {}\n",
+        215 + lane,
+        700_000_000 + lane * 50_000_000
+    ))
+}
 
 /// Where a server is, and a key that it accepts.
 #[derive(Debug)]
@@ -79,7 +87,7 @@ impl Server {
     pub(crate) fn start(options: &Options<'_>) -> anyhow::Result<Self> {
         let settings = crate::repo::tools().join("server.toml");
         fs::create_dir_all(crate::repo::tools()).context("make the directory of the settings")?;
-        fs::write(&settings, APART).context("write the server's settings")?;
+        fs::write(&settings, apart()?).context("write the server's settings")?;
         Self::start_with(options, &["--config".as_ref(), settings.as_os_str()])
     }
 

@@ -231,6 +231,20 @@ impl Cgroups {
     }
 }
 
+/// An empty subtree goes with its server; one with machines stays for the next.
+impl Drop for Cgroups {
+    fn drop(&mut self) {
+        let roots = match &self.layout {
+            Layout::V1(hierarchies) => hierarchies.roots(),
+            Layout::V2(subtree) => vec![subtree.root()],
+        };
+        for root in roots {
+            // Machines in it refuse this.
+            let _ = std::fs::remove_dir(root);
+        }
+    }
+}
+
 /// What only the daemon may use: an eighth, between 16 and 128 MiB.
 fn reserve(memory: ByteSize) -> ByteSize {
     ByteSize::bytes((memory.as_u64() / 8).clamp(16 << 20, 128 << 20))

@@ -133,8 +133,8 @@ fn file_system(name: &str) -> Result<String, String> {
 }
 
 fn cgroups() -> Result<String, String> {
-    // The subtree is made for good, as a start would; it is empty.
-    let opened = Cgroups::open(&super::Options::default().cgroup_name);
+    // A subtree of the probe's own, which goes with the value.
+    let opened = Cgroups::open(&format!("warren-probe-{}", std::process::id()));
     opened.map(|groups| groups.describe().to_owned()).map_err(|e| crate::namespaces::chain(&e))
 }
 

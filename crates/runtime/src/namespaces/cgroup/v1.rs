@@ -49,6 +49,12 @@ impl Hierarchies {
         Ok(cpus::parse(&file::read(&self.cpuset.join("cpuset.cpus"))?))
     }
 
+    /// Our directory in each tree; a path that several share comes more than once.
+    pub(super) fn roots(&self) -> Vec<&Path> {
+        let own = [&self.cpu, &self.cpuacct, &self.cpuset, &self.memory, &self.pids];
+        own.into_iter().chain(&self.unified).map(PathBuf::as_path).collect()
+    }
+
     pub(super) fn memory_dir(&self, id: &str) -> PathBuf {
         self.memory.join(id)
     }

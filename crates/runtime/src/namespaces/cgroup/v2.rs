@@ -35,6 +35,10 @@ impl Subtree {
         Ok(cpus::parse(&file::read(&self.dir.join("cpuset.cpus.effective"))?))
     }
 
+    pub(super) fn root(&self) -> &Path {
+        &self.dir
+    }
+
     pub(super) fn dir(&self, id: &str) -> PathBuf {
         self.dir.join(id)
     }
