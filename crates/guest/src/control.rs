@@ -13,9 +13,8 @@ use http::{Method, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::spawn_local;
-use wire::control::{Init, Status};
+use wire::control::{ENVD_VERSION, Init, Status};
 
-use crate::ENVD_VERSION;
 use crate::daemon::Daemon;
 use crate::http::error::json;
 use crate::http::server::{Connections, connection};

@@ -27,7 +27,3 @@ mod watch;
 
 pub use daemon::{Options, run, run_async};
 pub use exec::{HELPER_ARG, serve as serve_exec_helper};
-
-/// The version that this daemon reports, in E2B's numbering: it decides which of
-/// their features the SDKs use.
-pub const ENVD_VERSION: &str = "0.6.4";

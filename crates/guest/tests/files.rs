@@ -40,7 +40,7 @@ fn the_host_socket_is_not_the_clients_port() {
             assert_eq!(guest.post(path, &[], b"{}").await.status, 404, "{path}");
         }
         let status = guest.control("GET", "/status", "").await.json();
-        assert_eq!(status, json!({"envdVersion": warren_guest::ENVD_VERSION}));
+        assert_eq!(status, json!({"envdVersion": wire::control::ENVD_VERSION}));
     });
 }
 

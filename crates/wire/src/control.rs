@@ -18,7 +18,8 @@ pub const ENVD_PORT: u16 = 49983;
 /// Port of the code interpreter.
 pub const INTERPRETER_PORT: u16 = 49999;
 
-/// The version that our daemon reports, in E2B's numbering.
+/// The version that our daemon reports, in E2B's numbering: it decides which of
+/// their features the SDKs use.
 pub const ENVD_VERSION: &str = "0.6.4";
 
 /// Where the guest's own layer holds the daemon, inside the root.

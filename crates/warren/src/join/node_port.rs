@@ -30,7 +30,7 @@ fn refuse_debug(sandbox: &SandboxId) -> Result<(), Error> {
 
 impl NodePort for LocalNode {
     fn create(&self, sandbox: CreateSandbox) -> BoxFuture<'_, Result<Observation, Error>> {
-        Box::pin(self.0.create(sandbox))
+        NodePort::create(&self.0, sandbox)
     }
 
     fn kill<'a>(&'a self, sandbox: &'a SandboxId, by: KilledBy) -> BoxFuture<'a, Result<Ended, Error>> {
@@ -72,13 +72,7 @@ impl NodePort for LocalNode {
     fn usage<'a>(&'a self, sandbox: &'a SandboxId) -> BoxFuture<'a, Result<Usage, Error>> {
         Box::pin(async move {
             refuse_debug(sandbox)?;
-            let usage = self.0.metrics(sandbox).await?;
-            Ok(Usage {
-                cpu_micros: usage.cpu_micros,
-                memory: usage.memory,
-                memory_cache: usage.memory_cache,
-                disk: usage.disk,
-            })
+            self.0.usage(sandbox).await
         })
     }
 

@@ -169,7 +169,6 @@ async fn traffic(
         let (app, stop) = (app.clone(), stop.clone());
         async move { app.run(stop).await }
     });
-    parts.spawn(register_changes(app.clone(), node.clone(), stop.clone()));
     let hosts = Hosts::new(&options.listen.public_hosts);
     let settings = ProxyOptions { hosts, ..ProxyOptions::default() };
     let proxy = Proxy::new(settings.clone(), Arc::new(Routes::new(node.clone())));
@@ -186,22 +185,4 @@ async fn traffic(
         parts.spawn(debug.clone().serve_debug_port(listener, port, id.clone(), stop.clone()));
     }
     parts
-}
-
-/// Tells the control plane about builds that became ready on this machine.
-async fn register_changes(app: App, node: Handle, stop: CancellationToken) {
-    let mut changes = node.observe();
-    let mut known = node.templates();
-    while stop.run_until_cancelled(changes.changed()).await.is_some_and(|changed| changed.is_ok()) {
-        let now = node.templates();
-        if now == known {
-            continue;
-        }
-        match app.register_builds(now.clone()).await {
-            Ok(()) => known = now,
-            Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "a new build was not entered");
-            }
-        }
-    }
 }
