@@ -34,6 +34,15 @@ impl Error {
     }
 }
 
+/// Whether a full disk is at the bottom of a failure: of ours, or of whatever
+/// the backend did for us.
+pub(crate) fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    let io = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+    let code = io.or_else(|| error.downcast_ref::<rustix::io::Errno>().map(|errno| errno.raw_os_error()));
+    let full = [rustix::io::Errno::NOSPC, rustix::io::Errno::DQUOT].map(rustix::io::Errno::raw_os_error);
+    code.is_some_and(|code| full.contains(&code)) || error.source().is_some_and(is_full)
+}
+
 pub(crate) fn error(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
     move |source| Error { act, path: path.to_owned(), source }
 }
@@ -107,4 +116,18 @@ pub(crate) fn list_dir(path: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut paths = paths.map_err(error("listing", path))?;
     paths.sort();
     Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_known_at_the_bottom_of_a_chain() {
+        let failed = |code| error("writing", Path::new("/x"))(io::Error::from_raw_os_error(code));
+        assert!(is_full(&failed(rustix::io::Errno::NOSPC.raw_os_error())));
+        assert!(is_full(&failed(rustix::io::Errno::DQUOT.raw_os_error())));
+        assert!(is_full(&rustix::io::Errno::NOSPC));
+        assert!(!is_full(&failed(rustix::io::Errno::NOENT.raw_os_error())));
+    }
 }

@@ -118,16 +118,18 @@ impl EndedRecords {
         self.lock().by_id.get(sandbox_id).cloned()
     }
 
-    /// Keeps a record, on disk first, and drops the surplus. Blocks on files.
+    /// Keeps a record, on disk (and in any case in memory), and drops the
+    /// surplus. Blocks on files.
     pub(crate) fn keep(&self, ended: Ended) -> Result<(), disk::Error> {
-        disk::write_json(&self.path(&ended.sandbox_id), &OnDisk::of(&ended))?;
+        let written = disk::write_json(&self.path(&ended.sandbox_id), &OnDisk::of(&ended));
         let oldest = ended.ended_at - self.age;
         let surplus = {
             let mut index = self.lock();
             index.insert(ended);
             index.pop_surplus(self.count, oldest)
         };
-        surplus.iter().try_for_each(|sandbox_id| disk::remove_file(&self.path(sandbox_id)))
+        let dropped = surplus.iter().try_for_each(|sandbox_id| disk::remove_file(&self.path(sandbox_id)));
+        written.and(dropped)
     }
 
     fn path(&self, sandbox_id: &SandboxId) -> PathBuf {

@@ -3,6 +3,9 @@
 use model::admission::Shortage;
 use model::{BuildId, SandboxId};
 
+use crate::disk;
+use crate::driver::chain;
+
 /// Why a node did not do what it was asked. Nothing was changed unless the
 /// variant says so.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +31,16 @@ pub enum Error {
         wanted: String,
         /// In its unit.
         free: String,
+    },
+    /// A disk of the host has no room; what was started is undone, what ran goes on.
+    #[error("{what} of sandbox {sandbox_id}: {why}")]
+    DiskFull {
+        /// Which sandbox.
+        sandbox_id: SandboxId,
+        /// What failed, in words.
+        what: &'static str,
+        /// The causes on one line; they name the file.
+        why: String,
     },
     /// A start step failed; everything was undone.
     #[error("starting sandbox {sandbox_id}: {step}")]
@@ -77,10 +90,24 @@ impl Error {
         match self {
             Self::NotFound(_) | Self::UnknownBuild(_) => ErrorKind::NotFound,
             Self::Ending(_) | Self::Exists(_) => ErrorKind::Conflict,
-            Self::Exhausted { .. } => ErrorKind::Exhausted,
+            Self::Exhausted { .. } | Self::DiskFull { .. } => ErrorKind::Exhausted,
             Self::ShuttingDown => ErrorKind::Unavailable,
             Self::Start { .. } | Self::Host { .. } => ErrorKind::Bug,
         }
+    }
+
+    /// A failure of the host about a sandbox that goes on.
+    pub(crate) fn host(
+        sandbox_id: SandboxId,
+        what: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        let source = source.into();
+        if disk::is_full(&*source) {
+            let why = chain(&*source);
+            return Self::DiskFull { sandbox_id, what, why };
+        }
+        Self::Host { sandbox_id, what, source }
     }
 
     /// The refusal of an admission.

@@ -63,6 +63,9 @@ fn table(kind: ErrorKind) -> (StatusCode, Advice) {
         // Three quick retries do not make room in a limit.
         ErrorKind::Limited => (StatusCode::TOO_MANY_REQUESTS, Advice::Never),
         ErrorKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, Advice::Soon),
+        // Python's client turns the number into a name: 507 has one. It is not
+        // repeated by itself, and room comes from killing or from the operator.
+        ErrorKind::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, Advice::Never),
         ErrorKind::TimedOut => (StatusCode::GATEWAY_TIMEOUT, Advice::Never),
         ErrorKind::NotBuilt => (StatusCode::NOT_IMPLEMENTED, Advice::None),
         ErrorKind::Bug => (StatusCode::INTERNAL_SERVER_ERROR, Advice::None),
@@ -73,7 +76,7 @@ impl From<Error> for Failure {
     /// The one place where a failure of the rules is logged.
     fn from(error: Error) -> Self {
         let (status, advice) = table(error.kind());
-        if error.kind() == ErrorKind::Bug {
+        if matches!(error.kind(), ErrorKind::Bug | ErrorKind::DiskFull) {
             tracing::error!(error = &error as &dyn std::error::Error, "a request failed");
         }
         Self { status, message: error.to_string(), error_code: error.code(), advice }

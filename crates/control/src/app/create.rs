@@ -199,6 +199,7 @@ fn refusal(error: node::Error) -> Error {
     match error {
         node::Error::Exhausted { .. } => Error::NoRoom(error),
         node::Error::ShuttingDown => Error::ShuttingDown(error),
+        node::Error::DiskFull { .. } => Error::DiskFull(error),
         other => Error::StartFailed(other),
     }
 }

@@ -71,7 +71,7 @@ impl App {
             Ok(observation) => Ok(Live { observation, ..live.clone() }),
             Err(node::Error::NotFound(_)) => Err(Error::NoSandbox(id.clone())),
             Err(node::Error::Ending(_)) => Err(Error::SandboxEnding(id.clone())),
-            Err(error) => Err(Error::Node(error)),
+            Err(error) => Err(Error::of_node(error)),
         }
     }
 }

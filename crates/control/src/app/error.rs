@@ -21,6 +21,8 @@ pub enum ErrorKind {
     Limited,
     /// The host is full or busy; nothing was changed.
     Unavailable,
+    /// A disk of the server is full; nothing was changed.
+    DiskFull,
     /// It took too long and was undone.
     TimedOut,
     /// Not built in this version.
@@ -119,9 +121,18 @@ pub enum Error {
     /// The node failed.
     #[error("the node failed")]
     Node(#[source] node::Error),
+    /// A disk of the node is full: what was asked for was not done, or undone.
+    #[error("a disk of this server is full: {0}")]
+    DiskFull(#[source] node::Error),
+    /// The disk under the database is full; what was asked for was not done.
+    #[error(
+        "the disk that holds this server's database (its state directory) is full, so nothing was changed; \
+         killing sandboxes still works and makes room"
+    )]
+    DatabaseFull(#[source] store::Error),
     /// The store failed.
     #[error("the store failed")]
-    Store(#[from] store::Error),
+    Store(#[source] store::Error),
     /// A task of ours panicked.
     #[error("internal failure")]
     Panicked(#[source] tokio::task::JoinError),
@@ -139,7 +150,24 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Self {
+        match error.kind() {
+            store::ErrorKind::Exhausted => Self::DatabaseFull(error),
+            _ => Self::Store(error),
+        }
+    }
+}
+
 impl Error {
+    /// A failure of the node that says nothing about the request.
+    pub(crate) fn of_node(error: node::Error) -> Self {
+        match error {
+            node::Error::DiskFull { .. } => Self::DiskFull(error),
+            other => Self::Node(other),
+        }
+    }
+
     /// What it means for whoever asked.
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -154,6 +182,7 @@ impl Error {
             | Self::KeyOutcomeUnknown(_) => ErrorKind::Conflict,
             Self::KeyOfAnotherRequest(_) => ErrorKind::Contradiction,
             Self::TooManySandboxes(_) => ErrorKind::Limited,
+            Self::DiskFull(_) | Self::DatabaseFull(_) => ErrorKind::DiskFull,
             Self::NoRoom(_) | Self::ShuttingDown(_) => ErrorKind::Unavailable,
             Self::CreateTimedOut(_) | Self::KillTimedOut(_) => ErrorKind::TimedOut,
             Self::NotBuilt(_) => ErrorKind::NotBuilt,
@@ -174,6 +203,7 @@ impl Error {
             Self::KeyOfAnotherRequest(_) => Some("idempotency_request_mismatch"),
             Self::KeyInProgress(_) => Some("idempotency_in_progress"),
             Self::KeyOutcomeUnknown(_) => Some("idempotency_outcome_unknown"),
+            Self::DiskFull(_) | Self::DatabaseFull(_) => Some("disk_full"),
             Self::Node(_) | Self::Store(_) | Self::Panicked(_) => Some("internal_server_error"),
             _ => None,
         }

@@ -12,7 +12,11 @@ impl App {
         let row = self.row_of(caller, id).await?;
         if self.node().get(id).is_none() && !self.is_in_flight(id) {
             // It ended by itself; a kill that comes later found nothing.
-            self.settle(id).await?;
+            if let Err(error) = self.settle(id).await {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(sandbox_id = %id, error, "an end is not recorded yet");
+                return Err(self.gone(id));
+            }
             return self.row_of(caller, id).await.map(drop);
         }
         let (app, id) = (self.clone(), row.sandbox_id);
@@ -23,39 +27,46 @@ impl App {
                 let error = &error as &dyn std::error::Error;
                 tracing::error!(sandbox_id = %id, error, "a kill is not noted, and goes on");
             }
-            app.finish(&id, KilledBy::Client).await
+            let ended = app.end_on_node(&id, KilledBy::Client).await?;
+            // It is gone, whether or not that can be written down now; what stays
+            // in the store says so, and the reconciler writes it later.
+            if let Err(error) = app.record(&ended).await {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(sandbox_id = %id, error, "an end is not recorded yet");
+            }
+            Ok(())
         })
         .await
     }
 
     /// Carries out an end that was intended, however far it has come.
     pub(super) async fn finish(&self, id: &SandboxId, by: KilledBy) -> Result<(), Error> {
+        let ended = self.end_on_node(id, by).await?;
+        self.record(&ended).await
+    }
+
+    /// The part of it on the node.
+    async fn end_on_node(&self, id: &SandboxId, by: KilledBy) -> Result<Ended, Error> {
         match self.node_kill(id, by).await {
-            Ok(ended) => self.record(&ended).await,
-            Err(Error::NoSandbox(_)) => self.settle_as(id, EndCause::Killed(by)).await,
-            Err(error) => Err(error),
+            Err(Error::NoSandbox(_)) => Ok(self.best_record(id, EndCause::Killed(by))),
+            answered => answered,
         }
     }
 
     /// Moves the row of a sandbox that is not on its node to its record.
     pub(super) async fn settle(&self, id: &SandboxId) -> Result<(), Error> {
-        self.settle_as(id, EndCause::HostLost).await
+        self.record(&self.best_record(id, EndCause::HostLost)).await
     }
 
     /// The node's own record wins; without one, `cause` is the best we know.
-    async fn settle_as(&self, id: &SandboxId, cause: EndCause) -> Result<(), Error> {
-        if let Some(ended) = self.node().ended(id) {
-            return self.record(&ended).await;
-        }
-        let now = self.options().clock.now();
-        self.record(&Ended {
+    fn best_record(&self, id: &SandboxId, cause: EndCause) -> Ended {
+        self.node().ended(id).unwrap_or_else(|| Ended {
             sandbox_id: id.clone(),
             cause,
             started_at: None,
-            ended_at: now,
+            ended_at: self.options().clock.now(),
             peaks: Peaks::default(),
         })
-        .await
     }
 
     async fn record(&self, ended: &Ended) -> Result<(), Error> {
@@ -72,7 +83,7 @@ impl App {
             match self.node().kill(id, by).await {
                 Err(node::Error::Ending(_)) => self.until_gone(id).await,
                 Err(node::Error::NotFound(_)) => Err(Error::NoSandbox(id.clone())),
-                other => other.map_err(Error::Node),
+                other => other.map_err(Error::of_node),
             }
         };
         let limit = self.options().kill_limit;

@@ -114,7 +114,14 @@ impl Driver {
         let keep = disk::blocking(move || shared.ended.keep(ended));
         if self.entry.purpose == Purpose::Client {
             self.pass_undo(Point::BeforeRemember).await?;
-            keep.await?;
+            match keep.await {
+                // The machine and its files are gone: no slot waits for room for a
+                // note. It stays in memory, and the control plane has its own.
+                Err(e) if disk::is_full(&e) => {
+                    tracing::error!(error = chain(&e), "the record of an end is kept in memory only");
+                }
+                kept => kept?,
+            }
         }
         let dir = self.dir();
         self.pass_undo(Point::BeforeForget).await?;

@@ -122,10 +122,10 @@ impl Driver {
             _ = killed(&self.entry) => return,
             reading = tokio::time::timeout(READING, machine.usage()) => reading,
         };
-        let host = |source| Error::Host { sandbox_id: self.id().clone(), what: "reading the usage", source };
+        let what = "reading the usage";
         let result = match reading {
-            Ok(result) => result.map_err(|e| host(e.into())),
-            Err(elapsed) => Err(host(elapsed.into())),
+            Ok(result) => result.map_err(|e| Error::host(self.id().clone(), what, e)),
+            Err(elapsed) => Err(Error::host(self.id().clone(), what, elapsed)),
         };
         self.note(result.as_ref().ok().copied());
         let _ = reply.send(result);
@@ -135,14 +135,14 @@ impl Driver {
     async fn seal(&mut self, machine: &Arc<dyn Machine>, to: &Path) -> Result<(), Error> {
         // The end that follows is ours, not a crash.
         self.entry.ring_kill(EndCause::Killed(model::KilledBy::Operator));
-        let host = |source| Error::Host { sandbox_id: self.id().clone(), what: "sealing the layer", source };
+        let what = "sealing the layer";
         let sealing = async {
             machine.kill().await?;
             self.shared.options.backend.seal(&self.spec, to).await
         };
         match tokio::time::timeout(SEALING, sealing).await {
-            Ok(result) => result.map_err(|e| host(e.into())),
-            Err(elapsed) => Err(host(elapsed.into())),
+            Ok(result) => result.map_err(|e| Error::host(self.id().clone(), what, e)),
+            Err(elapsed) => Err(Error::host(self.id().clone(), what, elapsed)),
         }
     }
 
@@ -154,11 +154,8 @@ impl Driver {
         let mut record = self.record.clone();
         record.set_deadline(deadline);
         let (copy, dir) = (record.clone(), self.dir());
-        disk::blocking(move || copy.write(&dir)).await.map_err(|e| Error::Host {
-            sandbox_id: self.id().clone(),
-            what: "recording the deadline",
-            source: e.into(),
-        })?;
+        let written = disk::blocking(move || copy.write(&dir)).await;
+        written.map_err(|e| Error::host(self.id().clone(), "recording the deadline", e))?;
         self.record = record;
         self.apply(Event::SetDeadline);
         Ok(self.observation())

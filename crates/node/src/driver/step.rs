@@ -46,6 +46,9 @@ impl Failed {
     pub(crate) fn error(&self, sandbox_id: &SandboxId) -> Error {
         match self {
             Self::Killed(_) => Error::Ending(sandbox_id.clone()),
+            Self::Step(what, source) if crate::disk::is_full(source) => {
+                Error::DiskFull { sandbox_id: sandbox_id.clone(), what, why: chain(source) }
+            }
             Self::Step(step, source) => {
                 Error::Start { sandbox_id: sandbox_id.clone(), step, source: chain(source).into() }
             }
@@ -55,7 +58,7 @@ impl Failed {
 
 /// An error with its causes on one line: it crosses from the driver to the
 /// caller, while the driver still needs its own.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

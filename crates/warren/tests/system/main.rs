@@ -2,63 +2,13 @@
 //! the client library. Needs no root.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
-use std::io::{BufRead as _, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+mod full_disk;
+mod server;
+
 use std::time::Duration;
 
-use sdk::{Config, CreateOptions, ErrorKind, Sandbox};
-
-/// A server that is killed when dropped.
-struct Server {
-    child: Child,
-    config: Config,
-}
-
-impl Server {
-    /// Starts it on a free port and reads what to paste from its output.
-    fn start(state: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_warren"))
-            .args(["up", "--isolation", "sim", "--listen", "127.0.0.1:0", "--no-debug-ports"])
-            .arg("--state-dir")
-            .arg(state)
-            .env_remove("SSL_CERT_FILE")
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-        let mut exported = |name: &str| {
-            let start = format!("export {name}=");
-            lines.find_map(|line| line.strip_prefix(&start).map(str::to_owned)).expect("the server says it")
-        };
-        let url = exported("E2B_API_URL");
-        let key = exported("E2B_API_KEY");
-        // The listener is on 127.0.0.1 alone; `localhost` may be ::1 first.
-        let config = Config::local(url.replace("localhost", "127.0.0.1"), key);
-        Self { child, config }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// Template `base` of the simulation: a build on disk with one empty layer.
-fn template(state: &Path) {
-    std::fs::create_dir_all(state.join("templates")).unwrap();
-    std::fs::create_dir_all(state.join("layers/empty")).unwrap();
-    let build = "0ba5e000-0000-4000-8000-000000000001";
-    let text = format!(
-        r#"{{"format": 1, "build_id": "{build}", "template_id": "warrenbase0000000000", "aliases": ["base"],
-            "cpu_count": 2, "memory_bytes": 1073741824, "disk_bytes": 1073741824, "envd_version": "0.6.4",
-            "layers": ["empty"], "interpreter": false, "env": {{}}, "default_user": "user",
-            "default_workdir": "/home/user", "created_at": 1}}"#
-    );
-    std::fs::write(state.join(format!("templates/{build}.json")), text).unwrap();
-}
+use sdk::{CreateOptions, ErrorKind, Sandbox};
+use server::{Server, template};
 
 #[tokio::test]
 async fn a_sandbox_lives_and_ends_as_its_client_says() {
