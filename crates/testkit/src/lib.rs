@@ -1,9 +1,12 @@
-//! A whole system in one process, for tests.
+//! What several crates' tests stand on.
 //!
+//! [`Ground`] is a host for real machines, made for one test.
 //! [`System`] holds what outlives a server: the simulated world and the state
 //! directory. [`System::restart`] and [`System::crash`] replace the server; the
 //! sandboxes run on.
 
+mod ground;
 mod system;
 
+pub use ground::Ground;
 pub use system::{BASE, CODE_INTERPRETER, System};

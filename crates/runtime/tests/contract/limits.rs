@@ -5,10 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use model::ByteSize;
+use testkit::Ground;
 use warren_runtime::{Backend, Exit, MachineSpec};
 
-use crate::namespaces::Ground;
-use crate::{Host as _, PATIENCE, echo, end, settled, spec_of, start, undo};
+use crate::{Host, PATIENCE, echo, end, settled, spec_of, start, undo};
 
 /// Runs all of them on an empty host.
 pub(crate) async fn hold(host: &Ground) {
@@ -38,7 +38,7 @@ async fn written(backend: &dyn Backend, spec: &MachineSpec, name: &str) -> Strin
 }
 
 async fn what_is_written_keeps_its_ids(host: &Ground) {
-    let backend = host.backend();
+    let backend = Host::backend(host);
     let line = "touch /root-file; touch /user-file; chown 1000:1001 /user-file; id -u > /done";
     let spec = spec_of(host, 1, &format!("{line}; {ECHO}"));
     let machine = start(&*backend, &spec).await;
@@ -52,7 +52,7 @@ async fn what_is_written_keeps_its_ids(host: &Ground) {
 }
 
 async fn a_hungry_child_dies_and_the_first_process_lives(host: &Ground) {
-    let backend = host.backend();
+    let backend = Host::backend(host);
     let eat = "dd if=/dev/zero of=/dev/null bs=512M count=1; echo $? > /done";
     let spec = spec_of(host, 1, &format!("({eat}) & {ECHO}"));
     let machine = start(&*backend, &spec).await;
@@ -68,7 +68,7 @@ async fn a_hungry_child_dies_and_the_first_process_lives(host: &Ground) {
 }
 
 async fn a_hungry_first_process_is_reported(host: &Ground) {
-    let backend = host.backend();
+    let backend = Host::backend(host);
     let spec = spec_of(host, 1, "exec dd if=/dev/zero of=/dev/null bs=512M count=1");
     let machine = start(&*backend, &spec).await;
     let exit = tokio::time::timeout(PATIENCE, machine.exited()).await.unwrap();
@@ -77,7 +77,7 @@ async fn a_hungry_first_process_is_reported(host: &Ground) {
 }
 
 async fn a_fork_bomb_fizzles_out(host: &Ground) {
-    let backend = host.backend();
+    let backend = Host::backend(host);
     // A shell ends at the first fork that fails, but a bomb does not care.
     let bomb = "while :; do (while :; do sleep 1000 & done) 2>/dev/null; done";
     let mut spec = spec_of(host, 1, &format!("({bomb}) & ({bomb}) & {ECHO}"));
@@ -85,15 +85,15 @@ async fn a_fork_bomb_fizzles_out(host: &Ground) {
     let machine = start(&*backend, &spec).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     // Some come and go while they are counted.
-    let n = host.processes();
+    let n = host.processes().unwrap();
     assert!(n <= 5000, "{n} processes");
     tokio::time::timeout(PATIENCE, machine.kill()).await.unwrap().unwrap();
-    assert_eq!(host.processes(), 0);
+    assert_eq!(host.processes().unwrap(), 0);
     end(host, &*backend, &spec, machine).await;
 }
 
 async fn the_disk_is_bounded(host: &Ground) {
-    let backend = host.backend();
+    let backend = Host::backend(host);
     // It answers only if the write failed.
     let line = format!("dd if=/dev/zero of=/fill bs=1M count=200 && exec sleep 1000; {ECHO}");
     let spec = spec_of(host, 1, &line);
@@ -105,7 +105,7 @@ async fn the_disk_is_bounded(host: &Ground) {
 }
 
 async fn a_boot_that_fails_says_where(host: &Ground) {
-    let backend = host.backend();
+    let backend = Host::backend(host);
     let mut spec = spec_of(host, 1, "");
     spec.command = vec!["/bin/nothing".to_owned()];
     let text = boot_failure(&*backend, &spec).await;
@@ -129,7 +129,7 @@ async fn boot_failure(backend: &dyn Backend, spec: &MachineSpec) -> String {
 }
 
 async fn a_machine_that_ends_by_itself_is_noticed(host: &Ground) {
-    let backend = host.backend();
+    let backend = Host::backend(host);
     let spec = spec_of(host, 1, "sleep 1000 & setsid sleep 1000 & sleep 0.05");
     let machine = start(&*backend, &spec).await;
     let exit = tokio::time::timeout(PATIENCE, machine.exited()).await.unwrap();
