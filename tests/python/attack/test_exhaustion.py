@@ -41,6 +41,40 @@ def test_disk(victim, root):
     still_answers(victim)
 
 
+def test_inodes(victim, sibling, python):
+    made = python(victim, """
+import os, time
+os.mkdir('/many')
+n, until = 0, time.monotonic() + 8
+try:
+    while time.monotonic() < until:
+        os.mkdir(f'/many/{n}')
+        for name in range(200): os.close(os.open(f'/many/{n}/{name}', os.O_CREAT | os.O_WRONLY))
+        n += 1
+except OSError as refused:
+    print(refused, flush=True)
+print(n * 200)
+""")
+    assert int(made.split()[-1]) > 0
+    sibling.files.write("/tmp/small", "still room")
+    assert sibling.files.read("/tmp/small") == "still room"
+    with Sandbox.create("base", timeout=60) as fresh:
+        still_answers(fresh)
+    still_answers(victim)
+    assert victim.kill()
+
+
+def test_output_that_nobody_reads(victim, sibling):
+    flood = "yes $(head -c 4000 /dev/zero | tr '\\0' x)"
+    for user in ("root", "user", "root"):
+        victim.commands.run(f"{flood} & {flood} >&2", user=user, background=True, timeout=0).disconnect()
+    for n in range(5):
+        assert sibling.commands.run(f"sleep 0.2; echo {n}", timeout=20).stdout == f"{n}\n"
+    used = victim.commands.run("cat /sys/fs/cgroup/memory.current 2>/dev/null || free -b | awk '/Mem:/ {print $3}'", user="root")
+    assert int(used.stdout) < 400 << 20
+    still_answers(victim)
+
+
 def test_inotify_instances_are_not_taken_from_others(victim, sibling, python):
     take = """
 import ctypes

@@ -59,14 +59,17 @@ impl Counts {
     /// Reads `Summary [ 1.2s] 9 tests run: 7 passed (1 slow), 2 failed, 1 skipped`
     /// of nextest or `test result: ok. 7 passed; 2 failed; 1 ignored; …` of cargo.
     fn read(&mut self, line: &str) {
-        let Some(summary) = line
-            .split_once("tests run:")
-            .or_else(|| line.split_once("test run:"))
-            .or_else(|| line.split_once("test result:"))
-        else {
-            return;
+        // What a failing test printed comes indented: its own score is no score of ours.
+        let summary = match line.strip_prefix("test result:") {
+            Some(summary) => Some(summary),
+            None => line
+                .trim_start()
+                .strip_prefix("Summary")
+                .and_then(|rest| rest.split_once("tests run:").or_else(|| rest.split_once("test run:")))
+                .map(|(_, summary)| summary),
         };
-        let words: Vec<&str> = summary.1.split([' ', ',', ';']).filter(|word| !word.is_empty()).collect();
+        let Some(summary) = summary else { return };
+        let words: Vec<&str> = summary.split([' ', ',', ';']).filter(|word| !word.is_empty()).collect();
         for pair in words.windows(2) {
             let Ok(count) = pair[0].trim_start_matches('(').parse::<u64>() else { continue };
             match pair[1].trim_end_matches(')') {
@@ -92,6 +95,8 @@ mod tests {
         assert_eq!(counts, Counts { passed: 6, failed: 3, skipped: 3 });
         counts.read("test result: ok. 7 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out");
         assert_eq!(counts, Counts { passed: 13, failed: 3, skipped: 4 });
+        counts.read("    test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 8 filtered out");
+        assert_eq!(counts.failed, 3);
         counts.read("Starting 9 tests across 4 binaries");
         assert_eq!(counts.passed, 13);
     }
