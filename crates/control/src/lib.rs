@@ -12,7 +12,7 @@ mod options;
 mod port;
 
 pub use api::router;
-pub use app::{App, BootstrapKey, Error, ErrorKind};
+pub use app::{App, BootstrapKey, Error, ErrorKind, RateLimit};
 pub use clock::Clock;
 pub use options::{AppOptions, Seed};
 pub use port::{BoxFuture, NodePort, Usage};

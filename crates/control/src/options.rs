@@ -1,9 +1,10 @@
 //! Everything about the control plane that an operator can choose.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use crate::Clock;
+use crate::{Clock, RateLimit};
 
 /// The secret that tokens are derived from. Prints nothing of itself.
 #[derive(Clone)]
@@ -35,11 +36,16 @@ pub struct AppOptions {
     /// Whether every call must carry a key. Where not (a server on loopback
     /// for one person), calls without a known key act for the default team.
     pub require_keys: bool,
+    /// What the operator shows to be let through; `None` lets nobody through.
+    pub admin_token: Option<Seed>,
     /// Base domain of sandboxes' host names, told to clients; `None` leaves it
     /// to their own configuration.
     pub domain: Option<String>,
     /// Sandboxes that a team without a limit of its own may have at a time.
     pub max_sandboxes: u64,
+    /// How often a team may ask, by `METHOD /route` as the API document spells
+    /// it (`POST /v2/sandboxes`); what is not named has no limit.
+    pub rate_limits: BTreeMap<String, RateLimit>,
     /// The longest a sandbox may live, counted from its start.
     pub max_lifetime: Duration,
     /// How long the node may take to make a sandbox usable.
@@ -62,8 +68,10 @@ impl AppOptions {
         Self {
             seed,
             require_keys: true,
+            admin_token: None,
             domain: None,
             max_sandboxes: 1000,
+            rate_limits: BTreeMap::new(),
             max_lifetime: Duration::from_hours(24),
             create_limit: Duration::from_mins(1),
             kill_limit: Duration::from_secs(30),

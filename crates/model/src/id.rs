@@ -157,6 +157,17 @@ uuid_id!(
     "team"
 );
 
+uuid_id!(
+    /// Names an API key or an access token, never the secret itself.
+    KeyId,
+    "key"
+);
+uuid_id!(
+    /// Names a person who may log in and belongs to teams.
+    UserId,
+    "user"
+);
+
 macro_rules! text_display {
     ($($name:ident),*) => {$(
         impl fmt::Display for $name {

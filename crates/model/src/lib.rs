@@ -14,7 +14,7 @@ mod template;
 mod time;
 
 pub use end::{EndCause, KilledBy, Peaks, UnknownEndCause};
-pub use id::{BuildId, InvalidId, SandboxId, Slot, TeamId, TemplateId};
+pub use id::{BuildId, InvalidId, KeyId, SandboxId, Slot, TeamId, TemplateId, UserId};
 pub use isolation::{Isolation, UnknownIsolation};
 pub use resources::{InvalidResources, Resources};
 pub use size::ByteSize;

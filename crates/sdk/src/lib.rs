@@ -16,6 +16,7 @@
 //! sandbox ends at its timeout or by [`Sandbox::kill`]. Every future may be
 //! dropped at any await: a request that was already sent still takes effect.
 
+mod admin;
 mod api;
 mod code;
 mod commands;
@@ -27,6 +28,7 @@ mod options;
 mod rpc;
 mod sandbox;
 
+pub use admin::Admin;
 pub use code::{CodeBuilder, Execution, ExecutionError, OutputMessage, RunResult};
 pub use commands::{CommandBuilder, CommandHandle, CommandOutput, Commands, RunningCommand};
 pub use config::Config;

@@ -14,12 +14,14 @@ mod row;
 mod sandbox;
 mod team;
 mod template;
+mod user;
 
 pub use engine::Store;
 pub use error::{Error, ErrorKind};
 pub use idempotency::Claim;
-pub use key::{ApiKey, KeyHash, KeyMask};
+pub use key::{ApiKey, KeyHash, KeyMask, ListedKey};
 pub use record::Record;
 pub use sandbox::{Intent, Reservation, Sandbox};
-pub use team::Team;
+pub use team::{Standing, Team, TeamChange};
 pub use template::{Alias, Build, BuildStatus, Resolved, Template, TemplateSummary};
+pub use user::{AccessToken, User};

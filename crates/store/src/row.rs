@@ -6,7 +6,7 @@ use model::{ByteSize, Resources, Timestamp};
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
-use crate::Error;
+use crate::{Error, KeyMask};
 
 /// One row that a statement returned, with the statement's purpose for errors.
 pub(crate) struct Columns<'a>(pub(crate) &'a AnyRow);
@@ -61,6 +61,14 @@ impl Columns<'_> {
 
     pub(crate) fn maybe_moment(&self, column: &'static str) -> Result<Option<Timestamp>, Error> {
         Ok(self.maybe_integer(column)?.map(Timestamp::from_unix_micros))
+    }
+
+    pub(crate) fn mask(&self) -> Result<KeyMask, Error> {
+        Ok(KeyMask {
+            prefix: self.text("mask_prefix")?,
+            suffix: self.text("mask_suffix")?,
+            value_length: self.unsigned("value_length")?,
+        })
     }
 
     pub(crate) fn resources(&self) -> Result<Resources, Error> {

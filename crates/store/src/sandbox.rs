@@ -220,6 +220,15 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
+    /// How many sandboxes each team has that has any.
+    pub async fn counts_by_team(&self) -> Result<Vec<(TeamId, u64)>, Error> {
+        let rows = sqlx::query("SELECT team_id, COUNT(*) AS n FROM sandboxes GROUP BY team_id")
+            .fetch_all(&self.read)
+            .await
+            .map_err(Error::query("counting sandboxes"))?;
+        rows.iter().map(|row| Ok((Columns(row).parsed("team_id")?, Columns(row).unsigned("n")?))).collect()
+    }
+
     /// What is wanted of every sandbox, for reconciling.
     pub async fn intents(&self) -> Result<Vec<(SandboxId, Intent)>, Error> {
         let rows = sqlx::query("SELECT sandbox_id, intent FROM sandboxes")

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::{
-    BuildId, ByteSize, EndCause, KilledBy, Peaks, Resources, SandboxId, TeamId, TemplateId, Timestamp,
+    BuildId, ByteSize, EndCause, KeyId, KilledBy, Peaks, Resources, SandboxId, TeamId, TemplateId, Timestamp,
 };
 use warren_store::{
-    ApiKey, Build, BuildStatus, Claim, Intent, KeyHash, KeyMask, Reservation, Sandbox, Store, Team,
+    ApiKey, Build, BuildStatus, Claim, Intent, KeyHash, KeyMask, Reservation, Sandbox, Standing, Store, Team,
 };
 
 const NOW: Timestamp = Timestamp::from_unix_micros(1_795_255_200_123_456);
@@ -25,6 +25,7 @@ fn team(n: u128, slug: &str) -> Team {
         slug: slug.to_owned(),
         is_default: n == 1,
         max_sandboxes: None,
+        standing: Standing::Good,
         created_at: NOW,
     }
 }
@@ -178,19 +179,20 @@ async fn keys_are_found_by_hash_and_teams_by_slug() {
     let again = store.ensure_team(&team(9, "default")).await.unwrap();
     assert_eq!(again, team(1, "default"), "the team that is there stays");
     let key = ApiKey {
-        key_id: "k".to_owned(),
+        key_id: KeyId::from_u128(7),
         team_id: TeamId::from_u128(2),
         name: "mine".to_owned(),
         hash: KeyHash("abc".to_owned()),
         mask: KeyMask { prefix: "ab".to_owned(), suffix: "cdef".to_owned(), value_length: 40 },
+        created_by: None,
         created_at: NOW,
         last_used_at: None,
     };
     store.add_key(&key).await.unwrap();
     assert!(store.add_key(&key).await.is_err());
-    store.key_used("k", NOW).await.unwrap();
+    store.key_used(key.key_id, NOW).await.unwrap();
     let found = store.team_of_key(&KeyHash("abc".to_owned())).await.unwrap();
-    assert_eq!(found, Some((team(2, "other"), "k".to_owned())));
+    assert_eq!(found, Some((team(2, "other"), key.key_id)));
     assert_eq!(store.team_of_key(&KeyHash("abd".to_owned())).await.unwrap(), None);
     assert_eq!(store.count_keys(TeamId::from_u128(1)).await.unwrap(), 0);
     assert_eq!(store.default_team().await.unwrap(), Some(team(1, "default")));

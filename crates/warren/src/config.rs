@@ -2,10 +2,12 @@
 //! then the file, then the environment, then the command line. The only file of
 //! the server that reads the environment.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use model::Isolation;
@@ -70,6 +72,28 @@ pub(crate) struct Api {
     /// Whether a create answers only when the code interpreter's kernel is ready.
     /// Without, the first cell waits instead.
     pub(crate) wait_for_interpreter: bool,
+    /// How often one team may ask: by method and route as the API document
+    /// spells them, `"POST /v2/sandboxes" = { burst = 50, period_s = 10 }`. None by default.
+    pub(crate) rate_limits: BTreeMap<String, RateLimit>,
+}
+
+/// A bucket of `burst` requests that fills again within `period_s`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RateLimit {
+    /// Requests at once.
+    burst: u32,
+    /// Seconds in which as many become free again.
+    period_s: f64,
+}
+
+impl Api {
+    /// The limits as the control plane takes them.
+    pub(crate) fn rate_limits(&self) -> BTreeMap<String, control::RateLimit> {
+        let period = |limit: &RateLimit| Duration::try_from_secs_f64(limit.period_s).unwrap_or(Duration::MAX);
+        let one = |limit: &RateLimit| control::RateLimit { burst: limit.burst, period: period(limit) };
+        self.rate_limits.iter().map(|(route, limit)| (route.clone(), one(limit))).collect()
+    }
 }
 
 /// What this machine may give to sandboxes.
@@ -132,6 +156,7 @@ impl Default for Api {
             max_sandboxes: 1000,
             max_lifetime_hours: 24,
             wait_for_interpreter: true,
+            rate_limits: BTreeMap::new(),
         }
     }
 }
@@ -263,6 +288,15 @@ fn check(options: &Options) -> Result<()> {
     }
     if !(options.node.memory_overcommit > 0.0 && options.node.disk_overcommit > 0.0) {
         bail!("node.memory_overcommit and node.disk_overcommit must be above 0");
+    }
+    for (route, limit) in &options.api.rate_limits {
+        let is_route = route.split_once(' ').is_some_and(|(_, path)| path.starts_with('/'));
+        if !is_route || limit.burst == 0 || limit.period_s.is_nan() || limit.period_s <= 0.0 {
+            bail!(
+                "api.rate_limits: {route:?} must be a method and a route (\"POST /v2/sandboxes\"), with a \
+                 burst and a period_s above 0"
+            );
+        }
     }
     if options.node.first_uid < 65_536 {
         bail!("node.first_uid must be at least 65536, or sandboxes would share ids with the host");

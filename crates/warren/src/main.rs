@@ -33,6 +33,10 @@ enum Command {
     /// Create, use and remove sandboxes of a running server.
     #[command(subcommand, visible_alias = "sbx")]
     Sandbox(cli::sandbox::Command),
+    /// Make, list, rename and revoke API keys of a running server, as its operator.
+    Key(cli::key::Command),
+    /// Make, list and change teams of a running server, as its operator.
+    Team(cli::team::Command),
     /// Clone machines for the server at standard input; started by the server alone.
     #[command(hide = true)]
     Launcher,
@@ -45,6 +49,8 @@ fn main() -> ExitCode {
         Command::Launcher => {
             runtime::namespaces::Launcher::serve().map(|()| ExitCode::SUCCESS).map_err(Into::into)
         }
+        Command::Key(command) => cli::run(cli::key::run(command)),
+        Command::Team(command) => cli::run(cli::team::run(command)),
         Command::Sandbox(command) => cli::run(cli::sandbox::run(command)),
     };
     result.unwrap_or_else(|error| {

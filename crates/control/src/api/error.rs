@@ -47,6 +47,11 @@ impl Failure {
         Self { advice: Advice::Never, ..Self::new(StatusCode::GATEWAY_TIMEOUT, message) }
     }
 
+    /// The team asks too often; the headers say when to come again.
+    pub(super) fn rate_limited() -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "Rate limit exceeded")
+    }
+
     /// Not in this version.
     pub(super) fn not_built(what: &str) -> Self {
         Error::NotBuilt(what.to_owned()).into()
@@ -57,6 +62,7 @@ fn table(kind: ErrorKind) -> (StatusCode, Advice) {
     match kind {
         ErrorKind::Refused => (StatusCode::BAD_REQUEST, Advice::None),
         ErrorKind::Unauthenticated => (StatusCode::UNAUTHORIZED, Advice::None),
+        ErrorKind::Forbidden => (StatusCode::FORBIDDEN, Advice::None),
         ErrorKind::NotFound => (StatusCode::NOT_FOUND, Advice::None),
         ErrorKind::Conflict => (StatusCode::CONFLICT, Advice::None),
         ErrorKind::Contradiction => (StatusCode::UNPROCESSABLE_ENTITY, Advice::None),

@@ -1,18 +1,19 @@
 //! Reading requests: who asks, about what, with which body and query.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
-use http::StatusCode;
 use http::request::Parts;
-use model::SandboxId;
+use http::{HeaderValue, Method, StatusCode};
+use model::{InvalidId, SandboxId};
 use serde::de::DeserializeOwned;
 
 use super::error::Failure;
 use crate::App;
-use crate::app::{Caller, Credentials};
+use crate::app::{Caller, Credentials, Error};
 
 /// A body must have arrived within this.
 const BODY_TIME: Duration = Duration::from_secs(10);
@@ -21,31 +22,111 @@ impl FromRequestParts<App> for Caller {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
-        Ok(app.authenticate(&credentials(parts)).await?)
+        // The rate limit may have looked already.
+        match parts.extensions.get::<Self>() {
+            Some(caller) => Ok(caller.clone()),
+            None => Ok(app.authenticate(&credentials(parts)).await?),
+        }
     }
 }
 
-fn credentials(parts: &Parts) -> Credentials {
+/// What a request brought to say who sent it.
+pub(super) fn credentials(parts: &Parts) -> Credentials {
     // A header that is not text is a malformed key, not a missing one.
-    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).trim().to_owned();
-    Credentials { api_key: parts.headers.get("x-api-key").map(text).filter(|key| !key.is_empty()) }
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).trim().to_owned();
+    let header = |name: &str| parts.headers.get(name).map(text).filter(|value| !value.is_empty());
+    let bearer = header("authorization").and_then(|value| {
+        let token = value.strip_prefix("Bearer ").or_else(|| value.strip_prefix("bearer "))?;
+        Some(token.trim().to_owned()).filter(|token| !token.is_empty())
+    });
+    Credentials {
+        api_key: header("x-api-key"),
+        bearer,
+        admin_token: header("x-admin-token"),
+        team_id: header("x-team-id"),
+        is_harmless: matches!(parts.method, Method::GET | Method::HEAD | Method::DELETE),
+    }
 }
 
-/// The key that a request brought, also as a bearer token (the command line
-/// sends it so when it logs in).
-pub(super) struct AnyKey(pub(super) Credentials);
+/// The credentials themselves.
+pub(super) struct AnyCredentials(pub(super) Credentials);
 
-impl FromRequestParts<App> for AnyKey {
+impl FromRequestParts<App> for AnyCredentials {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Failure> {
-        let own = credentials(parts);
-        let bearer = || {
-            let value = parts.headers.get(http::header::AUTHORIZATION)?.to_str().ok()?;
-            value.strip_prefix("Bearer ").map(|key| key.trim().to_owned())
-        };
-        Ok(Self(Credentials { api_key: own.api_key.or_else(bearer) }))
+        Ok(Self(credentials(parts)))
     }
+}
+
+/// A caller who may manage the keys of a team.
+pub(super) struct Manager(pub(super) Caller);
+
+impl FromRequestParts<App> for Manager {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        let caller = Caller::from_request_parts(parts, app).await?;
+        if caller.may_manage { Ok(Self(caller)) } else { Err(Error::KeyCannotManage.into()) }
+    }
+}
+
+/// A person who logged in.
+pub(super) struct Person(pub(super) store::User);
+
+impl FromRequestParts<App> for Person {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        Ok(Self(app.authenticate_user(&credentials(parts)).await?))
+    }
+}
+
+/// The operator.
+pub(super) struct Operator;
+
+impl FromRequestParts<App> for Operator {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        app.authenticate_admin(&credentials(parts))?;
+        Ok(Self)
+    }
+}
+
+/// The one id in the path.
+pub(super) struct Part<T>(pub(super) T);
+
+impl<T: FromStr<Err = InvalidId>> FromRequestParts<App> for Part<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        let text = Path::<String>::from_request_parts(parts, app).await;
+        let Path(text) = text.map_err(|_| Failure::bad_request("the path holds no id"))?;
+        text.parse().map(Self).map_err(invalid)
+    }
+}
+
+/// The two ids in the path.
+pub(super) struct TwoParts<A, B>(pub(super) A, pub(super) B);
+
+impl<A, B> FromRequestParts<App> for TwoParts<A, B>
+where
+    A: FromStr<Err = InvalidId>,
+    B: FromStr<Err = InvalidId>,
+{
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        let texts = Path::<(String, String)>::from_request_parts(parts, app).await;
+        let Path((a, b)) = texts.map_err(|_| Failure::bad_request("the path holds no two ids"))?;
+        Ok(Self(a.parse().map_err(invalid)?, b.parse().map_err(invalid)?))
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn invalid(error: InvalidId) -> Failure {
+    Failure::bad_request(format!("validation error: {error}"))
 }
 
 /// The sandbox in the path.

@@ -2,6 +2,8 @@
 //!
 //! A file per noun. Nothing is decided here but the shape of answers.
 
+mod account;
+mod admin;
 mod create;
 mod early;
 mod edge;
@@ -10,13 +12,14 @@ mod extract;
 mod lifecycle;
 mod list;
 mod metrics;
+mod rate;
 mod sandbox;
-mod team;
 mod template;
 mod unbuilt;
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::middleware::from_fn_with_state;
+use axum::routing::{delete, get, patch, post};
 
 use crate::App;
 
@@ -37,10 +40,30 @@ pub fn router(app: App) -> Router {
         .route("/sandboxes/{sandbox_id}/connect", post(lifecycle::connect_v1))
         .route("/v2/sandboxes/{sandbox_id}/connect", post(lifecycle::connect_v2))
         .route("/sandboxes/{sandbox_id}/metrics", get(metrics::one))
-        .route("/teams", get(team::list))
+        .route("/teams", get(account::teams))
+        .route("/api-keys", get(account::keys).post(account::make_key))
+        .route("/api-keys/{api_key_id}", patch(account::rename_key).delete(account::revoke_key))
+        .route("/access-tokens", post(account::make_token))
+        .route("/access-tokens/{access_token_id}", delete(account::revoke_token))
+        .merge(operator())
         .route("/templates", get(template::list))
         .route("/templates/aliases/{alias}", get(template::alias));
-    edge::wrap(unbuilt::add(routes)).with_state(app)
+    let routes = unbuilt::add(routes).route_layer(from_fn_with_state(app.clone(), rate::limit));
+    edge::wrap(routes).with_state(app)
+}
+
+/// What only the operator may.
+fn operator() -> Router<App> {
+    Router::new()
+        .route("/admin/teams", get(admin::teams).post(admin::make_team))
+        .route("/admin/teams/{team_id}", patch(admin::change_team))
+        .route("/admin/teams/{team_id}/api-keys", get(admin::keys).post(admin::make_key))
+        .route("/admin/teams/{team_id}/api-keys/{api_key_id}", delete(admin::revoke_key))
+        .route("/admin/teams/{team_id}/members", post(admin::add_member))
+        .route("/admin/teams/{team_id}/sandboxes/kill", post(admin::kill_sandboxes))
+        .route("/admin/sandboxes/running-counts", get(admin::running_counts))
+        .route("/admin/users", get(admin::users))
+        .route("/admin/users/{user_id}/access-tokens", post(admin::make_token))
 }
 
 async fn health() -> &'static str {

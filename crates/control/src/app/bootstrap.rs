@@ -2,10 +2,9 @@
 
 use std::fmt;
 
-use store::{ApiKey, Team};
+use store::Team;
 
-use super::{App, Error, auth, random};
-use model::TeamId;
+use super::{App, Error};
 
 /// A key that was just made; it cannot be had again.
 #[derive(Clone)]
@@ -32,34 +31,11 @@ impl App {
         if self.store().count_keys(team.team_id).await? > 0 {
             return Ok(None);
         }
-        self.make_key(&team, "first run").await.map(Some)
+        Ok(Some(BootstrapKey(self.make_key(team.team_id, None, "first run").await?.secret)))
     }
 
     async fn ensure_default_team(&self) -> Result<Team, Error> {
-        let wanted = Team {
-            team_id: TeamId::from_random(random()),
-            name: "default".to_owned(),
-            slug: "default".to_owned(),
-            is_default: true,
-            max_sandboxes: None,
-            created_at: self.options().clock.now(),
-        };
+        let wanted = self.new_team("default".to_owned(), "default".to_owned(), true);
         Ok(self.store().ensure_team(&wanted).await?)
-    }
-
-    async fn make_key(&self, team: &Team, name: &str) -> Result<BootstrapKey, Error> {
-        let key = auth::spell(random());
-        let (hash, mask) = auth::read(&key).expect("what we spell, we read");
-        let row = ApiKey {
-            key_id: TeamId::from_random(random()).to_string(),
-            team_id: team.team_id,
-            name: name.to_owned(),
-            hash,
-            mask,
-            created_at: self.options().clock.now(),
-            last_used_at: None,
-        };
-        self.store().add_key(&row).await?;
-        Ok(BootstrapKey(key))
     }
 }

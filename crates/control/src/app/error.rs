@@ -11,6 +11,8 @@ pub enum ErrorKind {
     Refused,
     /// Nobody we know asked.
     Unauthenticated,
+    /// Known, but not allowed.
+    Forbidden,
     /// There is no such thing, or none that the caller may see.
     NotFound,
     /// Not in its present state.
@@ -52,6 +54,32 @@ pub enum Error {
          Cannot get the team for the given API key"
     )]
     KeyUnknown,
+    /// The access token is nobody's.
+    #[error("the access token is not valid; it may have been revoked")]
+    TokenUnknown,
+    /// The operator's token was not given.
+    #[error("authorization header is missing: set the X-Admin-Token header")]
+    AdminTokenMissing,
+    /// What was given is not the operator's token.
+    #[error("the admin token is not valid")]
+    AdminTokenUnknown,
+    /// An API key asked for what only a person or the operator may.
+    #[error("an API key cannot manage keys: use an access token or the admin token")]
+    KeyCannotManage,
+    /// Whoever asks may not.
+    #[error("{0}")]
+    Forbidden(String),
+    /// No such thing, or another team's.
+    #[error("{what} '{id}' not found")]
+    NoSuch {
+        /// What was asked for.
+        what: &'static str,
+        /// By which id.
+        id: String,
+    },
+    /// The name is somebody else's.
+    #[error("{0}")]
+    Taken(String),
     /// No such sandbox, or another team's.
     #[error("Sandbox \"{0}\" doesn't exist or you don't have access to it")]
     NoSandbox(SandboxId),
@@ -172,11 +200,21 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Refused(_) => ErrorKind::Refused,
-            Self::KeyMissing | Self::KeyMalformed | Self::KeyUnknown => ErrorKind::Unauthenticated,
-            Self::NoSandbox(_) | Self::SandboxEnded { .. } | Self::NoTemplate(_) | Self::NoTag { .. } => {
-                ErrorKind::NotFound
-            }
+            Self::KeyMissing
+            | Self::KeyMalformed
+            | Self::KeyUnknown
+            | Self::TokenUnknown
+            | Self::AdminTokenMissing
+            | Self::AdminTokenUnknown
+            | Self::KeyCannotManage => ErrorKind::Unauthenticated,
+            Self::Forbidden(_) => ErrorKind::Forbidden,
+            Self::NoSuch { .. }
+            | Self::NoSandbox(_)
+            | Self::SandboxEnded { .. }
+            | Self::NoTemplate(_)
+            | Self::NoTag { .. } => ErrorKind::NotFound,
             Self::SandboxEnding(_)
+            | Self::Taken(_)
             | Self::KilledAtStart(_)
             | Self::KeyInProgress(_)
             | Self::KeyOutcomeUnknown(_) => ErrorKind::Conflict,

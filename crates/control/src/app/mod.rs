@@ -4,6 +4,7 @@
 //! store first and tells the node second; what the store and the node disagree
 //! about is put right by `reconcile`.
 
+mod account;
 mod auth;
 mod bootstrap;
 mod create;
@@ -14,8 +15,10 @@ mod list;
 mod metrics;
 mod once;
 mod page;
+mod rate;
 mod read;
 mod reconcile;
+mod secret;
 mod template;
 mod token;
 
@@ -29,6 +32,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{AppOptions, NodePort};
 
+pub(crate) use account::{Made, masked};
 pub(crate) use auth::{Caller, Credentials};
 pub use bootstrap::BootstrapKey;
 pub(crate) use create::CreateCommand;
@@ -37,7 +41,10 @@ pub(crate) use list::{ListQuery, Listed};
 pub(crate) use metrics::Sample;
 pub(crate) use once::Once;
 pub(crate) use page::{Key, Order, PageRequest};
+pub(crate) use rate::Pace;
+pub use rate::RateLimit;
 pub(crate) use read::Live;
+pub(crate) use secret::Kind;
 
 /// The control plane. Cheap to clone; all clones are one.
 #[derive(Debug, Clone)]
@@ -50,6 +57,7 @@ struct Inner {
     node: Arc<dyn NodePort>,
     history: metrics::History,
     key_uses: auth::KeyUses,
+    buckets: rate::Buckets,
     /// What of the node's builds is in the store already.
     registered: Mutex<Vec<node::TemplateBuild>>,
     /// Creates and kills under way, and how many of each sandbox's: the
@@ -68,6 +76,7 @@ impl App {
             node,
             history: metrics::History::default(),
             key_uses: auth::KeyUses::default(),
+            buckets: rate::Buckets::default(),
             registered: Mutex::default(),
             in_flight: Mutex::default(),
             tasks: TaskTracker::new(),

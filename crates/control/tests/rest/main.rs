@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "the lint does not see that helpers of tests are tests")]
 
+mod accounts;
 mod create;
 mod errors;
 mod fake;

@@ -1,4 +1,5 @@
-//! The document says nothing that the router does not do.
+//! The document says nothing that the router does not do, and every operation
+//! in it is held against who may ask for it.
 
 use crate::world::World;
 
@@ -11,7 +12,7 @@ fn operations() -> Vec<(String, String)> {
     for line in paths.lines() {
         let key = line.trim_end_matches(':');
         if let Some(text) = key.strip_prefix("  ").filter(|text| text.starts_with('/')) {
-            path = text.replace("{sandboxID}", "i1").replace("{alias}", "base");
+            path = text.to_owned();
         } else if let Some(method) = key.strip_prefix("    ")
             && ["get", "post", "put", "patch", "delete"].contains(&method)
         {
@@ -21,19 +22,67 @@ fn operations() -> Vec<(String, String)> {
     found
 }
 
+/// Who may ask for an operation.
+#[derive(Debug, PartialEq)]
+enum Who {
+    Everybody,
+    /// A team's key will do.
+    Key,
+    /// A person or the operator for a team.
+    Manager,
+    Person,
+    Operator,
+}
+
+fn who(path: &str) -> Who {
+    let first = path.split('/').nth(1).unwrap();
+    match first {
+        "health" => Who::Everybody,
+        "admin" => Who::Operator,
+        "api-keys" => Who::Manager,
+        "access-tokens" => Who::Person,
+        _ => Who::Key,
+    }
+}
+
+/// Ids that parse, and lead to nothing.
+fn concrete(path: &str) -> String {
+    const UUID: &str = "00000000-0000-4000-8000-000000000000";
+    let path = path.replace("{sandboxID}", "i1").replace("{alias}", "base");
+    let mut parts: Vec<&str> = path.split('/').collect();
+    parts.iter_mut().filter(|part| part.starts_with('{')).for_each(|part| *part = UUID);
+    parts.join("/")
+}
+
 #[tokio::test]
-async fn every_documented_operation_is_there() {
+async fn every_documented_operation_is_there_and_asks_who_asks() {
     let world = World::new().await;
     let operations = operations();
-    assert_eq!(operations.len(), 16);
+    assert!(operations.len() > 30, "{}", operations.len());
+    let ask = async |method: &str, path: &str, header: Option<(&str, &str)>| {
+        let request = http::Request::builder().method(method).uri(concrete(path));
+        let request = if let Some((name, value)) = header { request.header(name, value) } else { request };
+        world.send(request.body("{}".into()).unwrap()).await
+    };
+    let stranger = format!("e2b_{}", "0".repeat(40));
+    let key = ("x-api-key", world.key.as_str());
     for (method, path) in operations {
-        let answer = world.send(world.request(&method, &path, "{}")).await;
+        let who = who(&path);
+        let right = if who == Who::Operator { ("x-admin-token", "the operator") } else { key };
+        let answer = ask(&method, &path, Some(right)).await;
         assert!(![405, 501].contains(&answer.status.as_u16()), "{method} {path}: {}", answer.text);
         assert!(!answer.text.contains("no such route"), "{method} {path}");
-        if path != "/health" {
-            let request = http::Request::builder().method(method.as_str()).uri(&path);
-            let answer = world.send(request.body("{}".into()).unwrap()).await;
-            assert_eq!(answer.status, 401, "{method} {path} answers without a key");
+        if matches!(who, Who::Key | Who::Operator) {
+            assert!(![401, 403].contains(&answer.status.as_u16()), "{method} {path}: {}", answer.text);
+        }
+        if who == Who::Everybody {
+            continue;
+        }
+        for header in [None, Some(("x-api-key", stranger.as_str())), Some(("x-admin-token", "wrong"))] {
+            ask(&method, &path, header).await.error(401);
+        }
+        if who != Who::Key {
+            ask(&method, &path, Some(key)).await.error(401);
         }
     }
 }

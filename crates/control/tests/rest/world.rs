@@ -77,8 +77,11 @@ impl World {
             let now = Arc::clone(&now);
             Clock::new(move || Timestamp::from_unix_micros(now.load(Ordering::Relaxed)))
         };
-        let mut options =
-            AppOptions { clock: clock.clone(), ..AppOptions::new(Seed::new(*b"a seed for tests")) };
+        let mut options = AppOptions {
+            clock: clock.clone(),
+            admin_token: Some(Seed::new(*b"the operator")),
+            ..AppOptions::new(Seed::new(*b"a seed for tests"))
+        };
         change(&mut options);
         let store = Store::open(&dir.path().join("warren.db")).await.unwrap();
         let node = Arc::new(FakeNode::new(clock));

@@ -1,7 +1,10 @@
 //! The commands beside the server. Those about sandboxes go through the client library.
 
 pub(crate) mod doctor;
+pub(crate) mod key;
+mod operator;
 pub(crate) mod sandbox;
+pub(crate) mod team;
 
 use std::future::Future;
 use std::process::ExitCode;

@@ -146,6 +146,8 @@ fn percent(factor: f64) -> u32 {
 async fn open_control(options: &Options, state: &StateDir, node: &Handle, port: u16) -> Result<App> {
     let store = store::Store::open(&state.path().join("warren.db")).await.context("open the database")?;
     let mut wanted = AppOptions::new(Seed::new(secret::seed(state)?));
+    wanted.admin_token = Some(Seed::new(secret::admin_token(state)?));
+    wanted.rate_limits = options.api.rate_limits();
     wanted.require_keys = options.api.require_keys;
     wanted.domain = Some(options.api.domain.clone().unwrap_or_else(|| format!("localhost:{port}")));
     wanted.max_sandboxes = options.api.max_sandboxes;

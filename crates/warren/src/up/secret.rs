@@ -25,14 +25,37 @@ pub(crate) fn seed(state: &StateDir) -> Result<Vec<u8>> {
             Ok(seed)
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            let mut seed = vec![0; SEED_LEN];
-            let filled = rustix::rand::getrandom(&mut seed, rustix::rand::GetRandomFlags::empty());
-            ensure!(filled.context("take random bytes")? == SEED_LEN, "the kernel gave too few random bytes");
+            let seed = random()?;
             write(&path, &seed)?;
             Ok(seed)
         }
         Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
     }
+}
+
+/// What the operator shows to be let through: made once, read back later.
+pub(crate) fn admin_token(state: &StateDir) -> Result<String> {
+    let path = state.path().join("admin-token");
+    match fs::read_to_string(&path) {
+        Ok(token) => {
+            let token = token.trim().to_owned();
+            ensure!(token.len() >= 32, "{} is damaged: remove it, and a new one is made", path.display());
+            Ok(token)
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let token = random()?.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
+            write(&path, format!("{token}\n").as_bytes())?;
+            Ok(token)
+        }
+        Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
+    }
+}
+
+fn random() -> Result<Vec<u8>> {
+    let mut bytes = vec![0; SEED_LEN];
+    let filled = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    ensure!(filled.context("take random bytes")? == SEED_LEN, "the kernel gave too few random bytes");
+    Ok(bytes)
 }
 
 /// The key of the first start: made then, read back later. `None` when its file
@@ -78,6 +101,8 @@ mod tests {
         assert!(seed.iter().any(|byte| *byte != 0));
         let mode = std::fs::metadata(dir.path().join("seed")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+        let token = super::admin_token(&state).unwrap();
+        assert_eq!((token.len(), super::admin_token(&state).unwrap()), (64, token.clone()));
         std::fs::write(dir.path().join("seed"), b"short").unwrap();
         assert!(super::seed(&state).unwrap_err().to_string().contains("damaged"));
     }

@@ -4,6 +4,7 @@
 //! ignored, absent fields of answers are omitted and never `null`. The server
 //! reads and the Rust SDK writes the same types, so each goes both ways.
 
+mod account;
 mod error;
 pub mod metadata;
 mod metrics;
@@ -13,6 +14,10 @@ mod team;
 mod template;
 mod time;
 
+pub use account::{
+    AdminTeam, AdminUser, ApiKey, CreatedAccessToken, CreatedApiKey, KeyMask, KillReport, Named, NewTeam,
+    NewUser, RunningCount, TeamChange, TeamUser,
+};
 pub use error::ErrorBody;
 pub use metrics::{SandboxMetric, SandboxesMetrics};
 pub use network::NetworkConfig;
