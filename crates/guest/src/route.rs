@@ -43,7 +43,10 @@ async fn routed(daemon: &Rc<Daemon>, request: Request) -> Response {
         (&Method::GET, "/metrics") => json(&daemon.metrics.measure(daemon.settings.get().limits)),
         (&Method::GET, "/files") => files::download(daemon, request).await,
         (&Method::POST, "/files") => files::upload(daemon, request).await,
-        (_, "/health" | "/envs" | "/metrics" | "/files") => status(StatusCode::METHOD_NOT_ALLOWED),
+        (&Method::POST, "/files/compose") => files::compose(daemon, request).await,
+        (_, "/health" | "/envs" | "/metrics" | "/files" | "/files/compose") => {
+            status(StatusCode::METHOD_NOT_ALLOWED)
+        }
         _ => not_found(),
     }
 }

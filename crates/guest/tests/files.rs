@@ -187,3 +187,47 @@ fn a_small_new_file_is_three_events_at_once_visible() {
         assert_eq!(guest.call("/filesystem.Filesystem/GetWatcherEvents", &id).await.status, 404);
     });
 }
+
+#[test]
+fn composing_puts_files_together_and_removes_them() {
+    with_guest(async |guest| {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+        let compose = async |sources: &[String], destination: &str| {
+            let body = serde_json::json!({"source_paths": sources, "destination": destination});
+            guest.post("/files/compose", &[], body.to_string().as_bytes()).await
+        };
+        std::fs::write(at("1"), "one ").unwrap();
+        std::fs::write(at("2"), vec![b'2'; 300_000]).unwrap();
+        std::fs::create_dir(at("dir")).unwrap();
+        std::fs::write(at("old"), "old").unwrap();
+        for (sources, destination, status) in [
+            (vec![], at("x"), 400),
+            (vec![at("1")], String::new(), 400),
+            (vec![at("1"), at("dir")], at("old"), 400),
+            (vec![at("1")], at("dir"), 400),
+            (vec![at("1"), at("old")], at("old"), 400),
+            (vec![at("1"), at("none")], at("old"), 404),
+            (vec![at("1")], at("old/below"), 500),
+        ] {
+            let answer = compose(&sources, &destination).await;
+            assert_eq!(answer.status, status, "{sources:?} to {destination}: {:?}", answer.body);
+        }
+        assert_eq!(guest.post("/files/compose", &[], b"{").await.status, 400);
+        let named = br#"{"source_paths":["a"],"destination":"b","username":"nosuchuser"}"#;
+        assert_eq!(guest.post("/files/compose", &[], named).await.status, 401);
+        assert_eq!(std::fs::read(at("old")).unwrap(), b"old", "a failure leaves what stood there");
+        assert!(std::fs::exists(at("1")).unwrap());
+        for destination in [at("new/all"), at("old")] {
+            std::fs::write(at("1"), "one ").unwrap();
+            std::fs::write(at("2"), vec![b'2'; 300_000]).unwrap();
+            let answer = compose(&[at("1"), at("2")], &destination).await;
+            assert_eq!((answer.status, &answer.json()["path"]), (200, &destination.as_str().into()));
+            assert_eq!(answer.json()["type"], "file");
+            assert!(std::fs::read(&destination).unwrap() == [&b"one "[..], &vec![b'2'; 300_000]].concat());
+            assert!(!std::fs::exists(at("1")).unwrap() && !std::fs::exists(at("2")).unwrap());
+        }
+        let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert!(left.iter().all(|name| !name.to_string_lossy().contains("compose")), "{left:?}");
+    });
+}

@@ -4,28 +4,29 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::connect::Timestamp;
 use crate::connect::json::proto_enum;
-use crate::connect::{Message, oneof};
+use crate::connect::{messages, oneof};
 pub use crate::process::Empty;
 
 /// Path of the service, before the method's name.
 pub const SERVICE: &str = "/filesystem.Filesystem/";
 
-macro_rules! messages {
-    ($($name:ty),+ $(,)?) => { $(impl Message for $name {})+ };
+messages! {
+    PathRequest { 1: path }
+    MoveRequest { 1: source, 2: destination }
+    ListDirRequest { 1: path, 2: depth }
+    EntryResponse { 1: entry }
+    ListDirResponse { 1: entries }
+    EntryInfo {
+        1: name, 2: file_type, 3: path, 4: size, 5: mode, 6: permissions, 7: owner, 8: group,
+        9: modified_time, 10: symlink_target, 11: metadata,
+    }
+    WatchRequest { 1: path, 2: recursive, 3: include_entry, 4: allow_network_mounts }
+    FilesystemEvent { 1: name, 2: event_type, 3: entry }
+    WatcherId { 1: watcher_id }
+    WatcherEvents { 1: events }
 }
-
-messages!(
-    PathRequest,
-    MoveRequest,
-    ListDirRequest,
-    EntryResponse,
-    ListDirResponse,
-    WatchRequest,
-    WatchEvent,
-    WatcherId,
-    WatcherEvents,
-);
 
 /// `Stat`, `MakeDir`, `Remove`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -121,9 +122,9 @@ pub struct EntryInfo {
     /// Group's name, or number if it has none.
     #[serde(with = "crate::connect::json::plain", skip_serializing_if = "String::is_empty")]
     pub group: String,
-    /// RFC 3339 in UTC; see [`timestamp`].
+    /// When its content last changed.
     #[serde(alias = "modified_time", skip_serializing_if = "Option::is_none")]
-    pub modified_time: Option<String>,
+    pub modified_time: Option<Timestamp>,
     /// Of a link: where it leads in the end.
     #[serde(alias = "symlink_target", skip_serializing_if = "Option::is_none")]
     pub symlink_target: Option<String>,
@@ -188,11 +189,11 @@ oneof! {
     /// One message of the stream of `WatchDir`.
     pub enum WatchEvent {
         /// The watch is armed; always the first.
-        "start" => Start(Empty) with "crate::connect::json::plain",
+        1 "start" => Start(Empty) with "crate::connect::json::plain",
         /// A change.
-        "filesystem" => Filesystem(Box<FilesystemEvent>) with "crate::connect::json::plain",
+        2 "filesystem" => Filesystem(Box<FilesystemEvent>) with "crate::connect::json::plain",
         /// Nothing happened for a while.
-        "keepalive" => Keepalive(Empty) with "crate::connect::json::plain",
+        3 "keepalive" => Keepalive(Empty) with "crate::connect::json::plain",
     }
 }
 
@@ -214,26 +215,6 @@ pub struct WatcherEvents {
     pub events: Vec<FilesystemEvent>,
 }
 
-/// A moment as `google.protobuf.Timestamp` is written: RFC 3339, UTC, with 0,
-/// 3, 6 or 9 digits after the second. Moments that the format cannot hold are
-/// brought to the nearest that it can.
-pub fn timestamp(seconds: i64, nanoseconds: u32) -> String {
-    let nanoseconds = nanoseconds.min(999_999_999);
-    let earliest = jiff::Timestamp::MIN.as_second() + 1;
-    let seconds = seconds.clamp(earliest, jiff::Timestamp::MAX.as_second());
-    let whole = jiff::Timestamp::from_second(seconds).unwrap_or_default();
-    let text = whole.strftime("%Y-%m-%dT%H:%M:%S").to_string();
-    if nanoseconds == 0 {
-        format!("{text}Z")
-    } else if nanoseconds.is_multiple_of(1_000_000) {
-        format!("{text}.{:03}Z", nanoseconds / 1_000_000)
-    } else if nanoseconds.is_multiple_of(1_000) {
-        format!("{text}.{:06}Z", nanoseconds / 1_000)
-    } else {
-        format!("{text}.{nanoseconds:09}Z")
-    }
-}
-
 fn is_zero<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
@@ -241,7 +222,7 @@ fn is_zero<T: Default + PartialEq>(value: &T) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connect::Codec;
+    use crate::connect::{Codec, Message};
 
     #[test]
     fn sizes_are_strings_and_links_keep_their_target() {
@@ -264,14 +245,5 @@ mod tests {
     fn watch_events_have_no_wrapper() {
         let start = WatchEvent::Start(Empty {});
         assert_eq!(start.encode(Codec::Json), br#"{"start":{}}"#);
-    }
-
-    #[test]
-    fn timestamps_have_groups_of_three_digits() {
-        assert_eq!(timestamp(0, 0), "1970-01-01T00:00:00Z");
-        assert_eq!(timestamp(1_700_000_000, 120_000_000), "2023-11-14T22:13:20.120Z");
-        assert_eq!(timestamp(1_700_000_000, 120_001_000), "2023-11-14T22:13:20.120001Z");
-        assert_eq!(timestamp(-1, 5), "1969-12-31T23:59:59.000000005Z");
-        assert!(timestamp(i64::MAX, 0).starts_with("9999-"));
     }
 }

@@ -6,28 +6,31 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::connect::json::proto_enum;
-use crate::connect::{Message, oneof};
+use crate::connect::{messages, oneof};
 
 /// Path of the service, before the method's name.
 pub const SERVICE: &str = "/process.Process/";
 
-macro_rules! messages {
-    ($($name:ty),+ $(,)?) => { $(impl Message for $name {})+ };
+messages! {
+    Empty {}
+    Pty { 1: size }
+    PtySize { 1: cols, 2: rows }
+    ProcessConfig { 1: cmd, 2: args, 3: envs, 4: cwd }
+    ListRequest {}
+    ProcessInfo { 1: config, 2: pid, 3: tag }
+    ListResponse { 1: processes }
+    StartRequest { 1: process, 2: pty, 3: tag, 4: stdin }
+    StreamResponse { 1: event }
+    StartEvent { 1: pid }
+    EndEvent { 1: exit_code, 2: exited, 3: status, 4: error }
+    ConnectRequest { 1: process }
+    UpdateRequest { 1: process, 2: pty }
+    SendInputRequest { 1: process, 2: input }
+    InputTarget { 1: process }
+    InputData { 2: input }
+    SendSignalRequest { 1: process, 2: signal }
+    CloseStdinRequest { 1: process }
 }
-
-messages!(
-    ListRequest,
-    ListResponse,
-    StartRequest,
-    StreamResponse,
-    ConnectRequest,
-    UpdateRequest,
-    SendInputRequest,
-    StreamInputRequest,
-    SendSignalRequest,
-    CloseStdinRequest,
-    Empty,
-);
 
 /// A message without fields; the answer of the methods that only act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -130,13 +133,13 @@ oneof! {
     /// Something that happened to a process.
     pub enum ProcessEvent {
         /// Always the first.
-        "start" => Start(StartEvent) with "crate::connect::json::plain",
+        1 "start" => Start(StartEvent) with "crate::connect::json::plain",
         /// Output.
-        "data" => Data(DataEvent) with "crate::connect::json::plain",
+        2 "data" => Data(DataEvent) with "crate::connect::json::plain",
         /// Always the last.
-        "end" => End(EndEvent) with "crate::connect::json::plain",
+        3 "end" => End(EndEvent) with "crate::connect::json::plain",
         /// Nothing happened for a while.
-        "keepalive" => Keepalive(Empty) with "crate::connect::json::plain",
+        4 "keepalive" => Keepalive(Empty) with "crate::connect::json::plain",
     }
 }
 
@@ -153,11 +156,11 @@ oneof! {
     /// A piece of output, never empty. Characters may be cut at its ends.
     pub enum DataEvent {
         /// From standard output.
-        "stdout" => Stdout(Bytes) with "crate::connect::json::blob",
+        1 "stdout" => Stdout(Bytes) with "crate::connect::json::blob",
         /// From standard error.
-        "stderr" => Stderr(Bytes) with "crate::connect::json::blob",
+        2 "stderr" => Stderr(Bytes) with "crate::connect::json::blob",
         /// From the terminal.
-        "pty" => Pty(Bytes) with "crate::connect::json::blob",
+        3 "pty" => Pty(Bytes) with "crate::connect::json::blob",
     }
 }
 
@@ -191,9 +194,9 @@ oneof! {
     /// Names a process.
     pub enum ProcessSelector {
         /// By its id.
-        "pid" => Pid(u32) with "crate::connect::json::number",
+        1 "pid" => Pid(u32) with "crate::connect::json::number",
         /// By the tag given at its start.
-        "tag" => Tag(String) with "crate::connect::json::plain",
+        2 "tag" => Tag(String) with "crate::connect::json::plain",
     }
 }
 
@@ -212,9 +215,9 @@ oneof! {
     /// Bytes for a process.
     pub enum ProcessInput {
         /// For its input pipe.
-        "stdin" => Stdin(Bytes) with "crate::connect::json::blob",
+        1 "stdin" => Stdin(Bytes) with "crate::connect::json::blob",
         /// For its terminal.
-        "pty" => Pty(Bytes) with "crate::connect::json::blob",
+        2 "pty" => Pty(Bytes) with "crate::connect::json::blob",
     }
 }
 
@@ -232,11 +235,11 @@ oneof! {
     /// One message of the request stream of `StreamInput`.
     pub enum StreamInputRequest {
         /// Must be first; a later one switches the target.
-        "start" => Start(InputTarget) with "crate::connect::json::plain",
+        1 "start" => Start(InputTarget) with "crate::connect::json::plain",
         /// What to write.
-        "data" => Data(InputData) with "crate::connect::json::plain",
+        2 "data" => Data(InputData) with "crate::connect::json::plain",
         /// Ignored.
-        "keepalive" => Keepalive(Empty) with "crate::connect::json::plain",
+        3 "keepalive" => Keepalive(Empty) with "crate::connect::json::plain",
     }
 }
 
@@ -301,7 +304,7 @@ fn is_false(value: &bool) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connect::Codec;
+    use crate::connect::{Codec, Message};
 
     fn read<T: Message>(json: &str) -> T {
         T::decode(Codec::Json, json.as_bytes()).unwrap()

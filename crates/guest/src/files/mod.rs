@@ -4,6 +4,7 @@
 //! thread each, with a bounded queue between it and the connection, so that a
 //! slow disk holds up nobody else and memory stays constant.
 
+mod compose;
 mod download;
 mod metadata;
 mod multipart;
@@ -19,12 +20,17 @@ use crate::http::HttpFailure;
 use crate::http::query::Query;
 use crate::user::User;
 
+pub(crate) use compose::compose;
 pub(crate) use download::download;
 pub(crate) use upload::upload;
 
 /// The user that a request of this route names in its query.
 fn user(daemon: &Daemon, query: &Query) -> Result<User, HttpFailure> {
-    daemon.settings.user(query.get("username")).map_err(|error| {
+    named_user(daemon, query.get("username"))
+}
+
+fn named_user(daemon: &Daemon, name: Option<&str>) -> Result<User, HttpFailure> {
+    daemon.settings.user(name).map_err(|error| {
         let message = format!("error looking up user '{}': {error}", error.0);
         HttpFailure::new(StatusCode::UNAUTHORIZED, message)
     })

@@ -9,7 +9,6 @@ use flate2::write::MultiGzDecoder;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use tokio::time::timeout;
 use wire::files::{Operation, WrittenFile};
 
@@ -21,15 +20,11 @@ use crate::daemon::Daemon;
 use crate::fs::path::base_name;
 use crate::http::error::json;
 use crate::http::query::Query;
-use crate::http::{HttpFailure, Request, Response, auth};
+use crate::http::{HttpFailure, Request, RequestBody, Response, auth};
 use crate::user::User;
 
 /// An upload that brings nothing for this long is given up.
 const STALL: Duration = Duration::from_secs(100);
-/// After a refusal, this much of the rest is read, and for this long: a
-/// connection that is closed on unread bytes loses the answer.
-const MAX_REST: usize = 16 << 20;
-const REST_PATIENCE: Duration = Duration::from_secs(2);
 /// Parts of one request at most.
 const MAX_PARTS: usize = 10_000;
 
@@ -40,10 +35,7 @@ pub(crate) async fn upload(daemon: &Daemon, request: Request) -> Response {
     let mut body = Source { body, gunzip: None };
     match try_upload(daemon, &head.headers, &query, &mut body).await {
         Ok(written) => json(&written),
-        Err(failure) => {
-            let _ = timeout(REST_PATIENCE, body.read_rest()).await;
-            failure.into_response()
-        }
+        Err(failure) => failure.into_response(),
     }
 }
 
@@ -167,7 +159,7 @@ impl Upload<'_> {
 
 /// The request's body, decompressed if need be.
 struct Source {
-    body: Incoming,
+    body: RequestBody,
     gunzip: Option<MultiGzDecoder<Vec<u8>>>,
 }
 
@@ -206,15 +198,6 @@ impl Source {
         let Some(gunzip) = self.gunzip.take() else { return Ok(None) };
         let rest = gunzip.finish().map_err(|error| bad_gzip(&error))?;
         Ok((!rest.is_empty()).then(|| rest.into()))
-    }
-
-    async fn read_rest(&mut self) {
-        let mut n_bytes = 0;
-        while n_bytes < MAX_REST
-            && let Ok(Some(piece)) = self.raw().await
-        {
-            n_bytes += piece.len();
-        }
     }
 }
 

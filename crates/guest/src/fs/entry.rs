@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use wire::files::METADATA_XATTR_PREFIX;
-use wire::filesystem::{EntryInfo, FileType, timestamp};
+use wire::filesystem::{EntryInfo, FileType, Timestamp};
 
 use super::path::base_name;
 use crate::user::Names;
@@ -30,7 +30,7 @@ pub(crate) fn entry(path: &str, names: &Names) -> io::Result<EntryInfo> {
         permissions: permissions(&own),
         owner: names.user(own.uid()),
         group: names.group(own.gid()),
-        modified_time: Some(timestamp(own.mtime(), u32::try_from(own.mtime_nsec()).unwrap_or_default())),
+        modified_time: Some(Timestamp::new(own.mtime(), u32::try_from(own.mtime_nsec()).unwrap_or_default())),
         symlink_target: is_link.then(|| link_target(path)),
         metadata: metadata(path),
     })

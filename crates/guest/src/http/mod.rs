@@ -6,12 +6,14 @@ pub(crate) mod cors;
 pub(crate) mod date;
 pub(crate) mod error;
 pub(crate) mod query;
+mod request;
 pub(crate) mod server;
 
 pub(crate) use body::Body;
 pub(crate) use error::HttpFailure;
+pub(crate) use request::RequestBody;
 
 /// A response of ours.
 pub(crate) type Response = hyper::Response<Body>;
-/// A request as hyper hands it over.
-pub(crate) type Request = hyper::Request<hyper::body::Incoming>;
+/// A request to be answered.
+pub(crate) type Request = hyper::Request<RequestBody>;

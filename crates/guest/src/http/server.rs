@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_local;
 
+use super::request::keep;
 use super::{Request, Response};
 
 /// Connections at a time. More wait in the kernel's queue until one ends.
@@ -67,7 +68,12 @@ where
 {
     let service = service_fn(move |request| {
         let handler = handler.clone();
-        async move { Ok::<_, Infallible>(handler(request).await) }
+        async move {
+            let (request, rest) = keep(request);
+            let response = handler(request).await;
+            rest.discard().await;
+            Ok::<_, Infallible>(response)
+        }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(IDLE).half_close(false);

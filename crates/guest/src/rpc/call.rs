@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use tokio::task::spawn_local;
@@ -12,8 +12,13 @@ use wire::connect::envelope::{Decoder, EnvelopeError, FLAG_END};
 use wire::connect::{Code, Codec, Error, Message};
 
 use super::Caller;
+use super::compression::{Compression, STREAM_ENCODING};
 use super::sink::Sink;
 use crate::http::{Body, Request, Response};
+
+/// Every content type that some call takes.
+const ACCEPTED: &str =
+    "application/json, application/proto, application/connect+json, application/connect+proto";
 
 /// Longest message that is read. Input of some megabytes arrives as one.
 pub(super) const MAX_MESSAGE: usize = 32 << 20;
@@ -32,8 +37,11 @@ pub(super) async fn unary<Q: Message, A: Message>(
     };
     let work = async {
         caller.user()?;
+        check_version(request.headers())?;
         let deadline = deadline(request.headers())?;
-        let message = Q::decode(codec, &body(request).await?).map_err(invalid)?;
+        let compression = Compression::named(request.headers(), &CONTENT_ENCODING)?;
+        let message = compression.unpack(body(request).await?)?;
+        let message = Q::decode(codec, &message).map_err(invalid)?;
         match deadline {
             None => act(caller, message).await,
             Some(deadline) => timeout_at(deadline, act(caller, message)).await.map_err(|_| too_late())?,
@@ -98,6 +106,7 @@ impl Terms {
         let asked = headers.get("keepalive-ping-interval").and_then(|value| value.to_str().ok());
         // At most a day, so that the clock's arithmetic cannot overflow.
         let seconds = asked.and_then(|text| text.parse::<u64>().ok()).filter(|n| (1..=86_400).contains(n));
+        check_version(headers)?;
         Ok(Self { deadline: deadline(headers)?, keepalive: seconds.map_or(DEFAULT, Duration::from_secs) })
     }
 }
@@ -123,9 +132,7 @@ pub(super) fn failure(error: &Error) -> Response {
 pub(super) fn unsupported_media_type() -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-    response
-        .headers_mut()
-        .insert("accept-post", HeaderValue::from_static("application/json, application/connect+json"));
+    response.headers_mut().insert("accept-post", HeaderValue::from_static(ACCEPTED));
     response
 }
 
@@ -139,6 +146,12 @@ pub(super) fn too_late() -> Error {
     Error::new(Code::DeadlineExceeded, "context deadline exceeded")
 }
 
+/// A message beyond the limit.
+pub(super) fn too_long() -> Error {
+    let message = format!("message is larger than the limit of {MAX_MESSAGE} bytes");
+    Error::new(Code::ResourceExhausted, message)
+}
+
 /// A message that cannot be read.
 pub(super) fn invalid(error: impl std::fmt::Display) -> Error {
     Error::new(Code::InvalidArgument, error.to_string())
@@ -148,10 +161,20 @@ pub(super) fn invalid(error: impl std::fmt::Display) -> Error {
 pub(super) fn bad_envelope(error: EnvelopeError) -> Error {
     let code = match error {
         EnvelopeError::TooLong { .. } => Code::ResourceExhausted,
-        EnvelopeError::Compressed => Code::Internal,
         EnvelopeError::Truncated => Code::InvalidArgument,
     };
     Error::new(code, error.to_string())
+}
+
+/// A client may leave its version out, but not speak another one.
+pub(super) fn check_version(headers: &HeaderMap) -> Result<(), Error> {
+    match headers.get("connect-protocol-version").map(HeaderValue::as_bytes) {
+        None | Some(b"" | b"1") => Ok(()),
+        Some(other) => {
+            let other = String::from_utf8_lossy(other);
+            Err(invalid(format!("connect-protocol-version must be \"1\": got {other:?}")))
+        }
+    }
 }
 
 /// `Connect-Timeout-Ms`, from now; 0 is none.
@@ -170,16 +193,14 @@ async fn body(request: Request) -> Result<Bytes, Error> {
     let collected = tokio::time::timeout(PATIENCE, collect).await.map_err(|_| too_late())?;
     match collected {
         Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            let message = format!("message is larger than the limit of {MAX_MESSAGE} bytes");
-            Err(Error::new(Code::ResourceExhausted, message))
-        }
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(too_long()),
         Err(error) => Err(Error::new(Code::InvalidArgument, format!("error reading the request: {error}"))),
     }
 }
 
 /// The one message of a stream that has one.
 async fn single_message<Q: Message>(codec: Codec, request: Request) -> Result<Q, Error> {
+    let compression = Compression::named(request.headers(), &STREAM_ENCODING)?;
     let bytes = body(request).await?;
     let mut decoder = Decoder::new(MAX_MESSAGE);
     decoder.push(&bytes);
@@ -189,5 +210,5 @@ async fn single_message<Q: Message>(codec: Codec, request: Request) -> Result<Q,
     if envelope.flags & FLAG_END != 0 {
         return Err(invalid("end record in a request"));
     }
-    Q::decode(codec, &envelope.payload).map_err(invalid)
+    Q::decode(codec, &compression.unpack_envelope(envelope)?).map_err(invalid)
 }

@@ -1,28 +1,21 @@
 //! `StreamInput`: the one call whose request is a stream.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
-use tokio::time::timeout;
-use wire::connect::envelope::{Decoder, Envelope};
+use wire::connect::envelope::Decoder;
 use wire::connect::{Code, Codec, Error, Message};
 use wire::process::{Empty, StreamInputRequest};
 
 use super::Caller;
 use super::call::{
-    MAX_MESSAGE, bad_envelope, content_type, invalid, stream_response, unsupported_media_type,
+    MAX_MESSAGE, bad_envelope, check_version, content_type, invalid, stream_response, unsupported_media_type,
 };
+use super::compression::{Compression, STREAM_ENCODING};
 use super::process::{input_error, live};
 use super::sink::{Sink, gone};
 use crate::http::{Body, Request, Response};
 use crate::process::Process;
-
-/// After an error, this much of the rest of the request is read, and for this
-/// long: a connection that is closed on unread bytes loses the answer.
-const MAX_REST: usize = 4 << 20;
-const REST_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Writes the stream to a process until the client ends it; does not close the
 /// process's input.
@@ -32,11 +25,7 @@ pub(super) async fn stream_input(caller: Caller, request: Request) -> Response {
     };
     let (pieces, body) = Body::channel();
     let sink = Sink::new(codec, pieces);
-    let mut request = request.into_body();
-    let result = write_all(&caller, codec, &mut request).await;
-    if result.is_err() {
-        let _ = timeout(REST_PATIENCE, read_rest(&mut request)).await;
-    }
+    let result = write_all(&caller, codec, request).await;
     // Both records fit the body's queue, so nothing waits for a reader here.
     let result = match result {
         Ok(()) => sink.send(&Empty {}).await,
@@ -46,15 +35,19 @@ pub(super) async fn stream_input(caller: Caller, request: Request) -> Response {
     stream_response(codec, body)
 }
 
-async fn write_all(caller: &Caller, codec: Codec, request: &mut Incoming) -> Result<(), Error> {
+async fn write_all(caller: &Caller, codec: Codec, request: Request) -> Result<(), Error> {
     caller.user()?;
+    check_version(request.headers())?;
+    let compression = Compression::named(request.headers(), &STREAM_ENCODING)?;
     let mut decoder = Decoder::new(MAX_MESSAGE);
     let mut target = None;
-    while let Some(frame) = request.frame().await {
+    let mut body = request.into_body();
+    while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| gone())?.into_data() else { continue };
         decoder.push(&data);
         while let Some(envelope) = decoder.next_envelope().map_err(bad_envelope)? {
-            take(caller, codec, &envelope, &mut target).await?;
+            let message = compression.unpack_envelope(envelope)?;
+            take(caller, codec, &message, &mut target).await?;
         }
     }
     decoder.finish().map_err(bad_envelope)
@@ -63,10 +56,10 @@ async fn write_all(caller: &Caller, codec: Codec, request: &mut Incoming) -> Res
 async fn take(
     caller: &Caller,
     codec: Codec,
-    envelope: &Envelope,
+    message: &[u8],
     target: &mut Option<Rc<Process>>,
 ) -> Result<(), Error> {
-    match StreamInputRequest::decode(codec, &envelope.payload).map_err(invalid)? {
+    match StreamInputRequest::decode(codec, message).map_err(invalid)? {
         StreamInputRequest::Start(start) => *target = Some(live(caller, &start.process)?),
         StreamInputRequest::Data(data) => {
             let process = target.as_ref().ok_or_else(|| {
@@ -77,13 +70,4 @@ async fn take(
         StreamInputRequest::Keepalive(_) | StreamInputRequest::Unset => {}
     }
     Ok(())
-}
-
-async fn read_rest(request: &mut Incoming) {
-    let mut n_bytes = 0;
-    while n_bytes < MAX_REST
-        && let Some(Ok(frame)) = request.frame().await
-    {
-        n_bytes += frame.data_ref().map_or(0, bytes::Bytes::len);
-    }
 }

@@ -2,6 +2,7 @@
 //! becomes one of theirs.
 
 mod call;
+mod compression;
 mod filesystem;
 mod input;
 mod process;

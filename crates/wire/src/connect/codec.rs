@@ -1,31 +1,41 @@
-//! How a message becomes bytes. One codec today (proto-JSON); a second one means
-//! another variant of [`Codec`] and another pair of methods of [`Message`].
+//! How a message becomes bytes: proto-JSON or binary protobuf, as the caller's
+//! content type says.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use super::binary::Binary;
 
 /// The form of message bodies, as the content type names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Codec {
     /// `application/json`, `application/connect+json`.
     Json,
+    /// `application/proto`, `application/connect+proto`.
+    Proto,
 }
 
 impl Codec {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Json, Self::Proto];
+
     /// The codec of a unary call's content type; parameters are ignored.
     pub fn of_unary(content_type: &str) -> Option<Self> {
-        (essence(content_type) == "application/json").then_some(Self::Json)
+        let essence = essence(content_type);
+        Self::ALL.into_iter().find(|codec| codec.unary_content_type() == essence)
     }
 
     /// The codec of a stream's content type; parameters are ignored.
     pub fn of_stream(content_type: &str) -> Option<Self> {
-        (essence(content_type) == "application/connect+json").then_some(Self::Json)
+        let essence = essence(content_type);
+        Self::ALL.into_iter().find(|codec| codec.stream_content_type() == essence)
     }
 
     /// Content type of unary bodies.
     pub fn unary_content_type(self) -> &'static str {
         match self {
             Self::Json => "application/json",
+            Self::Proto => "application/proto",
         }
     }
 
@@ -33,6 +43,7 @@ impl Codec {
     pub fn stream_content_type(self) -> &'static str {
         match self {
             Self::Json => "application/connect+json",
+            Self::Proto => "application/connect+proto",
         }
     }
 }
@@ -43,20 +54,23 @@ impl Codec {
 pub struct DecodeError(String);
 
 /// A message of a service.
-pub trait Message: Serialize + DeserializeOwned {
+pub trait Message: Serialize + DeserializeOwned + Binary {
     /// The message's bytes.
     fn encode(&self, codec: Codec) -> Vec<u8> {
         match codec {
             // Our messages hold nothing that JSON cannot: string keys, finite numbers.
             Codec::Json => serde_json::to_vec(self).expect("messages always serialize"),
+            Codec::Proto => self.to_binary(),
         }
     }
 
-    /// Reads a message. Unknown fields are ignored; an empty body is an error,
-    /// because an empty JSON message is the two bytes `{}`.
+    /// Reads a message. Unknown fields are ignored. An empty body is an error in
+    /// JSON, where an empty message is the two bytes `{}`; in the binary form it
+    /// is the empty message.
     fn decode(codec: Codec, bytes: &[u8]) -> Result<Self, DecodeError> {
         match codec {
             Codec::Json => serde_json::from_slice(bytes).map_err(|e| DecodeError(e.to_string())),
+            Codec::Proto => Self::from_binary(bytes).map_err(|e| DecodeError(e.to_string())),
         }
     }
 }

@@ -4,7 +4,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// Bytes before each payload.
 pub const HEADER_LEN: usize = 5;
-/// The payload is compressed. Never negotiated here, so always an error.
+/// The payload is compressed, by what the stream's headers named.
 pub const FLAG_COMPRESSED: u8 = 0b01;
 /// The payload is the end record ([`super::EndStream`]), the last of the stream.
 pub const FLAG_END: u8 = 0b10;
@@ -29,9 +29,6 @@ pub enum EnvelopeError {
         /// The reader's limit.
         limit: usize,
     },
-    /// Compressed, though no compression was agreed on.
-    #[error("compressed message without a negotiated compression")]
-    Compressed,
     /// The stream ended inside an envelope.
     #[error("stream ended inside a message")]
     Truncated,
@@ -74,9 +71,6 @@ impl Decoder {
         let Some((header, _)) = self.buffer.split_first_chunk::<HEADER_LEN>() else { return Ok(None) };
         let [flags, len @ ..] = *header;
         let len = u32::from_be_bytes(len) as usize;
-        if flags & FLAG_COMPRESSED != 0 {
-            return Err(EnvelopeError::Compressed);
-        }
         if len > self.limit {
             return Err(EnvelopeError::TooLong { len, limit: self.limit });
         }
@@ -114,9 +108,6 @@ mod tests {
         let mut decoder = Decoder::new(4);
         decoder.push(&[0, 0, 0, 0, 5]);
         assert_eq!(decoder.next_envelope(), Err(EnvelopeError::TooLong { len: 5, limit: 4 }));
-        let mut decoder = Decoder::new(4);
-        decoder.push(&[1, 0, 0, 0, 1]);
-        assert_eq!(decoder.next_envelope(), Err(EnvelopeError::Compressed));
         let mut decoder = Decoder::new(4);
         decoder.push(&[0, 0]);
         assert_eq!(decoder.next_envelope(), Ok(None));

@@ -114,9 +114,8 @@ pub mod blob {
     }
 }
 
-/// `Option<enum>` and enums with numbers: names on output, names or numbers on input.
-///
-/// Implements serde for a unit enum that has `ALL: &[(Self, i32, &str)]`.
+/// Declares an enum with numbers. In JSON: names on output, names or numbers on
+/// input. In the binary form: numbers. What this version does not know is 0.
 macro_rules! proto_enum {
     ($(#[$meta:meta])* pub enum $name:ident { $($(#[$doc:meta])* $variant:ident = $number:literal, $text:literal;)+ }) => {
         $(#[$meta])*
@@ -156,6 +155,32 @@ macro_rules! proto_enum {
                     },
                     Either::Number(_) | Either::Nothing(()) => Self::default(),
                 })
+            }
+        }
+
+        impl $crate::connect::binary::Field for $name {
+            fn is_default(&self) -> bool {
+                self.is_unspecified()
+            }
+            fn put(&self, number: u32, to: &mut impl bytes::BufMut) {
+                prost::encoding::int32::encode(number, &(*self as i32), to);
+            }
+            fn put_len(&self, number: u32) -> usize {
+                prost::encoding::int32::encoded_len(number, &(*self as i32))
+            }
+            fn read(
+                &mut self,
+                wire_type: prost::encoding::WireType,
+                from: &mut impl bytes::Buf,
+                context: prost::encoding::DecodeContext,
+            ) -> Result<(), prost::DecodeError> {
+                let mut value = 0;
+                prost::encoding::int32::merge(wire_type, &mut value, from, context)?;
+                *self = match value {
+                    $($number => Self::$variant,)+
+                    _ => Self::default(),
+                };
+                Ok(())
             }
         }
     };

@@ -1,12 +1,13 @@
 //! A protobuf `oneof` as a Rust enum.
 
-/// Declares a message that consists of one `oneof`. In JSON it is an object
-/// with the chosen member's key; with none, `{}`, which is the variant `Unset`.
-/// Presence of the key selects, even if its value is empty; unknown keys and
-/// `null` members are skipped; two members are refused.
+/// Declares a message that consists of one `oneof`: number, key and variant of
+/// each member. In JSON it is an object with the chosen member's key; with none,
+/// `{}`, which is the variant `Unset`. Presence of the key selects, even if its
+/// value is empty; unknown keys and `null` members are skipped; two members are
+/// refused. In the binary form the last member counts, as protobuf wants it.
 macro_rules! oneof {
     ($(#[$meta:meta])* pub enum $name:ident {
-        $($(#[$doc:meta])* $key:literal => $variant:ident($ty:ty) with $with:literal,)+
+        $($(#[$doc:meta])* $number:literal $key:literal => $variant:ident($ty:ty) with $with:literal,)+
     }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -72,6 +73,51 @@ macro_rules! oneof {
                 from.deserialize_any(Members)
             }
         }
+
+        impl prost::Message for $name {
+            fn encode_raw(&self, to: &mut impl bytes::BufMut) {
+                match self {
+                    Self::Unset => {}
+                    $(Self::$variant(member) => $crate::connect::binary::Field::put(member, $number, to),)+
+                }
+            }
+
+            fn merge_field(
+                &mut self,
+                number: u32,
+                wire_type: prost::encoding::WireType,
+                from: &mut impl bytes::Buf,
+                context: prost::encoding::DecodeContext,
+            ) -> Result<(), prost::DecodeError> {
+                match number {
+                    $($number => {
+                        // A second piece of the same member adds to the first one.
+                        let mut member = match std::mem::take(self) {
+                            Self::$variant(member) => member,
+                            _ => Default::default(),
+                        };
+                        $crate::connect::binary::Field::read(&mut member, wire_type, from, context)?;
+                        *self = Self::$variant(member);
+                        Ok(())
+                    })+
+                    _ => prost::encoding::skip_field(wire_type, number, from, context),
+                }
+            }
+
+            fn encoded_len(&self) -> usize {
+                match self {
+                    Self::Unset => 0,
+                    $(Self::$variant(member) => $crate::connect::binary::Field::put_len(member, $number),)+
+                }
+            }
+
+            fn clear(&mut self) {
+                *self = Self::default();
+            }
+        }
+
+        impl $crate::connect::binary::Nested for $name {}
+        impl $crate::connect::Message for $name {}
     };
 }
 pub(crate) use oneof;
