@@ -152,10 +152,11 @@ def test_metadata_stays_with_the_file(sandbox):
     assert not sandbox.files.get_info("tagged-2").metadata
 
 
-def test_signed_urls(sandbox):
-    """The override URL carries no sandbox id, so the signed path is asked for by host name."""
+@pytest.mark.parametrize("by_host_name", [True, False])
+def test_signed_urls(sandbox, by_host_name):
+    """Where all sandboxes share one URL, the signature alone says which one is meant."""
     sandbox.files.write("signed", "through a link")
-    host = {"Host": sandbox.get_host(49983)}
+    host = {"Host": sandbox.get_host(49983)} if by_host_name else {}
     url = sandbox.download_url("signed", use_signature_expiration=60)
     assert httpx.get(url, headers=host).text == "through a link"
     assert httpx.get(url.replace("signed", "other"), headers=host).status_code == 401
@@ -164,6 +165,8 @@ def test_signed_urls(sandbox):
     target = sandbox.upload_url("sent", use_signature_expiration=60)
     assert httpx.post(target, headers=host, files={"file": b"sent by link"}).status_code == 200
     assert sandbox.files.read("sent") == "sent by link"
+    sandboxed = httpx.get(url, headers=host).headers.get("content-security-policy")
+    assert sandboxed == (None if by_host_name else "sandbox"), "at the API's origin no page of a sandbox may run"
 
 
 def test_the_users_view_and_the_files_view_agree(sandbox):

@@ -94,12 +94,13 @@ fn both_codecs_say_the_same() {
             events.sort_by_key(|event| matches!(&event.event, ProcessEvent::Data(DataEvent::Stderr(_))));
             let list = ListDirRequest { path: path.clone(), depth: 0 };
             let list = call(guest, codec, "/filesystem.Filesystem/ListDir", &list).await.unwrap();
-            let stat = PathRequest { path: format!("{path}/a") };
-            let stat: EntryResponse = call(guest, codec, "/filesystem.Filesystem/Stat", &stat).await.unwrap();
-            let entry = stat.entry.as_ref().unwrap();
+            let file = PathRequest { path: format!("{path}/a") };
+            let found: EntryResponse =
+                call(guest, codec, "/filesystem.Filesystem/Stat", &file).await.unwrap();
+            let entry = found.entry.as_ref().unwrap();
             assert_eq!((entry.size, entry.file_type, entry.mode), (5, FileType::File, 0o644));
             assert!(entry.modified_time.is_some_and(|time| time.seconds() > 1_700_000_000));
-            told.push((events, list, stat));
+            told.push((events, list, found));
         }
         assert_eq!(told[0], told[1]);
     });

@@ -168,6 +168,18 @@ impl Handle {
         entry.reach.get().filter(|_| running).cloned()
     }
 
+    /// The usable sandbox whose token made this signature, from memory. Looks at
+    /// all of them: nothing else in such a URL says which one is meant.
+    pub fn signer(&self, url: &wire::files::SignedUrl) -> Option<SandboxId> {
+        let sandboxes = self.shared.sandboxes();
+        let mut visible = sandboxes.values().filter(|entry| entry.purpose == Purpose::Client);
+        let signer = visible.find(|entry| {
+            let token = entry.reach.get().and_then(|reach| reach.token.as_ref());
+            token.is_some_and(|token| url.is_opened_by(&token.0))
+        });
+        signer.map(|entry| entry.sandbox_id.clone())
+    }
+
     /// The record of a sandbox that ended not too long ago.
     pub fn ended(&self, sandbox_id: &SandboxId) -> Option<Ended> {
         self.shared.ended.get(sandbox_id)

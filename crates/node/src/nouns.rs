@@ -102,6 +102,18 @@ pub struct Reach {
     pub dial: Arc<dyn runtime::Dial>,
     /// Cancelled when the sandbox ends: connections to it are to be reset then.
     pub ended: CancellationToken,
+    /// What its daemon demands.
+    pub(crate) token: Option<Token>,
+}
+
+/// A sandbox's token. Prints nothing.
+#[derive(Clone)]
+pub(crate) struct Token(pub(crate) String);
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token")
+    }
 }
 
 /// Without the token and the variables, which may hold secrets.

@@ -13,6 +13,7 @@ mod options;
 mod reply;
 mod route;
 mod serve;
+mod signed;
 pub mod target;
 mod tunnel;
 mod upstream;

@@ -94,6 +94,13 @@ pub(crate) fn bad_target(error: BadTarget) -> Response<Bytes> {
     own(StatusCode::BAD_REQUEST, "text/plain; charset=utf-8", error.to_string().into())
 }
 
+/// The answer to a signed URL that no running sandbox signed.
+pub(crate) fn unsigned() -> Response<Bytes> {
+    let status = StatusCode::UNAUTHORIZED;
+    let body = Bytes::from_static(b"{\"code\":401,\"message\":\"invalid signature\"}\n");
+    own(status, "application/json; charset=utf-8", body)
+}
+
 /// A plain-text answer of the listener itself.
 pub(crate) fn text(status: StatusCode, message: &'static str) -> Response<Bytes> {
     own(status, "text/plain; charset=utf-8", Bytes::from_static(message.as_bytes()))

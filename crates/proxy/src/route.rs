@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use model::SandboxId;
 use tokio::io::{AsyncRead, AsyncWrite};
+use wire::files::SignedUrl;
 
 /// A future that a trait object can return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -71,4 +72,7 @@ pub enum Lookup {
 pub trait Resolve: Send + Sync + Debug + 'static {
     /// Looks the id up.
     fn resolve<'a>(&'a self, sandbox_id: &'a SandboxId) -> BoxFuture<'a, Lookup>;
+
+    /// The sandbox whose token made this signature. A memory lookup.
+    fn signer(&self, url: &SignedUrl) -> Option<SandboxId>;
 }

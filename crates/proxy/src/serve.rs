@@ -30,7 +30,7 @@ use crate::forward::Forwarder;
 use crate::options::ProxyOptions;
 use crate::target::{self, BadTarget, Target};
 use crate::upstream::Upstreams;
-use crate::{Resolve, reply};
+use crate::{Resolve, reply, signed};
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
@@ -72,6 +72,9 @@ impl Proxy {
                 match main_target(&request, &forwarder.options) {
                     Ok(Target::Sandbox { sandbox_id, port }) => {
                         forwarder.answer(request, &sandbox_id, port, &traffic).await
+                    }
+                    Ok(Target::Fallback) if signed::is_signed(&request) => {
+                        signed::answer(&forwarder, request, &traffic).await
                     }
                     Ok(Target::Fallback) => match fallback.oneshot(request).await {
                         Ok(response) => response.map(Body::Fallback),

@@ -7,6 +7,8 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::query::Query;
+
 /// Header that carries the sandbox's token.
 pub const ACCESS_TOKEN_HEADER: &str = "x-access-token";
 /// Start of the headers that attach metadata to an upload.
@@ -92,6 +94,50 @@ pub fn signature(
     format!("v1_{}", STANDARD_NO_PAD.encode(Sha256::digest(raw.as_bytes())))
 }
 
+/// A `/files` URL that carries a signature instead of a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedUrl {
+    path: String,
+    username: String,
+    operation: Operation,
+    signature: String,
+    /// Unix seconds after which it is void, if there are any.
+    pub expiration: Option<i64>,
+}
+
+/// The expiration of a signed URL is no number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("invalid signature expiration")]
+pub struct BadExpiration;
+
+impl SignedUrl {
+    /// The signed URL of this query; `None` without a signature.
+    pub fn of(query: &Query, operation: Operation) -> Result<Option<Self>, BadExpiration> {
+        let Some(signature) = query.get("signature") else { return Ok(None) };
+        let expiration = query.get("signature_expiration").map(str::parse).transpose();
+        let value = |name| query.get(name).unwrap_or_default().to_owned();
+        Ok(Some(Self {
+            path: value("path"),
+            username: value("username"),
+            operation,
+            signature: signature.to_owned(),
+            expiration: expiration.map_err(|_| BadExpiration)?,
+        }))
+    }
+
+    /// Whether this token made the signature. Whether it is still valid is
+    /// another question.
+    pub fn is_opened_by(&self, token: &str) -> bool {
+        let wanted = signature(&self.path, self.operation, &self.username, token, self.expiration);
+        same(self.signature.as_bytes(), wanted.as_bytes())
+    }
+}
+
+/// Compares without telling by its duration how much was right.
+pub fn same(given: &[u8], wanted: &[u8]) -> bool {
+    given.len() == wanted.len() && given.iter().zip(wanted).fold(0, |diff, (a, b)| diff | (a ^ b)) == 0
+}
+
 fn file() -> String {
     "file".to_owned()
 }
@@ -99,6 +145,18 @@ fn file() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_signed_url_is_opened_by_its_token_alone() {
+        let of = |query: &str| SignedUrl::of(&Query::parse(Some(query)), Operation::Read);
+        let vector = "path=/home/user/a+b.txt&username=user&signature=v1_Y8IQlyJqKv53mNXK/5F%2BX/AcrsOQon44dTy59t1O9Hw";
+        let url = of(vector).unwrap().unwrap();
+        assert!(url.is_opened_by("secret-token"));
+        assert!(!url.is_opened_by("secret-tokem"));
+        assert!(!url.is_opened_by(""));
+        assert_eq!(of("path=/x"), Ok(None));
+        assert_eq!(of("signature=v1_&signature_expiration=soon"), Err(BadExpiration));
+    }
 
     #[test]
     fn signatures_match_the_reference() {

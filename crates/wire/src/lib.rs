@@ -9,4 +9,5 @@ pub mod execute;
 pub mod files;
 pub mod filesystem;
 pub mod process;
+pub mod query;
 pub mod rest;

@@ -14,12 +14,12 @@ use http::header::{
 use http::{HeaderMap, StatusCode};
 use tokio::sync::mpsc;
 use wire::files::Operation;
+use wire::query::Query;
 
 use super::{absolute, user};
 use crate::daemon::Daemon;
 use crate::fs::path::base_name;
 use crate::http::error::set;
-use crate::http::query::Query;
 use crate::http::{Body, HttpFailure, Request, Response, auth, date};
 
 /// Files up to this size are read at once.

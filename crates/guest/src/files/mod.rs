@@ -13,11 +13,11 @@ mod upload;
 mod writer;
 
 use http::StatusCode;
+use wire::query::Query;
 
 use crate::daemon::Daemon;
 use crate::fs::path::resolve;
 use crate::http::HttpFailure;
-use crate::http::query::Query;
 use crate::user::User;
 
 pub(crate) use compose::compose;

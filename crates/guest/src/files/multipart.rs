@@ -7,7 +7,7 @@
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
 
-use crate::http::query::decode;
+use wire::query::decode;
 
 /// Longest head of a part; file names are its largest piece.
 const MAX_HEAD: usize = 16 << 10;

@@ -11,6 +11,7 @@ use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
 use tokio::time::timeout;
 use wire::files::{Operation, WrittenFile};
+use wire::query::Query;
 
 use super::multipart::{Item, Malformed, Parser, Part};
 use super::target::{failure, is_full, open};
@@ -19,7 +20,6 @@ use super::{absolute, metadata, user};
 use crate::daemon::Daemon;
 use crate::fs::path::base_name;
 use crate::http::error::json;
-use crate::http::query::Query;
 use crate::http::{HttpFailure, Request, RequestBody, Response, auth};
 use crate::user::User;
 

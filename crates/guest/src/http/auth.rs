@@ -7,10 +7,10 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method, StatusCode};
-use wire::files::{ACCESS_TOKEN_HEADER, Operation, signature};
+use wire::files::{ACCESS_TOKEN_HEADER, BadExpiration, Operation, SignedUrl, same};
+use wire::query::Query;
 
 use super::HttpFailure;
-use super::query::Query;
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
@@ -27,7 +27,7 @@ pub(crate) fn check_token(
     let Some(token) = token else { return Ok(()) };
     let own_check =
         matches!((method, path), (&Method::GET, "/health" | "/files") | (&Method::POST, "/files"));
-    if own_check || carried(headers).is_some_and(|carried| same(carried, token)) {
+    if own_check || carried(headers).is_some_and(|carried| same(carried, token.as_bytes())) {
         return Ok(());
     }
     Err(unauthorized(
@@ -44,21 +44,19 @@ pub(crate) fn check_files(
 ) -> Result<(), HttpFailure> {
     let Some(token) = token else { return Ok(()) };
     if let Some(carried) = carried(headers) {
-        let matches = same(carried, token);
+        let matches = same(carried, token.as_bytes());
         return matches
             .then_some(())
             .ok_or_else(|| unauthorized("access token present in header but does not match"));
     }
-    let given = query.get("signature").ok_or_else(|| unauthorized("missing signature query parameter"))?;
-    let expiration = query.get("signature_expiration").map(str::parse::<i64>).transpose();
-    let expiration = expiration.map_err(|_| unauthorized("invalid signature expiration"))?;
-    let path = query.get("path").unwrap_or_default();
-    let username = query.get("username").unwrap_or_default();
-    if !same(given.as_bytes(), &signature(path, operation, username, token, expiration)) {
+    let url = SignedUrl::of(query, operation)
+        .map_err(|BadExpiration| unauthorized("invalid signature expiration"))?;
+    let url = url.ok_or_else(|| unauthorized("missing signature query parameter"))?;
+    if !url.is_opened_by(token) {
         return Err(unauthorized("invalid signature"));
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    if expiration.is_some_and(|expiration| expiration < now.cast_signed()) {
+    if url.expiration.is_some_and(|expiration| expiration < now.cast_signed()) {
         return Err(unauthorized("signature is already expired"));
     }
     Ok(())
@@ -83,14 +81,10 @@ fn unauthorized(message: &str) -> HttpFailure {
     HttpFailure::new(StatusCode::UNAUTHORIZED, message)
 }
 
-/// Compares without telling by its duration how much was right.
-fn same(given: &[u8], wanted: &str) -> bool {
-    let wanted = wanted.as_bytes();
-    given.len() == wanted.len() && given.iter().zip(wanted).fold(0, |diff, (a, b)| diff | (a ^ b)) == 0
-}
-
 #[cfg(test)]
 mod tests {
+    use wire::files::signature;
+
     use super::*;
 
     #[test]

@@ -5,7 +5,6 @@ pub(crate) mod body;
 pub(crate) mod cors;
 pub(crate) mod date;
 pub(crate) mod error;
-pub(crate) mod query;
 mod request;
 pub(crate) mod server;
 

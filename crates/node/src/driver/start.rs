@@ -162,6 +162,7 @@ impl Driver {
             generation: self.shared.next_generation(),
             dial: machine.dialer(),
             ended: self.entry.ended.clone(),
+            token: self.record.access_token.clone().map(crate::nouns::Token),
         };
         // Set once: a driver has one machine.
         let _ = self.entry.reach.set(reach);

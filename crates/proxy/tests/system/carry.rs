@@ -24,6 +24,23 @@ async fn both_forms_reach_the_port_and_the_rest_the_api() {
 }
 
 #[tokio::test]
+async fn a_signature_alone_leads_to_the_sandbox_that_made_it() {
+    let world = World::new().await;
+    tokio::spawn(echo(world.sandbox.listen(49983).await));
+    let signed = "/files?path=%2Fhome%2Fuser%2Fa+b.txt&username=user\
+                  &signature=v1_Y8IQlyJqKv53mNXK%2F5F%2BX%2FAcrsOQon44dTy59t1O9Hw";
+    let (status, seen) = world.get("localhost", signed, "").await;
+    assert_eq!((status, seen.starts_with(&format!("GET {signed} "))), (200, true), "{seen}");
+    let (status, seen) = world.get("localhost", &signed.replace("a+b", "c"), "").await;
+    assert_eq!((status, seen.contains("invalid signature")), (401, true), "{seen}");
+    let (status, _) = world.get("localhost", &format!("{signed}&signature_expiration=x"), "").await;
+    assert_eq!(status, 401);
+    // A host name outranks the signature, and what is not signed is the API's.
+    assert_eq!(world.get("49983-igone.test", signed, "").await.0, 502);
+    assert_eq!(world.get("localhost", "/files?path=x", "").await.1, "api /files");
+}
+
+#[tokio::test]
 async fn refusals_are_the_contract_s() {
     let world = World::new().await;
     let (status, body) = world.get("8000-igone.test", "/", "").await;

@@ -16,6 +16,8 @@ use warren_proxy::{BoxFuture, Connection, Dial, DialError, Lookup, Proxy, ProxyO
 
 /// The sandbox of the tests.
 pub(crate) const ID: &str = "iabc";
+/// What its daemon would demand.
+pub(crate) const TOKEN: &str = "secret-token";
 
 #[derive(Debug, Default)]
 pub(crate) struct Sandbox {
@@ -53,6 +55,10 @@ impl Resolve for Routes {
     fn resolve<'a>(&'a self, sandbox_id: &'a SandboxId) -> BoxFuture<'a, Lookup> {
         let route = self.0.lock().unwrap().get(sandbox_id).cloned();
         Box::pin(async move { route.map_or(Lookup::NotFound(None), Lookup::Running) })
+    }
+
+    fn signer(&self, url: &wire::files::SignedUrl) -> Option<SandboxId> {
+        url.is_opened_by(TOKEN).then(|| ID.parse().unwrap())
     }
 }
 

@@ -7,6 +7,8 @@ use model::SandboxId;
 use node::{Ended, Handle, Reach};
 use proxy::{BoxFuture, Connection, Dial, DialError, Lookup, Resolve, Route};
 
+use wire::files::SignedUrl;
+
 use super::DEBUG_ID;
 
 /// Routes of every sandbox on this node but the debug one: that has no token
@@ -28,6 +30,10 @@ impl Resolve for Routes {
             lookup(&self.0, sandbox_id)
         };
         Box::pin(std::future::ready(answer))
+    }
+
+    fn signer(&self, url: &SignedUrl) -> Option<SandboxId> {
+        self.0.signer(url)
     }
 }
 

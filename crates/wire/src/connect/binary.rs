@@ -119,7 +119,9 @@ impl<T: Field> Field for Option<T> {
     }
 
     fn put(&self, number: u32, to: &mut impl BufMut) {
-        self.iter().for_each(|value| value.put(number, to));
+        if let Some(value) = self {
+            value.put(number, to);
+        }
     }
 
     fn put_len(&self, number: u32) -> usize {
@@ -142,7 +144,9 @@ impl<T: Field> Field for Vec<T> {
     }
 
     fn put(&self, number: u32, to: &mut impl BufMut) {
-        self.iter().for_each(|value| value.put(number, to));
+        for value in self {
+            value.put(number, to);
+        }
     }
 
     fn put_len(&self, number: u32) -> usize {
