@@ -5,6 +5,7 @@
 mod common;
 
 use std::io::{Read, Write};
+use std::time::Duration;
 
 use common::with_guest;
 use serde_json::json;
@@ -229,5 +230,98 @@ fn composing_puts_files_together_and_removes_them() {
         }
         let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert!(left.iter().all(|name| !name.to_string_lossy().contains("compose")), "{left:?}");
+    });
+}
+
+#[test]
+fn several_ranges_and_conditions() {
+    with_guest(async |guest| {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("digits.txt");
+        std::fs::write(&path, "0123456789").unwrap();
+        let target = format!("/files?path={}", path.display());
+        let answer = guest.get(&target, &[("range", "bytes=1-2,-3,40-")]).await;
+        assert_eq!(answer.status, 206);
+        let boundary = answer.header("content-type").strip_prefix("multipart/byteranges; boundary=").unwrap();
+        let part = |range: &str, content: &str| {
+            format!(
+                "--{boundary}\r\nContent-Range: bytes {range}/10\r\n\
+                 Content-Type: text/plain; charset=utf-8\r\n\r\n{content}\r\n"
+            )
+        };
+        let wanted = part("1-2", "12") + &part("7-9", "789") + &format!("--{boundary}--\r\n");
+        assert_eq!(std::str::from_utf8(&answer.body).unwrap(), wanted);
+        assert_eq!(answer.header("content-length"), wanted.len().to_string());
+        let answer = guest.get(&target, &[("range", "bytes=0-5,2-9")]).await;
+        assert_eq!((answer.status, &answer.body[..]), (200, &b"0123456789"[..]));
+        let answer = guest.get(&target, &[("range", "bytes=4-3")]).await;
+        assert_eq!((answer.status, answer.header("content-range")), (416, "bytes */10"));
+        for (name, value, status) in [
+            ("if-none-match", "*", 304),
+            ("if-match", "\"tag\"", 412),
+            ("accept-encoding", "identity;q=0", 406),
+        ] {
+            assert_eq!(guest.get(&target, &[(name, value)]).await.status, status, "{name}");
+        }
+    });
+}
+
+#[test]
+fn pipes_and_devices_hold_nobody_up() {
+    with_guest(async |guest| {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+        let target = format!("/files?path={}", path.display());
+        assert_eq!(guest.post(&target, &[RAW], b"nobody reads").await.status, 500);
+        // More readers than the daemon has threads.
+        let readers: Vec<_> = (0..20)
+            .map(|_| {
+                let target = target.clone();
+                tokio::task::spawn_local(async move { guest.get(&target, &[]).await })
+            })
+            .collect();
+        let big = vec![b'x'; 200_000];
+        let file = format!("/files?path={}/file", dir.path().display());
+        assert_eq!(guest.post(&file, &[RAW], &big).await.status, 200);
+        assert!(guest.get(&file, &[]).await.body == big);
+        // The first write that finds a reader ends it for all of them.
+        while guest.post(&target, &[RAW], &big).await.status == 500 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let mut n_bytes = 0;
+        for reader in readers {
+            let answer = reader.await.unwrap();
+            assert_eq!(answer.status, 200);
+            n_bytes += answer.body.len();
+        }
+        assert_eq!(n_bytes, big.len());
+        let full = guest.post("/files?path=/dev/full", &[RAW], b"x").await;
+        assert_eq!(full.status, 507, "{:?}", full.body);
+        assert_eq!(full.json()["message"], "attempted to write 1 bytes: not enough disk space available");
+    });
+}
+
+#[test]
+fn packed_uploads_that_are_broken_or_bombs() {
+    with_guest(async |guest| {
+        let dir = tempfile::tempdir().unwrap();
+        let target = format!("/files?path={}/f", dir.path().display());
+        let packed = |bytes: &[u8]| {
+            let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+            gzip.write_all(bytes).unwrap();
+            gzip.finish().unwrap()
+        };
+        let gzip = [RAW, ("content-encoding", "gzip")];
+        let zeros = vec![0; 64 << 20];
+        let bomb = packed(&zeros);
+        assert!(bomb.len() < 100_000);
+        assert_eq!(guest.post(&target, &gzip, &bomb).await.status, 200);
+        assert!(std::fs::read(dir.path().join("f")).unwrap() == zeros);
+        assert_eq!(guest.post(&target, &gzip, b"not packed").await.status, 400);
+        assert_eq!(guest.post(&target, &gzip, &bomb[..bomb.len() / 2]).await.status, 500);
+        assert_eq!(guest.post(&target, &gzip, &packed(b"")).await.status, 200);
+        assert_eq!(std::fs::read(dir.path().join("f")).unwrap(), b"");
     });
 }

@@ -249,3 +249,40 @@ fn malformed_calls_get_their_errors() {
         }
     });
 }
+
+#[test]
+fn a_client_that_does_not_read_delays_no_kill_and_misses_nothing() {
+    with_guest(async |guest| {
+        let unread = guest.start_unread(&shell("yes")).await;
+        let process = |list: &Value| list["processes"][0]["pid"].as_u64();
+        let list = async || guest.call("/process.Process/List", "{}").await.json();
+        let pid = loop {
+            if let Some(pid) = process(&list().await) {
+                break pid;
+            }
+        };
+        // Once it is held back, its output no longer grows.
+        let written = || std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
+        let mut before = written();
+        loop {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let now = written();
+            if now == before && now.contains("wchar") {
+                break;
+            }
+            before = now;
+        }
+        let kill = format!(r#"{{"process":{{"pid":{pid}}},"signal":"SIGNAL_SIGKILL"}}"#);
+        assert_eq!(guest.call("/process.Process/SendSignal", &kill).await.status, 200);
+        let asked = Instant::now();
+        while process(&list().await).is_some() {
+            assert!(asked.elapsed() < Duration::from_secs(30), "the end waits for who does not read");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let (messages, record) = unread.read().await;
+        assert_eq!((end(&messages)["status"].as_str(), record), (Some("signal: killed"), json!({})));
+        let bytes = output(&messages, "stdout");
+        assert!(bytes.len() > 500_000, "{}", bytes.len());
+        assert!(bytes.chunks_exact(2).all(|line| line == b"y\n"));
+    });
+}

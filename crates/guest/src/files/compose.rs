@@ -11,12 +11,11 @@ use std::path::Path;
 
 use http::StatusCode;
 use http_body_util::{BodyExt, Limited};
-use rustix::fs::OFlags;
 use serde::Deserialize;
 use wire::files::WrittenFile;
 
 use super::target::failure;
-use super::{absolute, named_user};
+use super::{absolute, named_user, source};
 use crate::daemon::Daemon;
 use crate::fs::ops::ensure_parents;
 use crate::fs::path::base_name;
@@ -124,15 +123,13 @@ fn fill(draft: &str, sources: &[String], user: &User) -> Result<(), HttpFailure>
     Ok(())
 }
 
-/// Never waits for the other end of a pipe that was put in the file's place meanwhile.
-fn open(source: &str) -> Result<File, HttpFailure> {
-    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(source);
-    let file = file.map_err(|error| source_failure(source, &error))?;
+/// What was looked at may have been changed for something else meanwhile.
+fn open(path: &str) -> Result<File, HttpFailure> {
+    let file = source::open(path).map_err(|error| source_failure(path, &error))?;
     match file.metadata() {
         Ok(about) if about.is_file() => Ok(file),
-        Ok(_) => Err(bad_request(format!("source is not a regular file: {source}"))),
-        Err(error) => Err(source_failure(source, &error)),
+        Ok(_) => Err(bad_request(format!("source is not a regular file: {path}"))),
+        Err(error) => Err(source_failure(path, &error)),
     }
 }
 

@@ -1,31 +1,27 @@
 //! `GET /files`.
 
 use std::fs::{File, Metadata};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::read::GzEncoder;
 use http::header::{
-    ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE,
-    HeaderValue, IF_MODIFIED_SINCE, IF_RANGE, LAST_MODIFIED, RANGE, VARY,
+    ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, HeaderValue,
+    LAST_MODIFIED, VARY,
 };
 use http::{HeaderMap, StatusCode};
-use tokio::sync::mpsc;
 use wire::files::Operation;
 use wire::query::Query;
 
-use super::{absolute, user};
+use super::wanted::{Range, Wanted};
+use super::{absolute, source, user};
 use crate::daemon::Daemon;
 use crate::fs::path::base_name;
 use crate::http::error::set;
 use crate::http::{Body, HttpFailure, Request, Response, auth, date};
-
-/// Files up to this size are read at once.
-const SMALL: u64 = 64 << 10;
-/// Longer ones in pieces of this size.
-const PIECE: usize = 256 << 10;
 
 /// Answers a download.
 pub(crate) async fn download(daemon: &Daemon, request: Request) -> Response {
@@ -41,178 +37,87 @@ async fn try_download(daemon: &Daemon, request: &Request) -> Result<Response, Ht
     auth::check_files(token.as_deref(), request.headers(), &query, Operation::Read)?;
     let user = user(daemon, &query)?;
     let path = absolute(daemon, query.get("path").unwrap_or_default(), &user)?;
-    let about = std::fs::metadata(&path).map_err(|error| stat_failure(&path, &error))?;
+    let failed = |error: io::Error| open_failure(&path, &error);
+    let file = source::open(&path).map_err(failed)?;
+    let about = file.metadata().map_err(failed)?;
     if about.is_dir() {
         return Err(HttpFailure::new(StatusCode::BAD_REQUEST, format!("path '{path}' is a directory")));
     }
-    let mut response = match Wanted::of(request.headers(), &about) {
-        Wanted::NotModified => status(StatusCode::NOT_MODIFIED),
-        Wanted::Unsatisfiable => unsatisfiable(&about),
-        Wanted::Range { start, end } => range(&path, &about, start, end).await?,
-        Wanted::Gzip => gzip(&path).await?,
-        Wanted::Whole => whole(&path, &about).await?,
-    };
+    let wanted = Wanted::of(request.headers(), &about);
+    if wanted == Wanted::NotAcceptable {
+        let message = "no content coding that the client accepts is available";
+        return Err(HttpFailure::new(StatusCode::NOT_ACCEPTABLE, message));
+    }
+    let mut response = answer(wanted, file, &about, &path).map_err(failed)?;
     describe(response.headers_mut(), &path, &about);
     Ok(response)
 }
 
-/// What part of a file a request asks for, in which form.
-#[derive(Debug, PartialEq, Eq)]
-enum Wanted {
-    NotModified,
-    Unsatisfiable,
-    /// Both ends inclusive.
-    Range {
-        start: u64,
-        end: u64,
-    },
-    Gzip,
-    Whole,
-}
-
-impl Wanted {
-    fn of(headers: &HeaderMap, about: &Metadata) -> Self {
-        // Files whose size means nothing (`/proc`, pipes) are read to their end instead.
-        let sized = about.is_file() && about.len() > 0;
-        if sized && let Some(range) = text(headers, &RANGE).filter(|_| still_same(headers, about)) {
-            return Self::of_range(range, about.len());
+fn answer(wanted: Wanted, file: File, about: &Metadata, path: &str) -> io::Result<Response> {
+    Ok(match wanted {
+        Wanted::NotAcceptable | Wanted::ConditionFailed => status(StatusCode::PRECONDITION_FAILED),
+        Wanted::NotModified => status(StatusCode::NOT_MODIFIED),
+        Wanted::Unsatisfiable => {
+            let mut response = status(StatusCode::RANGE_NOT_SATISFIABLE);
+            insert(response.headers_mut(), CONTENT_RANGE, &format!("bytes */{}", about.len()));
+            response
         }
-        if text(headers, &IF_MODIFIED_SINCE).and_then(date::parse).is_some_and(|since| !newer(about, since)) {
-            return Self::NotModified;
+        Wanted::Ranges(ranges) => match ranges[..] {
+            [range] => one_range(file, range, about.len()),
+            _ => several_ranges(file, &ranges, about.len(), content_type(path)),
+        },
+        Wanted::Gzip if !about.file_type().is_fifo() => {
+            let packed = source::whole(GzEncoder::new(file, Compression::fast()), None);
+            let mut response = Response::new(packed);
+            set(response.headers_mut(), CONTENT_ENCODING, "gzip");
+            response
         }
-        if only_gzip(text(headers, &ACCEPT_ENCODING)) { Self::Gzip } else { Self::Whole }
-    }
+        Wanted::Gzip | Wanted::Whole => Response::new(whole(file, about)?),
+    })
+}
 
-    /// One range; several, or what is none, get the whole file, as RFC 9110 allows.
-    fn of_range(range: &str, len: u64) -> Self {
-        let Some((first, last)) = range.strip_prefix("bytes=").and_then(|spec| spec.trim().split_once('-'))
-        else {
-            return Self::Whole;
-        };
-        let (start, end) = match (first.parse::<u64>(), last.parse::<u64>()) {
-            (Ok(start), Ok(end)) if start <= end => (start, end.min(len - 1)),
-            (Ok(start), Err(_)) if last.is_empty() => (start, len - 1),
-            (Err(_), Ok(0)) if first.is_empty() => return Self::Unsatisfiable,
-            (Err(_), Ok(n)) if first.is_empty() => (len.saturating_sub(n), len - 1),
-            _ => return Self::Whole,
-        };
-        if start >= len { Self::Unsatisfiable } else { Self::Range { start, end } }
+fn whole(file: File, about: &Metadata) -> io::Result<Body> {
+    if about.file_type().is_fifo() {
+        return source::pipe(file);
+    }
+    // A size of 0 may be a file of `/proc`, and a device has none.
+    match Some(about.len()).filter(|len| about.is_file() && *len > 0) {
+        Some(len) if len <= source::SMALL => source::small(file, len),
+        len => Ok(source::whole(file, len)),
     }
 }
 
-/// Compressing costs more time than it saves on a local network, so a client
-/// that would take the plain bytes gets them: the SDKs offer both by default.
-fn only_gzip(accepted: Option<&str>) -> bool {
-    let Some(accepted) = accepted else { return false };
-    let mut codings = accepted.split(',').map(|coding| {
-        let (name, parameters) = coding.split_once(';').unwrap_or((coding, ""));
-        let refused = parameters.trim().strip_prefix("q=").and_then(|q| q.parse::<f32>().ok()) == Some(0.0);
-        (name.trim(), refused)
-    });
-    let wanted: Vec<(&str, bool)> = codings.by_ref().collect();
-    let gzip = wanted.iter().any(|(name, refused)| *name == "gzip" && !refused);
-    let plain_refused = wanted.iter().any(|(name, refused)| matches!(*name, "identity" | "*") && *refused);
-    gzip && (wanted.len() == 1 || plain_refused)
-}
-
-fn still_same(headers: &HeaderMap, about: &Metadata) -> bool {
-    text(headers, &IF_RANGE).is_none_or(|value| date::parse(value).is_some_and(|then| !newer(about, then)))
-}
-
-/// Whether the file changed after `then`, in whole seconds as HTTP has them.
-fn newer(about: &Metadata, then: i64) -> bool {
-    std::os::unix::fs::MetadataExt::mtime(about) > then
-}
-
-fn text<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok()
-}
-
-async fn whole(path: &str, about: &Metadata) -> Result<Response, HttpFailure> {
-    if about.is_file() && (1..=SMALL).contains(&about.len()) {
-        let bytes = std::fs::read(path).map_err(|error| stat_failure(path, &error))?;
-        return Ok(Response::new(Body::from(bytes)));
-    }
-    // A size of 0 may be a file of `/proc`, and a pipe has none.
-    let len = (about.is_file() && about.len() > 0).then_some(about.len());
-    stream(path, len, Ok).await.map(Response::new)
-}
-
-async fn range(path: &str, about: &Metadata, start: u64, end: u64) -> Result<Response, HttpFailure> {
-    let body = stream(path, Some(end - start + 1), move |mut file| {
-        file.seek(SeekFrom::Start(start))?;
-        Ok(file)
-    });
-    let mut response = Response::new(body.await?);
+fn one_range(file: File, range: Range, total: u64) -> Response {
+    let mut response = Response::new(source::sections(file, vec![(Bytes::new(), range)], Bytes::new()));
     *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-    insert(response.headers_mut(), CONTENT_RANGE, &format!("bytes {start}-{end}/{}", about.len()));
-    Ok(response)
-}
-
-async fn gzip(path: &str) -> Result<Response, HttpFailure> {
-    let body = stream(path, None, |file| Ok(GzEncoder::new(file, Compression::fast()))).await?;
-    let mut response = Response::new(body);
-    set(response.headers_mut(), CONTENT_ENCODING, "gzip");
-    Ok(response)
-}
-
-fn unsatisfiable(about: &Metadata) -> Response {
-    let mut response = status(StatusCode::RANGE_NOT_SATISFIABLE);
-    insert(response.headers_mut(), CONTENT_RANGE, &format!("bytes */{}", about.len()));
+    insert(response.headers_mut(), CONTENT_RANGE, &range.header(total));
     response
 }
 
-/// A body that a thread reads. Opening happens there too: it may wait, as with a pipe.
-async fn stream<R: Read>(
-    path: &str,
-    len: Option<u64>,
-    prepare: impl FnOnce(File) -> io::Result<R> + Send + 'static,
-) -> Result<Body, HttpFailure> {
-    let (sender, pieces) = mpsc::channel(2);
-    let owned = path.to_owned();
-    let (opened, when_open) = tokio::sync::oneshot::channel();
-    tokio::task::spawn_blocking(move || match File::open(owned).and_then(prepare) {
-        Err(error) => drop(opened.send(Err(error))),
-        Ok(reader) => {
-            if opened.send(Ok(())).is_ok() {
-                send_all(reader, len.unwrap_or(u64::MAX), &sender);
-            }
-        }
+/// Each in a part of its own.
+fn several_ranges(file: File, ranges: &[Range], total: u64, content_type: &str) -> Response {
+    let boundary = uuid::Uuid::new_v4().simple().to_string();
+    let sections = ranges.iter().enumerate().map(|(n, range)| {
+        let line = if n == 0 { "" } else { "\r\n" };
+        let content_range = range.header(total);
+        let head = format!(
+            "{line}--{boundary}\r\nContent-Range: {content_range}\r\nContent-Type: {content_type}\r\n\r\n"
+        );
+        (Bytes::from(head), *range)
     });
-    match when_open.await {
-        Ok(Ok(())) => Ok(Body::Pieces { pieces, len }),
-        Ok(Err(error)) => Err(stat_failure(path, &error)),
-        Err(_) => Err(HttpFailure::new(StatusCode::INTERNAL_SERVER_ERROR, "the reader has gone")),
-    }
-}
-
-/// Sends `left` bytes or to the end. A file that ends early cuts the connection:
-/// its length was promised.
-fn send_all(mut reader: impl Read, mut left: u64, sender: &mpsc::Sender<io::Result<Bytes>>) {
-    let bounded = left != u64::MAX;
-    while left > 0 {
-        let n = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
-        let mut piece = Vec::with_capacity(n);
-        let read = reader.by_ref().take(n as u64).read_to_end(&mut piece);
-        let piece = match read {
-            Ok(0) if bounded => Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(0) => return,
-            Ok(_) => Ok(Bytes::from(piece)),
-            Err(error) => Err(error),
-        };
-        left -= piece.as_ref().map_or(0, |piece| piece.len() as u64);
-        let failed = piece.is_err();
-        // A closed channel means that the client has gone.
-        if sender.blocking_send(piece).is_err() || failed {
-            return;
-        }
-    }
+    let tail = Bytes::from(format!("\r\n--{boundary}--\r\n"));
+    let mut response = Response::new(source::sections(file, sections.collect(), tail));
+    *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    insert(response.headers_mut(), CONTENT_TYPE, &format!("multipart/byteranges; boundary={boundary}"));
+    response
 }
 
 fn describe(headers: &mut HeaderMap, path: &str, about: &Metadata) {
     set(headers, VARY, "Accept-Encoding");
     set(headers, ACCEPT_RANGES, "bytes");
-    set(headers, CONTENT_TYPE, content_type(path));
+    if !headers.contains_key(CONTENT_TYPE) {
+        set(headers, CONTENT_TYPE, content_type(path));
+    }
     insert(headers, CONTENT_DISPOSITION, &disposition(base_name(path)));
     if let Ok(modified) = about.modified()
         && modified > SystemTime::UNIX_EPOCH
@@ -270,7 +175,7 @@ fn insert(headers: &mut HeaderMap, name: http::HeaderName, value: &str) {
     }
 }
 
-fn stat_failure(path: &str, error: &io::Error) -> HttpFailure {
+fn open_failure(path: &str, error: &io::Error) -> HttpFailure {
     match error.kind() {
         io::ErrorKind::NotFound => {
             HttpFailure::new(StatusCode::NOT_FOUND, format!("path '{path}' does not exist"))
@@ -285,30 +190,6 @@ fn stat_failure(path: &str, error: &io::Error) -> HttpFailure {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ranges() {
-        let of = |range| Wanted::of_range(range, 10);
-        assert_eq!(of("bytes=0-3"), Wanted::Range { start: 0, end: 3 });
-        assert_eq!(of("bytes=4-"), Wanted::Range { start: 4, end: 9 });
-        assert_eq!(of("bytes=-3"), Wanted::Range { start: 7, end: 9 });
-        assert_eq!(of("bytes=-30"), Wanted::Range { start: 0, end: 9 });
-        assert_eq!(of("bytes=5-300"), Wanted::Range { start: 5, end: 9 });
-        assert_eq!(of("bytes=10-"), Wanted::Unsatisfiable);
-        assert_eq!(of("bytes=-0"), Wanted::Unsatisfiable);
-        for whole in ["bytes=3-1", "bytes=0-1,4-5", "lines=1-2", "bytes=x-", "bytes=-"] {
-            assert_eq!(of(whole), Wanted::Whole, "{whole}");
-        }
-    }
-
-    #[test]
-    fn compression_only_for_those_who_want_nothing_else() {
-        assert!(only_gzip(Some("gzip")));
-        assert!(only_gzip(Some("gzip, identity;q=0")));
-        assert!(!only_gzip(Some("gzip, deflate")));
-        assert!(!only_gzip(Some("gzip;q=0")));
-        assert!(!only_gzip(None));
-    }
 
     #[test]
     fn names_in_headers() {

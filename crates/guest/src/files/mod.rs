@@ -8,8 +8,10 @@ mod compose;
 mod download;
 mod metadata;
 mod multipart;
+mod source;
 mod target;
 mod upload;
+mod wanted;
 mod writer;
 
 use http::StatusCode;

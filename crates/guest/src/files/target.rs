@@ -10,11 +10,12 @@ use http::StatusCode;
 use rustix::io::Errno;
 
 use super::metadata;
+use super::source::never_wait;
 use crate::fs::ops::ensure_parents;
 use crate::http::HttpFailure;
 use crate::user::User;
 
-/// Opens `path` for a new content. A new file is given to the user after it was
+/// Opens `path` for a new content, without waiting for the reader of a pipe. A new file is given to the user after it was
 /// made, even if it is theirs already: watchers rely on exactly three events for
 /// a small new file, this one the second.
 pub(super) fn open(
@@ -35,7 +36,13 @@ pub(super) fn open(
         chown(path, Some(user.uid), Some(user.gid))
             .map_err(|error| failure("error changing ownership", &error))?;
     }
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(path);
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o644)
+        .custom_flags(never_wait())
+        .open(path);
     let file = file.map_err(|error| {
         if is_full(&error) {
             let message = format!("not enough inodes available: {error}");

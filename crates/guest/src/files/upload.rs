@@ -25,6 +25,8 @@ use crate::user::User;
 
 /// An upload that brings nothing for this long is given up.
 const STALL: Duration = Duration::from_secs(100);
+/// Packed bytes that are unpacked at once. They become a thousand times as many at most.
+const GUNZIP_STEP: usize = 4 << 10;
 /// Parts of one request at most.
 const MAX_PARTS: usize = 10_000;
 
@@ -56,7 +58,7 @@ async fn try_upload(
     };
     match text(headers, &CONTENT_ENCODING) {
         None | Some("" | "identity") => {}
-        Some("gzip") => body.gunzip = Some(MultiGzDecoder::new(Vec::new())),
+        Some("gzip") => body.gunzip = Some(Gunzip::default()),
         Some(other) => return Err(bad_request(format!("unsupported content encoding: {other}"))),
     }
     let content_type = text(headers, &CONTENT_TYPE).unwrap_or_default();
@@ -138,7 +140,8 @@ impl Upload<'_> {
     }
 
     fn open(&self, path: &str) -> Result<Writer, HttpFailure> {
-        open(path, &self.user, &self.metadata).map(Writer::new)
+        let file = open(path, &self.user, &self.metadata)?;
+        Writer::new(file).map_err(|error| failure("error opening file", &error))
     }
 
     fn written(&self, path: String) -> WrittenFile {
@@ -160,19 +163,67 @@ impl Upload<'_> {
 /// The request's body, decompressed if need be.
 struct Source {
     body: RequestBody,
-    gunzip: Option<MultiGzDecoder<Vec<u8>>>,
+    gunzip: Option<Gunzip>,
+}
+
+/// Unpacks, a bounded step at a time.
+#[derive(Debug)]
+struct Gunzip {
+    decoder: MultiGzDecoder<Vec<u8>>,
+    packed: Bytes,
+    /// Whether anything came out: until then the body is not what its coding says.
+    has_begun: bool,
+}
+
+impl Default for Gunzip {
+    fn default() -> Self {
+        Self { decoder: MultiGzDecoder::new(Vec::new()), packed: Bytes::new(), has_begun: false }
+    }
+}
+
+impl Gunzip {
+    /// Unpacks the next step of what is packed.
+    fn step(&mut self) -> Result<Bytes, HttpFailure> {
+        let step = self.packed.split_to(self.packed.len().min(GUNZIP_STEP));
+        let unpacked = self.decoder.write_all(&step).map(|()| std::mem::take(self.decoder.get_mut()));
+        let unpacked = unpacked.map_err(|error| self.failure(&error))?;
+        self.has_begun |= !unpacked.is_empty();
+        Ok(unpacked.into())
+    }
+
+    /// What is left at the end of the body.
+    fn finish(mut self) -> Result<Bytes, HttpFailure> {
+        let rest = self.decoder.try_finish().map(|()| std::mem::take(self.decoder.get_mut()));
+        rest.map(Bytes::from).map_err(|error| self.failure(&error))
+    }
+
+    fn failure(&self, error: &io::Error) -> HttpFailure {
+        let status = if self.has_begun { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::BAD_REQUEST };
+        HttpFailure::new(status, format!("error decompressing the upload: {error}"))
+    }
 }
 
 impl Source {
     /// The next piece of content; `None` at the end.
     async fn next(&mut self) -> Result<Option<Bytes>, HttpFailure> {
         loop {
-            let Some(piece) = self.raw().await? else { return self.rest_of_gunzip() };
-            let Some(gunzip) = &mut self.gunzip else { return Ok(Some(piece)) };
-            gunzip.write_all(&piece).map_err(|error| bad_gzip(&error))?;
-            let unpacked = std::mem::take(gunzip.get_mut());
-            if !unpacked.is_empty() {
-                return Ok(Some(unpacked.into()));
+            if let Some(gunzip) = &mut self.gunzip
+                && !gunzip.packed.is_empty()
+            {
+                let unpacked = gunzip.step()?;
+                if !unpacked.is_empty() {
+                    return Ok(Some(unpacked));
+                }
+                continue;
+            }
+            let piece = self.raw().await?;
+            match (piece, &mut self.gunzip) {
+                (Some(piece), Some(gunzip)) => gunzip.packed = piece,
+                (Some(piece), None) => return Ok(Some(piece)),
+                (None, _) => {
+                    let rest = self.gunzip.take().map(Gunzip::finish).transpose()?;
+                    return Ok(rest.filter(|rest| !rest.is_empty()));
+                }
             }
         }
     }
@@ -193,12 +244,6 @@ impl Source {
             }
         }
     }
-
-    fn rest_of_gunzip(&mut self) -> Result<Option<Bytes>, HttpFailure> {
-        let Some(gunzip) = self.gunzip.take() else { return Ok(None) };
-        let rest = gunzip.finish().map_err(|error| bad_gzip(&error))?;
-        Ok((!rest.is_empty()).then(|| rest.into()))
-    }
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> Option<&'a str> {
@@ -207,10 +252,6 @@ fn text<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> Option<&'a str> 
 
 fn bad_request(message: impl Into<String>) -> HttpFailure {
     HttpFailure::new(StatusCode::BAD_REQUEST, message)
-}
-
-fn bad_gzip(error: &io::Error) -> HttpFailure {
-    bad_request(format!("error decompressing the upload: {error}"))
 }
 
 fn malformed(error: Malformed) -> HttpFailure {

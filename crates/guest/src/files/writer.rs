@@ -2,10 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::FileTypeExt;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+
+use crate::process::Endpoint;
 
 /// What is kept back in the hope that it is all: small files are written by one
 /// call, which is one event for watchers.
@@ -18,6 +21,8 @@ const QUEUE: usize = 4;
 pub(super) enum Writer {
     /// So far small.
     Gathering { file: File, pieces: Vec<Bytes>, len: usize },
+    /// A named pipe, whose reader may let everybody wait.
+    Pipe(Endpoint),
     /// A thread writes.
     Streaming { pieces: mpsc::Sender<Bytes>, thread: JoinHandle<io::Result<()>> },
     /// It failed before; the error was told.
@@ -26,8 +31,11 @@ pub(super) enum Writer {
 
 impl Writer {
     /// Writes to `file`.
-    pub(super) fn new(file: File) -> Self {
-        Self::Gathering { file, pieces: Vec::new(), len: 0 }
+    pub(super) fn new(file: File) -> io::Result<Self> {
+        if file.metadata()?.file_type().is_fifo() {
+            return Endpoint::pipe(file.into()).map(Self::Pipe);
+        }
+        Ok(Self::Gathering { file, pieces: Vec::new(), len: 0 })
     }
 
     /// Takes the next piece.
@@ -41,6 +49,7 @@ impl Writer {
                 }
                 Ok(())
             }
+            Self::Pipe(pipe) => pipe.write_all(&piece).await,
             Self::Streaming { pieces, .. } => match pieces.send(piece).await {
                 Ok(()) => Ok(()),
                 // The thread stops only for an error, which `finish` fetches.
@@ -58,6 +67,7 @@ impl Writer {
                 [only] => file.write_all(only),
                 several => file.write_all(&several.concat()),
             },
+            Self::Pipe(_) => Ok(()),
             Self::Streaming { pieces, thread } => {
                 drop(pieces);
                 thread.await.map_err(io::Error::other)?

@@ -36,8 +36,13 @@ impl Body {
     /// A body of unknown length, and where to put it. The sender closes when the
     /// client goes away.
     pub(crate) fn channel() -> (mpsc::Sender<io::Result<Bytes>>, Self) {
+        Self::pieces(None)
+    }
+
+    /// The same, of this length.
+    pub(crate) fn pieces(len: Option<u64>) -> (mpsc::Sender<io::Result<Bytes>>, Self) {
         let (sender, pieces) = mpsc::channel(QUEUE);
-        (sender, Self::Pieces { pieces, len: None })
+        (sender, Self::Pieces { pieces, len })
     }
 }
 

@@ -18,6 +18,7 @@ mod reaper;
 mod running;
 mod start;
 mod status;
+mod subscriber;
 mod table;
 
 pub(crate) use endpoint::Endpoint;

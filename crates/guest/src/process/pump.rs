@@ -8,14 +8,16 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
+use tokio::task::spawn_local;
 use tokio::time::timeout;
-use wire::process::DataEvent;
+use wire::process::{DataEvent, EndEvent};
 
 use super::endpoint::Endpoint;
 use super::reaper::Exit;
 use super::running::{Event, Process};
 use super::status::end_event;
+use super::subscriber::MAX_BACKLOG;
 use super::table::Processes;
 
 /// A subscriber that takes nothing for this long is cut off, and the process goes on.
@@ -80,8 +82,7 @@ pub(super) async fn run(
             drain(&process, &outputs).await;
             let end = end_event(status);
             processes.retire(&process, &end);
-            tell_all(&process, &Event::End(end)).await;
-            process.subscribers.borrow_mut().clear();
+            tell_end(&process, end);
             return;
         }
         let event = tokio::select! {
@@ -124,19 +125,34 @@ fn len(event: &DataEvent) -> usize {
     }
 }
 
+/// Tells every subscriber, and waits for those that are slow: that holds the
+/// process back. Of one that was killed the rest is kept for them instead.
 async fn tell_all(process: &Process, event: &Event) {
-    let mut slow = Vec::new();
-    process.subscribers.borrow_mut().retain(|subscriber| match subscriber.try_send(event.clone()) {
-        Ok(()) => true,
-        Err(mpsc::error::TrySendError::Closed(_)) => false,
-        Err(mpsc::error::TrySendError::Full(_)) => {
-            slow.push(subscriber.clone());
-            true
-        }
-    });
-    for subscriber in slow {
-        if !matches!(timeout(PATIENCE, subscriber.send(event.clone())).await, Ok(Ok(()))) {
-            process.subscribers.borrow_mut().retain(|other| !other.same_channel(&subscriber));
+    process.subscribers.borrow_mut().retain_mut(|subscriber| subscriber.offer(event));
+    loop {
+        let allowed = if process.killed.get() { MAX_BACKLOG } else { 0 };
+        let slow = process.subscribers.borrow().iter().find_map(|subscriber| subscriber.waiting(allowed));
+        let Some((sender, event)) = slow else { return };
+        let was_killed = process.was_killed.notified();
+        let took = tokio::select! {
+            took = timeout(PATIENCE, sender.send(event)) => matches!(took, Ok(Ok(()))),
+            // What was being sent stays in the backlog.
+            () = was_killed => continue,
+        };
+        process
+            .subscribers
+            .borrow_mut()
+            .retain_mut(|subscriber| !subscriber.is(&sender) || (took && subscriber.took()));
+    }
+}
+
+/// Tells the end. Nobody waits for a slow subscriber any more: each gets its
+/// rest at its own pace.
+fn tell_end(process: &Process, end: EndEvent) {
+    let event = Event::End(end);
+    for mut subscriber in process.subscribers.take() {
+        if subscriber.offer(&event) {
+            spawn_local(subscriber.deliver(PATIENCE));
         }
     }
 }

@@ -7,6 +7,7 @@ use tokio::sync::{Notify, mpsc};
 use wire::process::{DataEvent, EndEvent, ProcessConfig, ProcessInfo};
 
 use super::input::Input;
+use super::subscriber::Subscriber;
 
 /// Pieces of output that wait for one subscriber. A full queue holds the pump,
 /// and through the pipe the process, until the subscriber reads or is cut off.
@@ -32,7 +33,7 @@ pub(crate) struct Process {
     pub(crate) tag: Option<String>,
     /// Where it reads from.
     pub(crate) input: Input,
-    pub(super) subscribers: RefCell<Vec<mpsc::Sender<Event>>>,
+    pub(super) subscribers: RefCell<Vec<Subscriber>>,
     pub(super) reaped: Cell<bool>,
     /// Set when the end must not wait for the end of the outputs.
     pub(super) killed: Cell<bool>,
@@ -57,7 +58,7 @@ impl Process {
     /// closes without an end was cut off because it did not read.
     pub(crate) fn subscribe(&self) -> mpsc::Receiver<Event> {
         let (sender, receiver) = mpsc::channel(QUEUE);
-        self.subscribers.borrow_mut().push(sender);
+        self.subscribers.borrow_mut().push(Subscriber::new(sender));
         receiver
     }
 

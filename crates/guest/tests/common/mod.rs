@@ -112,6 +112,16 @@ impl Guest {
         event["event"]["start"]["pid"].as_u64().unwrap_or_else(|| panic!("no start: {event}"))
     }
 
+    /// Starts a process and reads nothing of the answer but its head.
+    pub(crate) async fn start_unread(self, body: &str) -> Unread {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::task::spawn_local(connection);
+        let headers = [("content-type", "application/connect+json")];
+        let request = request("POST", "/process.Process/Start", &headers, &encode(0, body.as_bytes()));
+        Unread { response: sender.send_request(request).await.unwrap(), _open: sender }
+    }
+
     /// A request to the host's socket.
     pub(crate) async fn control(self, method: &str, target: &str, body: &str) -> Answer {
         use std::os::linux::net::SocketAddrExt;
@@ -121,6 +131,19 @@ impl Guest {
         stream.set_nonblocking(true).unwrap();
         let stream = tokio::net::UnixStream::from_std(stream).unwrap();
         exchange(stream, request(method, target, &[], body.as_bytes())).await
+    }
+}
+
+/// A stream whose client takes its time.
+pub(crate) struct Unread {
+    response: http::Response<hyper::body::Incoming>,
+    _open: http1::SendRequest<Full<Bytes>>,
+}
+
+impl Unread {
+    /// Reads it at last: all messages and the end record.
+    pub(crate) async fn read(self) -> (Vec<Value>, Value) {
+        records(&self.response.into_body().collect().await.unwrap().to_bytes())
     }
 }
 
