@@ -12,11 +12,28 @@ from e2b_code_interpreter import Sandbox as CodeSandbox
 from outside import API_KEY, API_URL
 
 
+# Modules whose tests of one sandbox run over both ways into it.
+BOTH_WAYS = {"test_commands", "test_files", "test_pty", "test_watch"}
+
+
+def pytest_generate_tests(metafunc):
+    if "sandbox" in metafunc.fixturenames and metafunc.module.__name__ in BOTH_WAYS:
+        metafunc.parametrize("sandbox", ["headers", "host-name"], indirect=True, scope="module")
+
+
 @pytest.fixture(scope="module")
-def sandbox():
-    """One sandbox of `base` for the tests of a module."""
+def sandbox(request):
+    """One sandbox of `base` for the tests of a module.
+
+    By `headers`, the client names it on the host that all share. By `host-name`,
+    it speaks to `49983-ID.warren.test`: no name server knows that name, so the
+    listener itself is the client's HTTP proxy, and the request's target is the name."""
     with BaseSandbox.create(timeout=600) as created:
-        yield created
+        if getattr(request, "param", "headers") == "headers":
+            yield created
+        else:
+            url = f"http://{created.get_host(49983).split('.')[0]}.warren.test"
+            yield BaseSandbox.connect(created.sandbox_id, sandbox_url=url, proxy=API_URL)
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,15 @@ from datetime import datetime, timedelta, timezone
 
 import httpx
 import pytest
-from e2b import FileNotFoundException, FileType, InvalidArgumentException, SandboxException
+from e2b import (
+    FileNotFoundException,
+    FileType,
+    InvalidArgumentException,
+    NotEnoughSpaceException,
+    SandboxException,
+)
 from e2b.sandbox.filesystem.filesystem import WriteEntry
+from outside import API_URL, routed
 
 BYTES = bytes(range(256)) * 40
 
@@ -155,18 +162,25 @@ def test_metadata_stays_with_the_file(sandbox):
 @pytest.mark.parametrize("by_host_name", [True, False])
 def test_signed_urls(sandbox, by_host_name):
     """Where all sandboxes share one URL, the signature alone says which one is meant."""
-    sandbox.files.write("signed", "through a link")
     host = {"Host": sandbox.get_host(49983)} if by_host_name else {}
-    url = sandbox.download_url("signed", use_signature_expiration=60)
-    assert httpx.get(url, headers=host).text == "through a link"
+
+    def signed(make, path, seconds):
+        url = make(path, use_signature_expiration=seconds)
+        return API_URL + url[url.index("/files?") :]
+
+    sandbox.files.write("signed", "through a link")
+    url = signed(sandbox.download_url, "signed", 60)
+    answer = httpx.get(url, headers=host)
+    assert answer.text == "through a link"
+    policy = answer.headers.get("content-security-policy")
+    assert policy == (None if by_host_name else "sandbox"), "no page of a sandbox may run at the API's origin"
     assert httpx.get(url.replace("signed", "other"), headers=host).status_code == 401
-    expired = sandbox.download_url("signed", use_signature_expiration=-10)
+    expired = signed(sandbox.download_url, "signed", -10)
     assert httpx.get(expired, headers=host).status_code == 401
-    target = sandbox.upload_url("sent", use_signature_expiration=60)
+    target = signed(sandbox.upload_url, "sent", 60)
+    assert httpx.get(target, headers=host).status_code == 401
     assert httpx.post(target, headers=host, files={"file": b"sent by link"}).status_code == 200
     assert sandbox.files.read("sent") == "sent by link"
-    sandboxed = httpx.get(url, headers=host).headers.get("content-security-policy")
-    assert sandboxed == (None if by_host_name else "sandbox"), "at the API's origin no page of a sandbox may run"
 
 
 def test_the_users_view_and_the_files_view_agree(sandbox):
@@ -179,3 +193,76 @@ def test_the_users_view_and_the_files_view_agree(sandbox):
 def test_unwritable_places_are_refused(sandbox):
     with pytest.raises(SandboxException):
         sandbox.files.write("/proc/nothing", "x")
+
+
+def test_links_count_as_what_they_lead_to(sandbox):
+    sandbox.commands.run("mkdir -p links && cd links && echo x > file && ln -sf file link && ln -sf nowhere broken")
+    link = sandbox.files.get_info("links/link")
+    assert (link.type, link.symlink_target) == (FileType.FILE, "/home/user/links/file")
+    assert link.permissions == "Lrwxrwxrwx"
+    assert [entry.name for entry in sandbox.files.list("links")] == ["file", "link"], "the broken one is no file"
+    sandbox.files.write("links/link", "through")
+    assert sandbox.files.read("links/file") == "through"
+    sandbox.files.remove("links/link")
+    assert sandbox.files.exists("links/file")
+
+
+def test_files_of_the_kernel_can_be_read(sandbox):
+    assert "processor" in sandbox.files.read("/proc/cpuinfo")
+    assert sandbox.files.read("/proc/self/stat", format="bytes")
+
+
+def test_parts_and_conditions(sandbox, stranger):
+    sandbox.files.write("digits", "0123456789")
+    target = {"url": "/files", "params": {"path": "digits"}}
+
+    def get(**headers):
+        headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        return stranger.get(**target, headers={**routed(sandbox), **headers})
+
+    part = get(Range="bytes=2-4")
+    assert (part.status_code, part.text, part.headers["content-range"]) == (206, "234", "bytes 2-4/10")
+    several = get(Range="bytes=0-1,-2")
+    assert several.headers["content-type"].startswith("multipart/byteranges")
+    assert several.text.count("Content-Range") == 2
+    assert get(Range="bytes=10-").status_code == 416
+    whole = get()
+    assert (whole.text, whole.headers["vary"]) == ("0123456789", "Accept-Encoding")
+    assert get(If_Modified_Since=whole.headers["last-modified"]).status_code == 304
+    assert get(Accept_Encoding="identity;q=0").status_code == 406
+    packed = get(Accept_Encoding="gzip")
+    assert (packed.text, packed.headers["content-encoding"]) == ("0123456789", "gzip")
+
+
+def test_composing(sandbox, stranger):
+    for n in range(3):
+        sandbox.files.write(f"piece-{n}", f"{n} ")
+    body = {"source_paths": [f"piece-{n}" for n in range(3)], "destination": "composed/all"}
+    answer = stranger.post("/files/compose", json=body, headers=routed(sandbox))
+    assert (answer.status_code, answer.json()["path"]) == (200, "/home/user/composed/all")
+    assert sandbox.files.read("composed/all") == "0 1 2 "
+    assert sandbox.files.get_info("composed/all").owner == "user"
+    assert not sandbox.files.exists("piece-0")
+    assert stranger.post("/files/compose", json=body, headers=routed(sandbox)).status_code == 404
+    assert stranger.post("/files/compose", json=body, headers=routed(sandbox, token=False)).status_code == 401
+
+
+def test_a_full_disk_is_told(create):
+    """What does not fit any more is refused by an error of its own, and room makes all well again."""
+    sandbox = create()
+    fill = "for m in 2048 512 128 32 8 2; do while fallocate -l ${m}M rest/$((n+=1)) 2>&1; do :; done; done"
+    sandbox.commands.run(f"mkdir rest; {fill}; true", timeout=60)
+    with pytest.raises(NotEnoughSpaceException):
+        sandbox.files.write("big", b"x" * (32 << 20))
+    sandbox.commands.run("rm -r rest big")
+    sandbox.files.write("big", b"x" * (1 << 20))
+
+
+def test_browsers_may_ask(sandbox, stranger):
+    asked = {"Origin": "https://page.test", "Access-Control-Request-Method": "POST"}
+    asked["Access-Control-Request-Headers"] = "x-access-token,connect-protocol-version"
+    answer = stranger.options("/process.Process/List", headers={**asked, **routed(sandbox, token=False)})
+    assert answer.status_code == 204
+    assert answer.headers["access-control-allow-headers"] == asked["Access-Control-Request-Headers"]
+    refused = stranger.get("/metrics", headers={"Origin": "https://page.test", **routed(sandbox, token=False)})
+    assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, "*")

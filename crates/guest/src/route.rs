@@ -41,7 +41,7 @@ async fn routed(daemon: &Rc<Daemon>, request: Request) -> Response {
         (&Method::GET, "/health") => health(),
         (&Method::GET, "/envs") => json(&daemon.settings.envs()),
         (&Method::GET, "/metrics") => json(&daemon.metrics.measure(daemon.settings.get().limits)),
-        (&Method::GET, "/files") => files::download(daemon, request).await,
+        (&Method::GET, "/files") => files::download(daemon, &request),
         (&Method::POST, "/files") => files::upload(daemon, request).await,
         (&Method::POST, "/files/compose") => files::compose(daemon, request).await,
         (_, "/health" | "/envs" | "/metrics" | "/files" | "/files/compose") => {

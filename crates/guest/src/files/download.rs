@@ -24,14 +24,14 @@ use crate::http::error::set;
 use crate::http::{Body, HttpFailure, Request, Response, auth, date};
 
 /// Answers a download.
-pub(crate) async fn download(daemon: &Daemon, request: Request) -> Response {
-    match try_download(daemon, &request).await {
+pub(crate) fn download(daemon: &Daemon, request: &Request) -> Response {
+    match try_download(daemon, request) {
         Ok(response) => response,
         Err(failure) => failure.into_response(),
     }
 }
 
-async fn try_download(daemon: &Daemon, request: &Request) -> Result<Response, HttpFailure> {
+fn try_download(daemon: &Daemon, request: &Request) -> Result<Response, HttpFailure> {
     let query = Query::parse(request.uri().query());
     let token = daemon.settings.get().access_token.clone();
     auth::check_files(token.as_deref(), request.headers(), &query, Operation::Read)?;

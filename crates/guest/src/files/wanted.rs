@@ -137,9 +137,9 @@ fn ranges(header: &str, len: u64) -> Wanted {
     let mut found = Vec::new();
     for spec in specs.split(',').map(str::trim).filter(|spec| !spec.is_empty()) {
         match range(spec, len) {
-            Some(Some(range)) if found.len() < MAX_RANGES => found.push(range),
-            Some(Some(_)) => return Wanted::Whole,
-            Some(None) => {}
+            Some(range) if range.len == 0 => {}
+            Some(range) if found.len() < MAX_RANGES => found.push(range),
+            Some(_) => return Wanted::Whole,
             None => return Wanted::Unsatisfiable,
         }
     }
@@ -152,21 +152,21 @@ fn ranges(header: &str, len: u64) -> Wanted {
     }
 }
 
-/// One range: `None` if it is malformed, an inner `None` if it lies beyond the end.
-fn range(spec: &str, len: u64) -> Option<Option<Range>> {
+/// One range, `None` if it is malformed. One beyond the end has no bytes.
+fn range(spec: &str, len: u64) -> Option<Range> {
     let (first, last) = spec.split_once('-')?;
     let (first, last) = (first.trim(), last.trim());
     let number = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u64>().ok())?;
     if first.is_empty() {
         let n = number(last)?.min(len);
-        return Some((n > 0).then_some(Range { start: len - n, len: n }));
+        return Some(Range { start: len - n, len: n });
     }
     let start = number(first)?;
     let end = if last.is_empty() { len - 1 } else { number(last)?.min(len - 1) };
     if !last.is_empty() && number(last)? < start {
         return None;
     }
-    Some((start < len).then(|| Range { start, len: end - start + 1 }))
+    Some(Range { start, len: (end + 1).saturating_sub(start) })
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
