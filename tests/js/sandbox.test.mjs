@@ -132,6 +132,49 @@ describe('files', LIMIT, () => {
     await until(() => seen.includes('create a') && seen.includes('remove a'), 'both events')
     await handle.stop()
   })
+
+  test('signed links', async () => {
+    await sandbox.files.write('signed', 'by link')
+    const options = { useSignatureExpiration: 60 }
+    const link = await sandbox.downloadUrl('signed', options)
+    assert.equal(await (await fetch(link)).text(), 'by link')
+    assert.equal((await fetch(link.replace('signed', 'other'))).status, 401)
+    const form = new FormData()
+    form.append('file', new Blob(['sent']))
+    const target = await sandbox.uploadUrl('sent', options)
+    assert.equal((await fetch(target, { method: 'POST', body: form })).status, 200)
+    assert.equal(await sandbox.files.read('sent'), 'sent')
+  })
+
+  test('what an entry says', async () => {
+    await sandbox.files.write('about/it', 'hello', { metadata: { kind: 'note' } })
+    const info = await sandbox.files.getInfo('about/it')
+    assert.deepEqual([info.name, info.size, info.owner, info.permissions], ['it', 5, 'user', '-rw-r--r--'])
+    assert.deepEqual(info.metadata, { kind: 'note' })
+    await sandbox.files.rename('about/it', 'about/that')
+    assert.equal(await sandbox.files.exists('about/it'), false)
+    await sandbox.files.remove('about')
+    assert.equal(await sandbox.files.exists('about'), false)
+  })
+
+  test('watching below, with entries', async () => {
+    const seen = []
+    await sandbox.files.makeDir('deep/below')
+    const note = (event) => seen.push(`${event.type} ${event.name} ${event.entry?.path ?? ''}`)
+    const handle = await sandbox.files.watchDir('deep', note, { recursive: true, includeEntry: true })
+    await sandbox.files.write('deep/below/a', 'x')
+    await until(() => seen.includes('create below/a /home/user/deep/below/a'), 'the event below')
+    await handle.stop()
+  })
+
+  test('git', async () => {
+    await sandbox.git.configureUser('A Person', 'person@example.com')
+    await sandbox.git.init('project')
+    await sandbox.files.write('project/file', 'content')
+    await sandbox.git.add('project')
+    await sandbox.git.commit('project', 'the first')
+    assert.equal((await sandbox.git.status('project')).isClean, true)
+  })
 })
 
 describe('code', LIMIT, () => {
