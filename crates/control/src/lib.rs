@@ -15,4 +15,4 @@ pub use api::router;
 pub use app::{App, BootstrapKey, Error, ErrorKind, RateLimit};
 pub use clock::Clock;
 pub use options::{AppOptions, Seed};
-pub use port::{BoxFuture, NodePort, Usage};
+pub use port::{BoxFuture, BuildPort, NodePort, Upload, Usage};

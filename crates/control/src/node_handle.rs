@@ -1,10 +1,11 @@
 //! A node in this process as the control plane sees it.
 
-use model::{KilledBy, SandboxId, Timestamp};
+use model::{BuildId, KilledBy, SandboxId, TeamId, Timestamp};
+use node::build::{BuildOrder, BuildProgress, FilesHash, LogEntry, LogPage, UploadError};
 use node::{CreateSandbox, Ended, Error, Handle, Observation, TemplateBuild};
 use tokio::sync::watch;
 
-use crate::{BoxFuture, NodePort, Usage};
+use crate::{BoxFuture, BuildPort, NodePort, Upload, Usage};
 
 impl NodePort for Handle {
     fn create(&self, sandbox: CreateSandbox) -> BoxFuture<'_, Result<Observation, Error>> {
@@ -53,5 +54,41 @@ impl NodePort for Handle {
 
     fn templates(&self) -> Vec<TemplateBuild> {
         Self::templates(self)
+    }
+
+    fn builds(&self) -> &dyn BuildPort {
+        self
+    }
+}
+
+impl BuildPort for Handle {
+    fn start(&self, order: BuildOrder) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(self.start_build(order))
+    }
+
+    fn progress(&self, build: BuildId) -> BoxFuture<'_, Option<BuildProgress>> {
+        Box::pin(self.build_progress(build))
+    }
+
+    fn log(&self, build: BuildId, page: LogPage) -> BoxFuture<'_, Result<Vec<LogEntry>, Error>> {
+        Box::pin(self.build_log(build, page))
+    }
+
+    fn forget(&self, build: BuildId) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(self.forget_build(build))
+    }
+
+    fn has_files<'a>(&'a self, team: TeamId, hash: &'a FilesHash) -> BoxFuture<'a, bool> {
+        Box::pin(Self::has_files(self, team, hash))
+    }
+
+    fn receive_files<'a>(
+        &'a self,
+        team: TeamId,
+        hash: &'a FilesHash,
+        expected: Option<u64>,
+        content: Upload,
+    ) -> BoxFuture<'a, Result<(), UploadError>> {
+        Box::pin(Self::receive_files(self, team, hash, expected, content))
     }
 }

@@ -54,6 +54,8 @@ pub struct AppOptions {
     pub kill_limit: Duration,
     /// Whether a create waits for the code interpreter's default context too.
     pub wait_for_interpreter: bool,
+    /// Template builds that a team may have under way at a time.
+    pub max_builds: u64,
     /// How often the use of running sandboxes is sampled.
     pub sample_every: Duration,
     /// How long the records of ended sandboxes are kept.
@@ -76,6 +78,7 @@ impl AppOptions {
             create_limit: Duration::from_mins(1),
             kill_limit: Duration::from_secs(30),
             wait_for_interpreter: true,
+            max_builds: 20,
             sample_every: Duration::from_secs(5),
             keep_records: Duration::from_hours(7 * 24),
             clock: Clock::system(),

@@ -3,9 +3,13 @@
 
 use std::fmt::Debug;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 
-use model::{ByteSize, KilledBy, SandboxId, Timestamp};
+use bytes::Bytes;
+use futures_util::Stream;
+use model::{BuildId, ByteSize, KilledBy, SandboxId, TeamId, Timestamp};
+use node::build::{BuildOrder, BuildProgress, FilesHash, LogEntry, LogPage, UploadError};
 use node::{CreateSandbox, Ended, Error, Observation, TemplateBuild};
 use tokio::sync::watch;
 
@@ -57,4 +61,37 @@ pub trait NodePort: Debug + Send + Sync + 'static {
 
     /// The builds that sandboxes can be started from here.
     fn templates(&self) -> Vec<TemplateBuild>;
+
+    /// What builds templates here.
+    fn builds(&self) -> &dyn BuildPort;
+}
+
+/// The content of an upload, as it comes.
+pub type Upload = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
+
+/// What the control plane asks of a node about builds that clients order.
+pub trait BuildPort: Debug + Send + Sync {
+    /// Begins a build, which goes on by itself.
+    fn start(&self, order: BuildOrder) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// How far a build is; `None` if the node knows nothing of it.
+    fn progress(&self, build: BuildId) -> BoxFuture<'_, Option<BuildProgress>>;
+
+    /// A page of a build's log.
+    fn log(&self, build: BuildId, page: LogPage) -> BoxFuture<'_, Result<Vec<LogEntry>, Error>>;
+
+    /// Forgets a build, and ends it if it is under way.
+    fn forget(&self, build: BuildId) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Whether a team uploaded files of this hash.
+    fn has_files<'a>(&'a self, team: TeamId, hash: &'a FilesHash) -> BoxFuture<'a, bool>;
+
+    /// Keeps an upload, whole or not at all.
+    fn receive_files<'a>(
+        &'a self,
+        team: TeamId,
+        hash: &'a FilesHash,
+        expected: Option<u64>,
+        content: Upload,
+    ) -> BoxFuture<'a, Result<(), UploadError>>;
 }

@@ -64,6 +64,15 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The files of a build cannot be used.
+    #[error("keeping build {build_id}")]
+    Build {
+        /// Which build.
+        build_id: BuildId,
+        /// The cause.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The node is shutting down; nothing was started.
     #[error("the node is shutting down")]
     ShuttingDown,
@@ -92,7 +101,7 @@ impl Error {
             Self::Ending(_) | Self::Exists(_) => ErrorKind::Conflict,
             Self::Exhausted { .. } | Self::DiskFull { .. } => ErrorKind::Exhausted,
             Self::ShuttingDown => ErrorKind::Unavailable,
-            Self::Start { .. } | Self::Host { .. } => ErrorKind::Bug,
+            Self::Start { .. } | Self::Host { .. } | Self::Build { .. } => ErrorKind::Bug,
         }
     }
 

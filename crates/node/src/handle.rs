@@ -52,7 +52,9 @@ impl Handle {
     /// begins to remove those that do not. Returns when it is known which are which.
     pub async fn open(options: NodeOptions) -> Result<(Self, Vec<Refused>), crate::OpenError> {
         let (shared, refused) = restore::open(options).await?;
-        Ok((Self { shared }, refused))
+        let handle = Self { shared };
+        handle.resume_builds().await.map_err(crate::OpenError::from)?;
+        Ok((handle, refused))
     }
 
     /// Makes a sandbox; returns when its guest answered. Dropping this future

@@ -84,6 +84,8 @@ pub struct TemplateBuild {
     pub build_id: BuildId,
     /// Names that lead to it everywhere (`base`, …).
     pub aliases: Vec<String>,
+    /// Whether a client ordered it; else it comes with the server.
+    pub client: bool,
     /// What its sandboxes may use.
     pub resources: Resources,
     /// Version of the daemon its sandboxes run.

@@ -61,6 +61,19 @@ pub struct Limits {
     pub ended_age: Duration,
     /// How long a shutdown waits for what is under way.
     pub shutdown: Duration,
+    /// Builds that clients ordered: at most this many at a time; others wait.
+    pub builds: usize,
+    /// A whole build,
+    pub build: Duration,
+    /// each of its steps,
+    pub build_step: Duration,
+    /// and its ready command.
+    pub build_ready: Duration,
+    /// From the launch of a template's start command in a new sandbox to the
+    /// success of its ready command.
+    pub ready: Duration,
+    /// One uploaded archive.
+    pub upload_bytes: u64,
 }
 
 impl Default for Limits {
@@ -76,6 +89,12 @@ impl Default for Limits {
             ended_count: 10_000,
             ended_age: Duration::from_hours(7 * 24),
             shutdown: Duration::from_secs(20),
+            builds: 4,
+            build: Duration::from_hours(1),
+            build_step: Duration::from_hours(1),
+            build_ready: Duration::from_mins(10),
+            ready: Duration::from_secs(40),
+            upload_bytes: 8 << 30,
         }
     }
 }

@@ -11,6 +11,7 @@ use model::{ByteSize, EndCause, Resources, SandboxId, Slot, Timestamp};
 use runtime::MachineSpec;
 use serde::{Deserialize, Serialize};
 
+use crate::build::Start;
 use crate::disk;
 use crate::handle::Purpose;
 
@@ -36,6 +37,8 @@ pub(crate) struct Record {
     pub(crate) default_user: Option<String>,
     pub(crate) default_workdir: Option<String>,
     pub(crate) interpreter: bool,
+    #[serde(default)]
+    pub(crate) start: Start,
     pub(crate) wait_for_interpreter: bool,
     timeout_micros: u64,
     created_at: i64,
@@ -97,6 +100,7 @@ impl Record {
             default_user: template.default_user.clone(),
             default_workdir: template.default_workdir.clone(),
             interpreter: template.interpreter,
+            start: template.start.clone(),
             wait_for_interpreter: template.interpreter && request.wait_for_interpreter,
             timeout_micros: u64::try_from(request.timeout.as_micros()).unwrap_or(u64::MAX),
             created_at: now.unix_micros(),

@@ -47,12 +47,13 @@ fn read(options: NodeOptions) -> Result<(Arc<Shared>, Vec<PathBuf>), disk::Error
     for dir in [&options.state_dir, &sandboxes, &layers] {
         disk::ensure_dir(dir)?;
     }
-    crate::build::clean(&layers)?;
+    crate::build::clean(&options)?;
+    let cache = crate::build::Cache::open(&options)?;
     let templates = Templates::load(options.state_dir.join("templates"), &layers)?;
     let limits = options.limits;
     let ended = EndedRecords::load(options.state_dir.join("ended"), limits.ended_count, limits.ended_age)?;
     let dirs = disk::list_dir(&sandboxes)?;
-    Ok((Arc::new(Shared::new(options, templates, ended)), dirs))
+    Ok((Arc::new(Shared::new(options, templates, cache, ended)), dirs))
 }
 
 /// Makes the driver of a recorded sandbox.

@@ -9,6 +9,7 @@ use model::{BuildId, EndCause, SandboxId, Slot};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::build::{Cache, Jobs};
 use crate::ended::EndedRecords;
 use crate::handle::Purpose;
 use crate::ledger::Ledger;
@@ -94,8 +95,12 @@ pub(crate) struct Shared {
     pub(crate) ended: EndedRecords,
     pub(crate) tasks: Tasks,
     pub(crate) changes: watch::Sender<u64>,
-    /// Held by the build under way.
+    /// Held by the build of a recipe.
     pub(crate) building: tokio::sync::Mutex<()>,
+    /// Builds that clients ordered.
+    pub(crate) jobs: Jobs,
+    /// Layers of steps that were done.
+    pub(crate) cache: Arc<Cache>,
     ledger: Mutex<Ledger>,
     sandboxes: Mutex<BTreeMap<SandboxId, Arc<Entry>>>,
     /// Ids out of view whose directories still stand: nobody else may have them.
@@ -103,15 +108,17 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(options: NodeOptions, templates: Templates, ended: EndedRecords) -> Self {
+    pub(crate) fn new(options: NodeOptions, templates: Templates, cache: Cache, ended: EndedRecords) -> Self {
         let ledger = Ledger::new(options.capacity, options.overcommit);
         Self {
-            options,
             templates,
             ended,
             tasks: Tasks::default(),
             changes: watch::Sender::new(0),
             building: tokio::sync::Mutex::default(),
+            jobs: Jobs::new(options.limits.builds),
+            cache: Arc::new(cache),
+            options,
             ledger: Mutex::new(ledger),
             sandboxes: Mutex::default(),
             blocked: Mutex::default(),

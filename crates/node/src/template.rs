@@ -10,6 +10,7 @@ use std::sync::{Arc, RwLock};
 use model::{BuildId, ByteSize, Resources, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::build::Start;
 use crate::{TemplateBuild, disk};
 
 /// The version that this server writes and the newest that it reads.
@@ -24,6 +25,9 @@ pub(crate) struct Template {
     #[serde(rename = "template_id")]
     pub(crate) owner: String,
     pub(crate) aliases: Vec<String>,
+    /// A client ordered it; else it comes with the server.
+    #[serde(default)]
+    pub(crate) client: bool,
     pub(crate) cpu_count: u32,
     pub(crate) memory_bytes: u64,
     pub(crate) disk_bytes: u64,
@@ -34,6 +38,9 @@ pub(crate) struct Template {
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) default_user: Option<String>,
     pub(crate) default_workdir: Option<String>,
+    /// What runs in each sandbox from its start on.
+    #[serde(default)]
+    pub(crate) start: Start,
     pub(crate) created_at: i64,
 }
 
@@ -83,6 +90,7 @@ impl Template {
             template_id: self.owner.parse().ok()?,
             build_id: self.build_id.parse().ok()?,
             aliases: self.aliases.clone(),
+            client: self.client,
             resources: self.resources(),
             envd_version: self.envd_version.clone(),
             created_at: Timestamp::from_unix_micros(self.created_at),
@@ -136,6 +144,12 @@ impl Templates {
         let mut builds = self.builds.write().expect("no holder of this lock panics");
         builds.insert(build_id, Arc::new(template));
         Ok(())
+    }
+
+    /// Removes a build. Blocks on files.
+    pub(crate) fn forget(&self, build_id: BuildId) -> Result<(), disk::Error> {
+        self.builds.write().expect("no holder of this lock panics").remove(&build_id);
+        disk::remove_file(&self.dir.join(format!("{build_id}.json")))
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<BuildId, Arc<Template>>> {

@@ -118,7 +118,7 @@ pub struct Resolved {
     pub alias: Option<String>,
 }
 
-fn read_template(row: &AnyRow) -> Result<Template, Error> {
+pub(crate) fn read_template(row: &AnyRow) -> Result<Template, Error> {
     let row = Columns(row);
     Ok(Template {
         template_id: row.parsed("template_id")?,
@@ -131,7 +131,7 @@ fn read_template(row: &AnyRow) -> Result<Template, Error> {
     })
 }
 
-fn read_build(row: &AnyRow) -> Result<Build, Error> {
+pub(crate) fn read_build(row: &AnyRow) -> Result<Build, Error> {
     let row = Columns(row);
     Ok(Build {
         build_id: row.parsed("build_id")?,
@@ -295,8 +295,8 @@ impl Store {
         Ok(summaries)
     }
 
-    /// `None` for a template without any build.
-    async fn summary(&self, template: Template) -> Result<Option<TemplateSummary>, Error> {
+    /// What a list shows of a template; `None` for one without any build.
+    pub async fn summary(&self, template: Template) -> Result<Option<TemplateSummary>, Error> {
         let builds =
             sqlx::query("SELECT * FROM builds WHERE template_id = $1 ORDER BY created_at DESC, build_id")
                 .bind(template.template_id.as_str())
@@ -314,7 +314,7 @@ impl Store {
 }
 
 /// A build that is there already keeps what it says but for its readiness.
-fn insert_build(build: &Build) -> sqlx::query::Query<'static, sqlx::Any, sqlx::any::AnyArguments> {
+pub(crate) fn insert_build(build: &Build) -> sqlx::query::Query<'static, sqlx::Any, sqlx::any::AnyArguments> {
     sqlx::query(
         "INSERT INTO builds (build_id, template_id, status, cpu_count, memory_bytes, disk_bytes, \
          envd_version, created_at, finished_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \

@@ -22,6 +22,9 @@ use crate::App;
 /// No request takes longer; each step below has its own, shorter limit.
 const REQUEST_LIMIT: Duration = Duration::from_secs(70);
 
+/// An upload of files.
+const UPLOAD_LIMIT: Duration = Duration::from_hours(1);
+
 const CORS: [(HeaderName, &str); 5] = [
     (ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
     (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS"),
@@ -48,6 +51,17 @@ pub(super) fn wrap(routes: Router<App>) -> Router<App> {
         .layer(from_fn(guard))
 }
 
+/// The same for uploads, which are as large and take as long as they do.
+pub(super) fn wrap_uploads(routes: Router<App>) -> Router<App> {
+    routes.layer(from_fn(guard_upload))
+}
+
+async fn guard_upload(request: Request, next: Next) -> Response {
+    let mut response = within(UPLOAD_LIMIT, request, next).await;
+    add_cors(response.headers_mut());
+    response
+}
+
 async fn unknown_route(method: Method, uri: Uri) -> Failure {
     let path: String = uri.path().chars().take(256).collect();
     Failure::new(StatusCode::NOT_FOUND, format!("no such route: {method} {path}"))
@@ -62,15 +76,15 @@ async fn guard(request: Request, next: Next) -> Response {
     let mut response = if request.method() == Method::OPTIONS {
         StatusCode::NO_CONTENT.into_response()
     } else {
-        bounded(request, next).await
+        within(REQUEST_LIMIT, request, next).await
     };
     add_cors(response.headers_mut());
     response
 }
 
-async fn bounded(request: Request, next: Next) -> Response {
+async fn within(limit: Duration, request: Request, next: Next) -> Response {
     let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
-    match tokio::time::timeout(REQUEST_LIMIT, answer).await {
+    match tokio::time::timeout(limit, answer).await {
         Ok(Ok(response)) => response,
         // The panic hook has logged it with its place.
         Ok(Err(_panic)) => {

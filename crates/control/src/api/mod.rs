@@ -4,6 +4,7 @@
 
 mod account;
 mod admin;
+mod build;
 mod create;
 mod early;
 mod edge;
@@ -14,12 +15,14 @@ mod list;
 mod metrics;
 mod rate;
 mod sandbox;
+mod steps;
+mod tag;
 mod template;
 mod unbuilt;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{delete, get, patch, post};
+use axum::routing::{delete, get, patch, post, put};
 
 use crate::App;
 
@@ -47,9 +50,24 @@ pub fn router(app: App) -> Router {
         .route("/access-tokens/{access_token_id}", delete(account::revoke_token))
         .merge(operator())
         .route("/templates", get(template::list))
-        .route("/templates/aliases/{alias}", get(template::alias));
+        .route("/v2/templates", get(template::page).post(build::request_v2))
+        .route("/v3/templates", post(build::request))
+        .route("/templates/aliases/{alias}", get(template::alias))
+        .route("/templates/tags", post(tag::assign).delete(tag::remove))
+        .route(
+            "/templates/{template_id}",
+            get(template::one).delete(template::delete).patch(template::update),
+        )
+        .route("/v2/templates/{template_id}", patch(template::update))
+        .route("/templates/{template_id}/tags", get(tag::list))
+        .route("/templates/{template_id}/files/{hash}", get(build::files))
+        .route("/v2/templates/{template_id}/builds/{build_id}", post(build::start))
+        .route("/templates/{template_id}/builds/{build_id}/status", get(build::status))
+        .route("/templates/{template_id}/builds/{build_id}/logs", get(build::logs))
+        .route("/default-templates", get(template::defaults));
     let routes = unbuilt::add(routes).route_layer(from_fn_with_state(app.clone(), rate::limit));
-    edge::wrap(routes).with_state(app)
+    let uploads = Router::new().route("/upload/{team_id}/{hash}", put(build::upload));
+    edge::wrap(routes).merge(edge::wrap_uploads(uploads)).with_state(app)
 }
 
 /// What only the operator may.

@@ -1,15 +1,20 @@
-//! `GET /templates` and `GET /templates/aliases/{alias}`.
+//! Templates: lists, one of them, names, publishing, deleting.
 
 use axum::Json;
 use axum::extract::{Path, State};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use model::TemplateRef;
 use serde::Deserialize;
-use store::{Alias, TemplateSummary};
-use wire::rest::{Template, TemplateAlias};
+use store::{Alias, Build, TemplateSummary};
+use wire::rest::{
+    Template, TemplateAlias, TemplateBuild, TemplateUpdate, TemplateUpdated, TemplateWithBuilds,
+};
 
+use super::build::template_id;
 use super::error::Failure;
-use super::extract::Fields;
+use super::extract::{Fields, MaybeBody};
 use super::sandbox::moment;
+use super::tag::reference;
 use crate::App;
 use crate::app::Caller;
 
@@ -41,6 +46,95 @@ pub(super) async fn alias(
         text.parse().map_err(|e| Failure::bad_request(format!("Invalid template reference: {e}")))?;
     let found = app.template_alias(&caller, &wanted).await?.template;
     Ok(Json(TemplateAlias { template_id: found.template_id.to_string(), public: found.public }))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PageFields {
+    limit: Option<usize>,
+    next_token: Option<String>,
+}
+
+/// `GET /v2/templates`: the list in pages.
+pub(super) async fn page(
+    State(app): State<App>,
+    caller: Caller,
+    Fields(fields): Fields<PageFields>,
+) -> Result<(HeaderMap, Json<Vec<Template>>), Failure> {
+    let found = app.templates(&caller).await?;
+    let (headers, found) = cut(found, &fields)?;
+    Ok((headers, Json(found.into_iter().map(template).collect())))
+}
+
+/// A page of what is sorted already. The token is the place where the next begins.
+fn cut<T>(all: Vec<T>, fields: &PageFields) -> Result<(HeaderMap, Vec<T>), Failure> {
+    let limit = fields.limit.unwrap_or(100);
+    if !(1..=100).contains(&limit) {
+        return Err(Failure::bad_request("limit must be from 1 to 100"));
+    }
+    let start = match fields.next_token.as_deref() {
+        None | Some("") => 0,
+        Some(token) => token.parse::<usize>().map_err(|_| Failure::bad_request("Invalid next token"))?,
+    };
+    let mut headers = HeaderMap::new();
+    if all.len() > start.saturating_add(limit) {
+        headers.insert("x-next-token", HeaderValue::from(start + limit));
+    }
+    Ok((headers, all.into_iter().skip(start).take(limit).collect()))
+}
+
+/// `GET /default-templates`: those that come with the server.
+pub(super) async fn defaults(State(app): State<App>, caller: Caller) -> Result<Json<Vec<Template>>, Failure> {
+    let found = app.templates(&caller).await?.into_iter().filter(|found| found.template.team_id.is_none());
+    Ok(Json(found.map(template).collect()))
+}
+
+/// `GET /templates/{templateID}`: one by its id, with its builds.
+pub(super) async fn one(
+    State(app): State<App>,
+    caller: Caller,
+    Path(text): Path<String>,
+    Fields(fields): Fields<PageFields>,
+) -> Result<(HeaderMap, Json<TemplateWithBuilds>), Failure> {
+    let (summary, builds) = app.template_with_builds(&caller, &template_id(&text)?).await?;
+    let (headers, builds) = cut(builds, &fields)?;
+    let builds = builds.into_iter().map(build).collect();
+    Ok((headers, Json(TemplateWithBuilds { template: template(summary), builds })))
+}
+
+/// `DELETE /templates/{templateID}`.
+pub(super) async fn delete(
+    State(app): State<App>,
+    caller: Caller,
+    Path(text): Path<String>,
+) -> Result<StatusCode, Failure> {
+    app.delete_template(&caller, &reference(&text)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `PATCH /v2/templates/{templateID}`.
+pub(super) async fn update(
+    State(app): State<App>,
+    caller: Caller,
+    Path(text): Path<String>,
+    MaybeBody(body): MaybeBody<TemplateUpdate>,
+) -> Result<Json<TemplateUpdated>, Failure> {
+    let names = app.publish(&caller, &reference(&text)?, body.public).await?;
+    Ok(Json(TemplateUpdated { names: names.iter().map(full_name).collect() }))
+}
+
+fn build(build: Build) -> TemplateBuild {
+    TemplateBuild {
+        build_id: build.build_id.to_string(),
+        status: build.status.to_string(),
+        created_at: moment(build.created_at),
+        updated_at: moment(build.finished_at.unwrap_or(build.created_at)),
+        finished_at: build.finished_at.map(moment),
+        cpu_count: build.resources.cpu_count,
+        memory_mb: build.resources.memory.as_mib(),
+        disk_size_mb: build.resources.disk.as_mib(),
+        envd_version: build.envd_version,
+    }
 }
 
 fn template(summary: TemplateSummary) -> Template {

@@ -110,6 +110,24 @@ pub enum Error {
         /// Of which template.
         template: String,
     },
+    /// The template is another's.
+    #[error("template '{0}' is not yours to change")]
+    NotYours(String),
+    /// Sandboxes stand on the template.
+    #[error("cannot delete template '{0}' because there are running sandboxes using it")]
+    TemplateInUse(String),
+    /// No such build of that template.
+    #[error("Build '{0}' not found")]
+    NoBuild(model::BuildId),
+    /// The build has begun or ended.
+    #[error("build is not in waiting state")]
+    BuildNotWaiting,
+    /// The name is a template's id.
+    #[error("alias '{0}' is the id of a template")]
+    NameIsId(String),
+    /// The team has as many builds under way as it may.
+    #[error("you have reached the maximum number of concurrent template builds ({0})")]
+    TooManyBuilds(u64),
     /// The team has as many sandboxes as it may.
     #[error(
         "you have reached the maximum number of concurrent E2B sandboxes ({0}). \
@@ -199,7 +217,9 @@ impl Error {
     /// What it means for whoever asked.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Refused(_) => ErrorKind::Refused,
+            Self::Refused(_) | Self::TemplateInUse(_) | Self::NoBuild(_) | Self::BuildNotWaiting => {
+                ErrorKind::Refused
+            }
             Self::KeyMissing
             | Self::KeyMalformed
             | Self::KeyUnknown
@@ -207,19 +227,20 @@ impl Error {
             | Self::AdminTokenMissing
             | Self::AdminTokenUnknown
             | Self::KeyCannotManage => ErrorKind::Unauthenticated,
-            Self::Forbidden(_) => ErrorKind::Forbidden,
+            Self::Forbidden(_) | Self::NotYours(_) => ErrorKind::Forbidden,
             Self::NoSuch { .. }
             | Self::NoSandbox(_)
             | Self::SandboxEnded { .. }
             | Self::NoTemplate(_)
             | Self::NoTag { .. } => ErrorKind::NotFound,
             Self::SandboxEnding(_)
+            | Self::NameIsId(_)
             | Self::Taken(_)
             | Self::KilledAtStart(_)
             | Self::KeyInProgress(_)
             | Self::KeyOutcomeUnknown(_) => ErrorKind::Conflict,
             Self::KeyOfAnotherRequest(_) => ErrorKind::Contradiction,
-            Self::TooManySandboxes(_) => ErrorKind::Limited,
+            Self::TooManySandboxes(_) | Self::TooManyBuilds(_) => ErrorKind::Limited,
             Self::DiskFull(_) | Self::DatabaseFull(_) => ErrorKind::DiskFull,
             Self::NoRoom(_) | Self::ShuttingDown(_) => ErrorKind::Unavailable,
             Self::CreateTimedOut(_) | Self::KillTimedOut(_) => ErrorKind::TimedOut,

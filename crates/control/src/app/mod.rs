@@ -7,6 +7,7 @@
 mod account;
 mod auth;
 mod bootstrap;
+mod build;
 mod create;
 mod deadline;
 mod error;
@@ -15,17 +16,19 @@ mod list;
 mod metrics;
 mod once;
 mod page;
+mod publish;
 mod rate;
 mod read;
 mod reconcile;
 mod secret;
+mod tag;
 mod template;
 mod token;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use model::SandboxId;
+use model::{BuildId, SandboxId};
 use store::Store;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -35,6 +38,7 @@ use crate::{AppOptions, NodePort};
 pub(crate) use account::{Made, masked};
 pub(crate) use auth::{Caller, Credentials};
 pub use bootstrap::BootstrapKey;
+pub(crate) use build::{BuildRequest, BuildStart, BuildStatusView, Requested, WHOLE_LOG};
 pub(crate) use create::CreateCommand;
 pub use error::{Error, ErrorKind};
 pub(crate) use list::{ListQuery, Listed};
@@ -63,6 +67,8 @@ struct Inner {
     /// Creates and kills under way, and how many of each sandbox's: the
     /// reconciler leaves their rows alone.
     in_flight: Mutex<HashMap<SandboxId, usize>>,
+    /// Builds on their way from the store to the node.
+    starting: Mutex<HashSet<BuildId>>,
     /// Work that goes on when the client that asked for it has gone.
     tasks: TaskTracker,
 }
@@ -79,6 +85,7 @@ impl App {
             buckets: rate::Buckets::default(),
             registered: Mutex::default(),
             in_flight: Mutex::default(),
+            starting: Mutex::default(),
             tasks: TaskTracker::new(),
         }))
     }

@@ -87,6 +87,7 @@ impl App {
     /// One round. What fails stays as it is for the next.
     pub(crate) async fn reconcile(&self) -> Result<(), Error> {
         self.register_new_builds().await?;
+        self.settle_builds().await?;
         // The rows first: a row says `running` only after its node has it, so
         // one that is missing from the later list has really ended.
         let intents = self.store().intents().await?;

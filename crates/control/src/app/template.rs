@@ -12,7 +12,7 @@ impl App {
     /// them. Safe twice; [`run`](App::run) does it whenever they change, so only
     /// a caller that serves before it runs needs to.
     pub async fn register_builds(&self, builds: Vec<node::TemplateBuild>) -> Result<(), Error> {
-        for build in builds {
+        for build in builds.into_iter().filter(|build| !build.client) {
             let row = Build {
                 build_id: build.build_id,
                 template_id: build.template_id,

@@ -14,6 +14,21 @@ pub(super) fn envd(seed: &Seed, sandbox: &SandboxId) -> String {
     hex(&mac.finalize().into_bytes())
 }
 
+/// What lets somebody without a key upload one archive: over what is named, and
+/// until when.
+pub(super) fn upload(seed: &Seed, team: &str, hash: &str, expires: i64) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(seed.bytes()).expect("HMAC takes keys of any length");
+    mac.update(format!("upload/{team}/{hash}/{expires}").as_bytes());
+    hex(&mac.finalize().into_bytes())
+}
+
+/// Whether a token is the one that [`upload`] gives; takes the same time either way.
+pub(super) fn is_upload(seed: &Seed, team: &str, hash: &str, expires: i64, token: &str) -> bool {
+    let wanted = upload(seed, team, hash, expires);
+    let differing = |(a, b): (u8, u8)| u32::from(a ^ b);
+    wanted.len() == token.len() && wanted.bytes().zip(token.bytes()).map(differing).sum::<u32>() == 0
+}
+
 /// SHA-256 in hexadecimal.
 pub(super) fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))

@@ -193,7 +193,6 @@ async fn what_is_not_built_says_so_by_name() {
         ("POST", "/sandboxes/i1/snapshots"),
         ("PUT", "/sandboxes/i1/network"),
         ("GET", "/snapshots"),
-        ("POST", "/v3/templates"),
         ("GET", "/volumes"),
         ("GET", "/secrets/x"),
     ] {

@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use model::{ByteSize, EndCause, Isolation, KilledBy, Peaks, SandboxId, Timestamp};
+use futures_util::TryStreamExt as _;
+use model::{BuildId, ByteSize, EndCause, Isolation, KilledBy, Peaks, SandboxId, TeamId, Timestamp};
+use node::build::{BuildOrder, BuildProgress, FilesHash, LogEntry, LogLevel, LogPage, UploadError};
 use node::{CreateSandbox, Ended, Error, Observation, Phase, TemplateBuild};
 use tokio::sync::watch;
-use warren_control::{BoxFuture, Clock, NodePort, Usage};
+use warren_control::{BoxFuture, BuildPort, Clock, NodePort, Upload, Usage};
 
 #[derive(Debug, Default)]
 struct State {
@@ -22,13 +24,15 @@ struct State {
 pub(crate) struct FakeNode {
     clock: Clock,
     state: Mutex<State>,
+    pub(crate) builds: FakeBuilds,
     changes: watch::Sender<u64>,
     kills: watch::Sender<u64>,
 }
 
 impl FakeNode {
     pub(crate) fn new(clock: Clock) -> Self {
-        Self { clock, state: Mutex::default(), changes: watch::Sender::new(0), kills: watch::Sender::new(0) }
+        let (state, builds) = (Mutex::default(), FakeBuilds::default());
+        Self { clock, state, builds, changes: watch::Sender::new(0), kills: watch::Sender::new(0) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -199,5 +203,88 @@ impl NodePort for FakeNode {
 
     fn templates(&self) -> Vec<TemplateBuild> {
         Vec::new()
+    }
+
+    fn builds(&self) -> &dyn BuildPort {
+        &self.builds
+    }
+}
+
+/// What builds templates: nothing is built, the tests say how builds end.
+#[derive(Debug, Default)]
+pub(crate) struct FakeBuilds {
+    orders: Mutex<Vec<BuildOrder>>,
+    progress: Mutex<HashMap<BuildId, BuildProgress>>,
+    files: Mutex<HashMap<String, Vec<u8>>>,
+    pub(crate) forgotten: Mutex<Vec<BuildId>>,
+}
+
+impl FakeBuilds {
+    pub(crate) fn last_order(&self) -> BuildOrder {
+        self.orders.lock().unwrap().last().unwrap().clone()
+    }
+
+    /// The build of the last order ends so.
+    pub(crate) fn end(&self, progress: BuildProgress) {
+        let build = self.last_order().build_id;
+        self.progress.lock().unwrap().insert(build, progress);
+    }
+
+    /// The node forgets everything.
+    pub(crate) fn lose(&self) {
+        self.progress.lock().unwrap().clear();
+    }
+}
+
+impl BuildPort for FakeBuilds {
+    fn start(&self, order: BuildOrder) -> BoxFuture<'_, Result<(), Error>> {
+        self.progress.lock().unwrap().insert(order.build_id, BuildProgress::Building);
+        self.orders.lock().unwrap().push(order);
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn progress(&self, build: BuildId) -> BoxFuture<'_, Option<BuildProgress>> {
+        Box::pin(std::future::ready(self.progress.lock().unwrap().get(&build).cloned()))
+    }
+
+    /// 150 lines, every tenth a warning of step 1.
+    fn log(&self, _: BuildId, page: LogPage) -> BoxFuture<'_, Result<Vec<LogEntry>, Error>> {
+        let entry = |n: i64| LogEntry {
+            at: 1_795_255_200_000_000 + n,
+            level: if n % 10 == 0 { LogLevel::Warn } else { LogLevel::Info },
+            message: format!("line {n}"),
+            step: Some("1".to_owned()),
+        };
+        let all = (0..150).map(entry).filter(|entry| entry.level >= page.level);
+        let entries = all.skip(page.offset).take(page.limit).collect();
+        Box::pin(std::future::ready(Ok(entries)))
+    }
+
+    fn forget(&self, build: BuildId) -> BoxFuture<'_, Result<(), Error>> {
+        self.forgotten.lock().unwrap().push(build);
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn has_files<'a>(&'a self, _: TeamId, hash: &'a FilesHash) -> BoxFuture<'a, bool> {
+        Box::pin(std::future::ready(self.files.lock().unwrap().contains_key(hash.as_str())))
+    }
+
+    fn receive_files<'a>(
+        &'a self,
+        _: TeamId,
+        hash: &'a FilesHash,
+        expected: Option<u64>,
+        content: Upload,
+    ) -> BoxFuture<'a, Result<(), UploadError>> {
+        Box::pin(async move {
+            let pieces: Vec<_> = content.try_collect().await.map_err(UploadError::Broken)?;
+            let bytes = pieces.concat();
+            let got = bytes.len() as u64;
+            if let Some(expected) = expected.filter(|expected| *expected != got) {
+                return Err(UploadError::Short { got, expected });
+            }
+            self.files.lock().unwrap().insert(hash.as_str().to_owned(), bytes);
+            Ok(())
+        })
     }
 }

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "the lint does not see that helpers of tests are tests")]
 
 mod accounts;
+mod builds;
 mod create;
 mod errors;
 mod fake;

@@ -12,7 +12,7 @@ fn operations() -> Vec<(String, String)> {
     for line in paths.lines() {
         let key = line.trim_end_matches(':');
         if let Some(text) = key.strip_prefix("  ").filter(|text| text.starts_with('/')) {
-            path = text.to_owned();
+            text.clone_into(&mut path);
         } else if let Some(method) = key.strip_prefix("    ")
             && ["get", "post", "put", "patch", "delete"].contains(&method)
         {

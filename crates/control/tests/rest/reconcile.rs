@@ -9,7 +9,7 @@ use warren_control::App;
 use crate::world::World;
 
 /// Lets the control plane run until a condition holds, at most 5 s.
-async fn until(app: &App, condition: impl AsyncFn() -> bool) {
+pub(crate) async fn until(app: &App, condition: impl AsyncFn() -> bool) {
     let stop = CancellationToken::new();
     let waiting = async {
         while !condition().await {

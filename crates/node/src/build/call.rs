@@ -4,9 +4,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::TryStreamExt as _;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, Limited, StreamBody};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use runtime::Dial;
@@ -16,7 +18,6 @@ use wire::control::ENVD_PORT;
 use wire::process::{DataEvent, EndEvent, ProcessConfig, ProcessEvent, StartRequest, StreamResponse};
 
 use super::step::StepFailure;
-use super::tail::Tail;
 
 /// One message of the stream.
 const MESSAGE_LIMIT: usize = 4 << 20;
@@ -25,7 +26,53 @@ const ANSWER_LIMIT: usize = 64 << 10;
 /// Between two pieces of a stream; the daemon sends a keepalive every 90 s at the latest.
 const SILENCE: Duration = Duration::from_mins(5);
 /// One upload.
-const UPLOAD: Duration = Duration::from_mins(2);
+const UPLOAD: Duration = Duration::from_mins(10);
+
+/// The body of a request.
+pub(super) type Body = BoxBody<Bytes, std::io::Error>;
+
+/// A body that is in memory.
+pub(super) fn whole(content: impl Into<Bytes>) -> Body {
+    Full::new(content.into()).map_err(|never| match never {}).boxed()
+}
+
+/// A body that is read from a file as it is sent.
+pub(super) fn of_file(file: tokio::fs::File) -> Body {
+    let pieces = tokio_util::io::ReaderStream::with_capacity(file, 256 << 10);
+    StreamBody::new(pieces.map_ok(hyper::body::Frame::data)).boxed()
+}
+
+/// A process to be run inside.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Process {
+    pub(super) user: String,
+    pub(super) args: Vec<String>,
+    /// The user's home if absent.
+    pub(super) cwd: Option<String>,
+    /// What the sandbox's daemon demands.
+    pub(super) token: Option<String>,
+}
+
+impl Process {
+    /// A script that ends at its first failure.
+    pub(super) fn script(user: &str, script: &str) -> Self {
+        let args = ["-e", "-c", script].map(str::to_owned).to_vec();
+        Self { user: user.to_owned(), args, cwd: Some("/".to_owned()), token: None }
+    }
+
+    /// A command in a login shell, as clients run them.
+    pub(super) fn login(user: &str, command: &str, cwd: Option<&str>) -> Self {
+        let args = ["-l", "-c", command].map(str::to_owned).to_vec();
+        Self { user: user.to_owned(), args, cwd: cwd.map(str::to_owned), token: None }
+    }
+}
+
+/// Which output a piece came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Channel {
+    Stdout,
+    Stderr,
+}
 
 fn failed(what: &'static str) -> impl FnOnce(String) -> StepFailure {
     move |text| StepFailure::Guest { what, text }
@@ -40,7 +87,7 @@ fn basic(user: &str) -> String {
 /// answer; the connection lives exactly as long as this future.
 async fn exchange<T>(
     dial: &dyn Dial,
-    request: Request<Full<Bytes>>,
+    request: Request<Body>,
     read: impl AsyncFnOnce(Response<Incoming>) -> Result<T, StepFailure>,
 ) -> Result<T, StepFailure> {
     let stream = dial.dial(ENVD_PORT).await.map_err(|e| failed("dialling the daemon")(e.to_string()))?;
@@ -61,37 +108,59 @@ async fn exchange<T>(
     exchange.await
 }
 
-/// Runs a shell script to its end; its output goes to `tail`.
+/// Runs a process to its end; its output goes to `output` as it comes.
 pub(super) async fn run(
     dial: &dyn Dial,
-    user: &str,
-    script: &str,
-    tail: &mut Tail,
+    process: &Process,
+    output: impl FnMut(Channel, &[u8]),
+) -> Result<EndEvent, StepFailure> {
+    launch(dial, process, || {}, output).await
+}
+
+/// The same; tells when the process runs, from when on it does so also if this
+/// future is dropped.
+pub(super) async fn launch(
+    dial: &dyn Dial,
+    process: &Process,
+    started: impl FnOnce(),
+    output: impl FnMut(Channel, &[u8]),
 ) -> Result<EndEvent, StepFailure> {
     let config = ProcessConfig {
         cmd: "/bin/bash".to_owned(),
-        args: vec!["-e".to_owned(), "-c".to_owned(), script.to_owned()],
-        cwd: Some("/".to_owned()),
+        args: process.args.clone(),
+        cwd: process.cwd.clone(),
         ..ProcessConfig::default()
     };
     let start = StartRequest { process: Some(config), stdin: Some(false), ..StartRequest::default() };
     let body = envelope::encode(0, &start.encode(Codec::Json));
-    let request = Request::post("/process.Process/Start")
+    let mut request = Request::post("/process.Process/Start");
+    if let Some(token) = &process.token {
+        request = request.header("x-access-token", token);
+    }
+    let request = request
         .header(HOST, "sandbox")
         .header(CONTENT_TYPE, Codec::Json.stream_content_type())
         .header("connect-protocol-version", "1")
-        .header(AUTHORIZATION, basic(user))
-        .body(Full::new(body))
+        .header(AUTHORIZATION, basic(&process.user))
+        .body(whole(body))
         .map_err(|e| failed("asking for a process")(e.to_string()))?;
-    exchange(dial, request, async |response| follow(response, tail).await).await
+    exchange(dial, request, async |response| follow(response, started, output).await).await
 }
 
 /// Reads the stream of a process to its end.
-async fn follow(response: Response<Incoming>, tail: &mut Tail) -> Result<EndEvent, StepFailure> {
+async fn follow(
+    response: Response<Incoming>,
+    started: impl FnOnce(),
+    mut output: impl FnMut(Channel, &[u8]),
+) -> Result<EndEvent, StepFailure> {
     let broken = || failed("following a process");
+    if !response.status().is_success() {
+        return Err(refusal(response).await);
+    }
     let mut body = response.into_body();
     let mut decoder = Decoder::new(MESSAGE_LIMIT);
     let mut end = None;
+    let mut started = Some(started);
     loop {
         let frame = tokio::time::timeout(SILENCE, body.frame()).await;
         let frame = frame.map_err(|_| broken()("it went silent".to_owned()))?;
@@ -104,25 +173,41 @@ async fn follow(response: Response<Incoming>, tail: &mut Tail) -> Result<EndEven
             if envelope.flags & FLAG_END != 0 {
                 let closing: EndStream =
                     serde_json::from_slice(&envelope.payload).map_err(|e| broken()(e.to_string()))?;
-                let why = || closing.error.map_or_else(|| "no end was told".to_owned(), |e| e.to_string());
-                return end.ok_or_else(|| broken()(why()));
+                return match (end, closing.error) {
+                    (Some(end), _) => Ok(end),
+                    (None, Some(error)) => Err(StepFailure::Refused(error)),
+                    (None, None) => Err(broken()("no end was told".to_owned())),
+                };
             }
             let message = StreamResponse::decode(Codec::Json, &envelope.payload);
             match message.map_err(|e| broken()(e.to_string()))?.event {
-                ProcessEvent::Data(DataEvent::Stdout(data) | DataEvent::Stderr(data)) => tail.push(&data),
+                ProcessEvent::Data(DataEvent::Stdout(data)) => output(Channel::Stdout, &data),
+                ProcessEvent::Data(DataEvent::Stderr(data)) => output(Channel::Stderr, &data),
                 ProcessEvent::End(event) => end = Some(event),
+                ProcessEvent::Start(_) => started.take().into_iter().for_each(|tell| tell()),
                 _ => {}
             }
         }
     }
 }
 
+/// What an answer that is no stream says.
+async fn refusal(response: Response<Incoming>) -> StepFailure {
+    let status = response.status();
+    let body = Limited::new(response.into_body(), ANSWER_LIMIT).collect().await;
+    let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    match serde_json::from_slice(&body) {
+        Ok(error) => StepFailure::Refused(error),
+        Err(_) => failed("asking for a process")(format!("{status} {}", String::from_utf8_lossy(&body))),
+    }
+}
+
 /// Writes a file as root, with its parents.
-pub(super) async fn upload(dial: &dyn Dial, path: &str, content: Vec<u8>) -> Result<(), StepFailure> {
+pub(super) async fn upload(dial: &dyn Dial, path: &str, content: Body) -> Result<(), StepFailure> {
     let request = Request::post(format!("/files?path={}&username=root", encoded(path)))
         .header(HOST, "sandbox")
         .header(CONTENT_TYPE, "application/octet-stream")
-        .body(Full::new(Bytes::from(content)))
+        .body(content)
         .map_err(|e| failed("asking for an upload")(e.to_string()))?;
     let read = async |response: Response<Incoming>| {
         let status = response.status();

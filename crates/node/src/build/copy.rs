@@ -6,7 +6,7 @@ use std::path::Path;
 
 use runtime::Dial;
 
-use super::call;
+use super::call::{self, Process};
 use super::key::{files_of, mode_of};
 use super::recipe::Copy;
 use super::step::StepFailure;
@@ -30,12 +30,12 @@ pub(super) async fn copy(
         })
         .await?;
         tail.push(format!("{target}\n").as_bytes());
-        call::upload(dial, &target, content).await?;
+        call::upload(dial, &target, call::whole(content)).await?;
         let mode = copy.mode.clone().unwrap_or_else(|| format!("{mode:o}"));
         let (owner, mode, target) = (quoted(&copy.owner), quoted(&mode), quoted(&target));
         writeln!(script, "chown {owner} {target}\nchmod {mode} {target}").expect("a String takes all");
     }
-    call::run(dial, "root", &script, tail).await
+    call::run(dial, &Process::script("root", &script), |_, output| tail.push(output)).await
 }
 
 /// Where a file goes: `dest` itself for a single file.
@@ -48,7 +48,7 @@ fn target(dest: &str, beneath: &Path) -> Result<String, StepFailure> {
 }
 
 /// A word that a shell takes as it is.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 

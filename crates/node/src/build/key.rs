@@ -22,6 +22,11 @@ impl Key {
         Self(Sha256::digest([VERSION, layers.join("/").as_bytes()].concat()).into())
     }
 
+    /// The key of a layer that others stand on, by its name.
+    pub(super) fn of_layer(name: &str) -> Self {
+        Self(Sha256::digest([VERSION, b"/", name.as_bytes()].concat()).into())
+    }
+
     /// The key of a step on top of this one.
     pub(super) async fn then(self, step: &Step, dir: &Path) -> Result<Self, disk::Error> {
         let mut text = serde_json::to_vec(step).expect("strings always serialize");

@@ -7,13 +7,25 @@
 //! name in one rename when it is complete, so a build that was killed goes on
 //! where it was; what it left half-done is removed when the node opens.
 
+mod act;
 mod bootstrap;
-mod call;
+mod cache;
+pub(crate) mod call;
+mod context;
 mod copy;
+mod files;
+mod images;
+mod jobs;
 mod key;
+mod log;
+mod order;
+mod perform;
+mod place;
+pub(crate) mod ready;
 mod recipe;
 mod step;
 mod tail;
+mod workshop;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,8 +35,16 @@ use tokio::sync::mpsc;
 
 use crate::handle::Handle;
 use crate::template::{FORMAT, Template};
-use crate::{TemplateBuild, disk};
+use crate::{NodeOptions, TemplateBuild, disk};
 
+pub(crate) use cache::Cache;
+pub use cache::CacheEntry;
+pub use files::UploadError;
+pub use jobs::BuildProgress;
+pub(crate) use jobs::Jobs;
+pub use log::{LogEntry, LogLevel, LogPage};
+pub use order::{BuildOrder, FilesHash, Instruction, MOST_STEPS, OrderStep, Source, Start};
+pub use perform::BuildFailure;
 pub use recipe::{InvalidRecipe, Recipe};
 pub use step::StepFailure;
 pub use tail::Tail;
@@ -183,6 +203,7 @@ impl Run<'_> {
             build_id: build_id.to_string(),
             owner: recipe.template_id.clone(),
             aliases: recipe.aliases.clone(),
+            client: false,
             cpu_count: recipe.resources.cpu_count,
             memory_bytes: recipe.resources.memory.as_u64(),
             disk_bytes: recipe.resources.disk.as_u64(),
@@ -192,6 +213,7 @@ impl Run<'_> {
             env: recipe.env.clone(),
             default_user: recipe.default_user.clone(),
             default_workdir: recipe.default_workdir.clone(),
+            start: Start::default(),
             created_at: shared.options.clock.now().unix_micros(),
         };
         let build = template.described().ok_or_else(|| InvalidRecipe::template_id(&recipe.template_id))?;
@@ -205,8 +227,13 @@ impl Run<'_> {
     }
 }
 
-/// Removes what a killed build left half-done. Blocks on files.
-pub(crate) fn clean(layers_dir: &Path) -> Result<(), disk::Error> {
+/// Removes what killed builds and uploads left half-done. Blocks on files.
+pub(crate) fn clean(options: &NodeOptions) -> Result<(), disk::Error> {
+    files::clean(options)?;
+    clean_layers(&options.layers_dir())
+}
+
+fn clean_layers(layers_dir: &Path) -> Result<(), disk::Error> {
     let hidden =
         |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
     disk::list_dir(layers_dir)?.iter().filter(|path| hidden(path)).try_for_each(|path| disk::remove_dir(path))

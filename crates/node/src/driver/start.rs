@@ -8,6 +8,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::EndCause;
 use model::KilledBy;
@@ -17,6 +18,7 @@ use wire::control::Status;
 
 use super::step::{Failed, StepError, bounded, killed};
 use super::{Driver, Reply};
+use crate::build::{Start, ready};
 use crate::faults::Point;
 use crate::guest::Guest;
 use crate::record::Record;
@@ -105,9 +107,11 @@ impl Booted {
             if context.record.wait_for_interpreter {
                 guest.interpreter_ready(options.limits.interpreter).await?;
             }
+            let dial = machine.dialer();
+            Box::pin(start_command(&context.record, &*dial, options.limits.ready)).await?;
             Ok::<_, StepError>(status)
         };
-        let limit = options.limits.guest_answer + options.limits.interpreter;
+        let limit = options.limits.guest_answer + options.limits.interpreter + 2 * options.limits.ready;
         let status = tokio::select! {
             biased;
             exit = machine.exited() => return Err(StepError::Exited(exit)),
@@ -115,6 +119,22 @@ impl Booted {
         };
         Ok(Ready { status })
     }
+}
+
+/// Launches the template's start command, if it has one, and waits until its
+/// ready command succeeds.
+async fn start_command(record: &Record, dial: &dyn runtime::Dial, ready: Duration) -> Result<(), StepError> {
+    if record.start == Start::default() {
+        return Ok(());
+    }
+    let place = ready::Place {
+        dial,
+        user: record.default_user.as_deref().unwrap_or("root"),
+        workdir: record.default_workdir.as_deref(),
+        token: record.access_token.as_deref(),
+    };
+    let limits = ready::Limits { ready, settle: Duration::ZERO };
+    ready::start(&place, &record.start, limits, |_, _| {}).await.map_err(StepError::Command)
 }
 
 impl Driver {

@@ -23,6 +23,8 @@ pub(crate) enum StepError {
     Injected(#[from] InjectedFault),
     #[error("it took longer than {0:?}")]
     TooLong(Duration),
+    #[error("{0}")]
+    Command(String),
     #[error("its first process ended ({0:?})")]
     Exited(runtime::Exit),
 }

@@ -3,7 +3,7 @@
 //! The debug sandbox is left out: it is nobody's, and the control plane ends
 //! what it does not own.
 
-use control::{BoxFuture, NodePort, Usage};
+use control::{BoxFuture, BuildPort, NodePort, Usage};
 use model::{KilledBy, SandboxId, Timestamp};
 use node::{CreateSandbox, Ended, Error, Handle, Observation, TemplateBuild};
 use tokio::sync::watch;
@@ -78,5 +78,9 @@ impl NodePort for LocalNode {
 
     fn templates(&self) -> Vec<TemplateBuild> {
         self.0.templates()
+    }
+
+    fn builds(&self) -> &dyn BuildPort {
+        &self.0
     }
 }

@@ -5,6 +5,7 @@
 //! reads and the Rust SDK writes the same types, so each goes both ways.
 
 mod account;
+mod build;
 mod error;
 pub mod metadata;
 mod metrics;
@@ -17,6 +18,12 @@ mod time;
 pub use account::{
     AdminTeam, AdminUser, ApiKey, CreatedAccessToken, CreatedApiKey, KeyMask, KillReport, Named, NewTeam,
     NewUser, RunningCount, TeamChange, TeamUser,
+};
+pub use build::{
+    AssignTags, AssignedTags, BuildLogEntry, BuildLogs, BuildReason, ImageRegistry, RemoveTags,
+    TemplateBuild, TemplateBuildInfo, TemplateBuildRequest, TemplateBuildRequested, TemplateBuildRequestedV2,
+    TemplateBuildStart, TemplateFiles, TemplateStep, TemplateTag, TemplateUpdate, TemplateUpdated,
+    TemplateWithBuilds,
 };
 pub use error::ErrorBody;
 pub use metrics::{SandboxMetric, SandboxesMetrics};

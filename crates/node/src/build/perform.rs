@@ -1,0 +1,343 @@
+//! Follows an order: the source, then step after step, each a layer of its own
+//! unless it only changes what steps hand on.
+
+use std::sync::Arc;
+
+use model::BuildId;
+
+use super::act::{place_or_say, user_script, verdict, workdir_script};
+use super::cache::{CacheEntry, Pins};
+use super::call::{self, Channel, Process};
+use super::context::Context;
+use super::key::Key;
+use super::log::{Log, LogLevel};
+use super::order::{BuildOrder, Instruction, OrderStep, Source, Start};
+use super::place::Placement;
+use super::tail::Tail;
+use super::workshop::{Bench, Workshop};
+use super::{files, images, ready};
+use crate::disk;
+use crate::driver::chain;
+use crate::handle::Handle;
+use crate::template::{FORMAT, Template};
+
+/// Why an order came to nothing.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct BuildFailure {
+    /// `base`, the number of a step from 1, or `finalize`.
+    pub step: String,
+    /// In words.
+    pub message: String,
+}
+
+/// One run of an order.
+pub(super) struct Performance<'a> {
+    pub(super) handle: &'a Handle,
+    pub(super) order: &'a BuildOrder,
+    pub(super) log: &'a Arc<Log>,
+}
+
+/// A build that grows.
+struct Growing {
+    /// Topmost first.
+    layers: Vec<String>,
+    context: Context,
+    interpreter: bool,
+    start: Start,
+    key: Key,
+    pins: Pins,
+    force: bool,
+}
+
+/// What a step prints, as entries of the log.
+struct Printed {
+    out: Tail,
+    err: Tail,
+}
+
+impl Printed {
+    fn take(&mut self, channel: Channel, output: &[u8]) {
+        match channel {
+            Channel::Stdout => self.out.push(output),
+            Channel::Stderr => self.err.push(output),
+        }
+    }
+}
+
+impl Performance<'_> {
+    /// Builds, and publishes the build.
+    pub(super) async fn run(&self) -> Result<(), BuildFailure> {
+        let mut growing = self.base().map_err(|message| failure("base", message))?;
+        for (index, step) in self.order.steps.iter().enumerate() {
+            let number = (index + 1).to_string();
+            let taken = self.step(index, step, &mut growing).await;
+            taken.map_err(|message| failure(&number, message))?;
+        }
+        self.finalize(growing).await.map_err(|message| failure("finalize", message))
+    }
+
+    fn info(&self, step: &str, message: &str) {
+        self.log.add(LogLevel::Info, Some(step), message);
+    }
+
+    /// The layers and the context that the source gives.
+    fn base(&self) -> Result<Growing, String> {
+        let templates = &self.handle.shared.templates;
+        let parent = match &self.order.source {
+            Source::Refused(reason) => return Err(reason.clone()),
+            Source::Template { name, build_id } => {
+                self.info("base", &format!("[base] FROM template {name}"));
+                templates.get(*build_id).ok_or_else(|| format!("template '{name}' is not on this node"))?
+            }
+            Source::Image(reference) => {
+                self.info("base", &format!("[base] FROM {reference}"));
+                let stand_in = images::stand_in(reference).ok_or_else(|| images::refusal(reference))?;
+                if let Some(note) = &stand_in.note {
+                    self.log.add(LogLevel::Warn, Some("base"), &format!("[base] {note}"));
+                }
+                templates
+                    .newest(stand_in.template)
+                    .ok_or_else(|| format!("template '{}' is not on this node", stand_in.template))?
+            }
+        };
+        let mut pins = Pins::new(&self.handle.shared.cache);
+        parent.layers.iter().for_each(|layer| pins.hold(layer));
+        let team = self.order.team_id.to_string();
+        Ok(Growing {
+            layers: parent.layers.clone(),
+            context: Context {
+                env: parent.env.clone(),
+                user: parent.default_user.clone().unwrap_or_else(|| "user".to_owned()),
+                workdir: parent.default_workdir.clone(),
+            },
+            interpreter: parent.interpreter,
+            start: parent.start.clone(),
+            key: Key::of_parent(&parent.layers).then_bytes(team.as_bytes()),
+            pins,
+            force: self.order.force,
+        })
+    }
+
+    async fn step(&self, index: usize, step: &OrderStep, growing: &mut Growing) -> Result<(), String> {
+        let number = (index + 1).to_string();
+        let title = format!("[builder {number}/{}] {}", self.order.steps.len(), step.instruction.title());
+        growing.force |= step.force;
+        if let Instruction::Env(pairs) = &step.instruction {
+            self.info(&number, &title);
+            growing.context.set_env(pairs);
+            return Ok(());
+        }
+        let described = serde_json::to_vec(&(&step.instruction, &growing.context));
+        let key = growing.key.then_bytes(&described.expect("texts always serialize"));
+        let making = self.handle.shared.cache.making(key);
+        let _made_once = making.lock().await;
+        let name = if growing.force {
+            // A name of this build's own: others may stand on the earlier layer.
+            key.then_bytes(self.order.build_id.to_string().as_bytes())
+        } else {
+            key
+        };
+        let found = self.found(key, name, growing).await;
+        let layer = if let Some(layer) = found {
+            self.info(&number, &format!("CACHED {title}"));
+            layer
+        } else {
+            self.info(&number, &title);
+            self.make(&number, step, growing, &name.name()).await?;
+            growing.pins.hold(&name.name());
+            self.enter(key, name, &step.instruction).await?;
+            name.name()
+        };
+        growing.key = Key::of_layer(&layer);
+        growing.layers.insert(0, layer);
+        match &step.instruction {
+            Instruction::Workdir(dir) => growing.context.workdir = Some(growing.context.resolve(dir)),
+            Instruction::User { name, .. } => {
+                growing.context.user.clone_from(name);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The layer of a step if there is one that may be taken: of a forced step,
+    /// only one that this very build made before the server was restarted.
+    async fn found(&self, key: Key, name: Key, growing: &mut Growing) -> Option<String> {
+        let layers_dir = self.handle.shared.options.layers_dir();
+        if growing.force {
+            let made = layers_dir.join(name.name());
+            return disk::blocking(move || made.is_dir()).await.then(|| {
+                growing.pins.hold(&name.name());
+                name.name()
+            });
+        }
+        let now = self.handle.shared.options.clock.now().unix_micros();
+        let mut pins = std::mem::replace(&mut growing.pins, Pins::new(&self.handle.shared.cache));
+        let (pins, found) = disk::blocking(move || {
+            let found = pins.find(key, now);
+            (pins, found)
+        })
+        .await;
+        growing.pins = pins;
+        found
+    }
+
+    async fn enter(&self, key: Key, name: Key, instruction: &Instruction) -> Result<(), String> {
+        let now = self.handle.shared.options.clock.now().unix_micros();
+        let entry = CacheEntry {
+            key: key.name(),
+            layer: name.name(),
+            team_id: self.order.team_id.to_string(),
+            title: instruction.title(),
+            made_at: now,
+            used_at: now,
+        };
+        let shared = Arc::clone(&self.handle.shared);
+        disk::blocking(move || shared.cache.put(&entry)).await.map_err(|e| chain(&e))
+    }
+
+    /// Makes the layer of a step in a sandbox of the layers so far.
+    async fn make(
+        &self,
+        number: &str,
+        step: &OrderStep,
+        growing: &Growing,
+        layer: &str,
+    ) -> Result<(), String> {
+        let options = &self.handle.shared.options;
+        let to = options.layers_dir().join(layer);
+        let limit = options.limits.build_step;
+        let making = async {
+            let sandbox = Workshop::open(self.handle, self.bench(growing)).await.map_err(|e| chain(&e))?;
+            self.act(&sandbox, number, &step.instruction, &growing.context).await?;
+            sandbox.seal(&to).await.map_err(|e| chain(&e))
+        };
+        let limited = tokio::time::timeout(limit, making).await;
+        limited.unwrap_or_else(|_| Err(format!("the step took longer than {} s", limit.as_secs())))
+    }
+
+    fn bench<'b>(&'b self, growing: &'b Growing) -> Bench<'b> {
+        Bench {
+            template_id: &self.order.template_id,
+            layers: &growing.layers,
+            env: &growing.context.env,
+            resources: self.order.resources,
+        }
+    }
+
+    /// What a step does inside.
+    async fn act(
+        &self,
+        sandbox: &Workshop<'_>,
+        number: &str,
+        instruction: &Instruction,
+        context: &Context,
+    ) -> Result<(), String> {
+        let dial = sandbox.dial().map_err(|e| chain(&e))?;
+        let mut printed = self.printed(number);
+        let mut print = |channel, output: &[u8]| printed.take(channel, output);
+        let (named, ended) = match instruction {
+            Instruction::Run { command, user } => {
+                let user = user.as_deref().unwrap_or(&context.user);
+                let process = Process::login(user, command, context.workdir.as_deref());
+                (format!("run command '{command}'"), call::run(&*dial, &process, print).await)
+            }
+            Instruction::Copy { source, dest, owner, mode, files } => {
+                let archive = files::path(&self.handle.shared.options, self.order.team_id, files);
+                let placement = Placement { source, dest, owner: owner.as_deref(), mode: mode.as_deref() };
+                let named = format!("copy '{source}' to '{dest}'");
+                (named, place_or_say(&*dial, archive, &placement, context, &mut print).await)
+            }
+            Instruction::Workdir(dir) => {
+                let dir = context.resolve(dir);
+                let process = Process::script("root", &workdir_script(&dir, &context.user));
+                (format!("make the directory '{dir}'"), call::run(&*dial, &process, print).await)
+            }
+            Instruction::User { name, sudo } => {
+                let process = Process::script("root", &user_script(name, *sudo));
+                (format!("make the user '{name}'"), call::run(&*dial, &process, print).await)
+            }
+            Instruction::Env(_) => return Ok(()),
+        };
+        printed.out.finish();
+        printed.err.finish();
+        verdict(&named, ended)
+    }
+
+    /// Output as entries of the log, as it comes.
+    fn printed(&self, number: &str) -> Printed {
+        let tail = |stream: &'static str| {
+            let (log, step) = (Arc::clone(self.log), number.to_owned());
+            let prefix = match number.parse::<usize>() {
+                Ok(_) => format!("[builder {number}/{}]", self.order.steps.len()),
+                Err(_) => format!("[{number}]"),
+            };
+            Tail::new(move |line| {
+                log.add(LogLevel::Info, Some(&step), &format!("{prefix} [{stream}]: {line}"));
+            })
+        };
+        Printed { out: tail("stdout"), err: tail("stderr") }
+    }
+
+    /// Tries the start command and the ready command, then enters the build.
+    async fn finalize(&self, mut growing: Growing) -> Result<(), String> {
+        if self.order.start != Start::default() {
+            growing.start = self.order.start.clone();
+        }
+        if growing.start != Start::default() {
+            self.prove(&growing).await?;
+        }
+        self.publish(&growing).await
+    }
+
+    async fn prove(&self, growing: &Growing) -> Result<(), String> {
+        let sandbox = Workshop::open(self.handle, self.bench(growing)).await.map_err(|e| chain(&e))?;
+        let dial = sandbox.dial().map_err(|e| chain(&e))?;
+        if let Some(command) = &growing.start.command {
+            self.info("finalize", &format!("[finalize] START {command}"));
+        }
+        if let Some(command) = &growing.start.ready {
+            self.info("finalize", &format!("[finalize] READY {command}"));
+        }
+        let mut printed = self.printed("finalize");
+        let place = ready::Place {
+            dial: &*dial,
+            user: &growing.context.user,
+            workdir: growing.context.workdir.as_deref(),
+            token: None,
+        };
+        let limits =
+            ready::Limits { ready: self.handle.shared.options.limits.build_ready, settle: ready::SETTLE };
+        ready::start(&place, &growing.start, limits, |channel, output| printed.take(channel, output)).await
+    }
+
+    /// Enters the build: on disk, then in view.
+    async fn publish(&self, growing: &Growing) -> Result<(), String> {
+        let order = self.order;
+        let shared = Arc::clone(&self.handle.shared);
+        let build_id: BuildId = order.build_id;
+        let template = Template {
+            format: FORMAT,
+            build_id: build_id.to_string(),
+            owner: order.template_id.to_string(),
+            aliases: Vec::new(),
+            client: true,
+            cpu_count: order.resources.cpu_count,
+            memory_bytes: order.resources.memory.as_u64(),
+            disk_bytes: order.resources.disk.as_u64(),
+            envd_version: wire::control::ENVD_VERSION.to_owned(),
+            layers: growing.layers.clone(),
+            interpreter: growing.interpreter,
+            env: growing.context.env.clone(),
+            default_user: Some(growing.context.user.clone()),
+            default_workdir: growing.context.workdir.clone(),
+            start: growing.start.clone(),
+            created_at: shared.options.clock.now().unix_micros(),
+        };
+        disk::blocking(move || shared.templates.publish(build_id, template)).await.map_err(|e| chain(&e))
+    }
+}
+
+fn failure(step: &str, message: String) -> BuildFailure {
+    BuildFailure { step: step.to_owned(), message }
+}
