@@ -1,4 +1,9 @@
 //! A distribution's packages in an empty directory, by a bootstrap tool of the host.
+//!
+//! The tool starts dozens of programs that write to the state file system. They
+//! run in a process namespace of their own whose first process the kernel kills
+//! when this server ends, in whatever way: nothing is left that the next server
+//! would meet.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -36,16 +41,38 @@ pub(super) async fn make(bootstrap: &Bootstrap, to: &Path, tail: Tail) -> Result
 }
 
 async fn fill(bootstrap: &Bootstrap, root: &Path, tail: Tail) -> Result<(), StepFailure> {
-    match run(mmdebstrap(bootstrap, root), tail).await {
-        Err((StepFailure::NoTool, tail)) => {
-            run(debootstrap(bootstrap, root), tail).await.map_err(|(failure, _)| failure)
-        }
-        result => result.map_err(|(failure, _)| failure),
+    if is_installed("mmdebstrap").await? {
+        run(mmdebstrap(bootstrap, root), tail).await
+    } else if is_installed("debootstrap").await? {
+        run(debootstrap(bootstrap, root), tail).await
+    } else {
+        Err(StepFailure::NoTool)
     }
 }
 
+/// Both tools tell their version without doing anything.
+async fn is_installed(tool: &str) -> Result<bool, StepFailure> {
+    let mut command = Command::new(tool);
+    command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    match command.status().await {
+        Ok(_) => Ok(true),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(StepFailure::Tool(e)),
+    }
+}
+
+/// A tool that lives no longer than the thread that starts it: the kernel kills
+/// `unshare` with that thread, and `unshare` its namespace. Threads that start
+/// tools are those of the executor, which live as long as the server.
+fn contained(tool: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]);
+    command.arg(tool);
+    command
+}
+
 fn mmdebstrap(bootstrap: &Bootstrap, root: &Path) -> Command {
-    let mut command = Command::new("mmdebstrap");
+    let mut command = contained("mmdebstrap");
     command.arg("--mode=root").arg("--format=directory").arg("--skip=output/dev,output/mknod");
     command.arg(format!("--variant={}", bootstrap.variant));
     command.arg(format!("--include={}", bootstrap.packages.join(",")));
@@ -59,7 +86,7 @@ fn mmdebstrap(bootstrap: &Bootstrap, root: &Path) -> Command {
 
 /// The older tool leaves nothing out; the template is larger, not different.
 fn debootstrap(bootstrap: &Bootstrap, root: &Path) -> Command {
-    let mut command = Command::new("debootstrap");
+    let mut command = contained("debootstrap");
     command.arg(format!("--variant={}", bootstrap.variant));
     command.arg(format!("--include={}", bootstrap.packages.join(",")));
     command.arg(&bootstrap.suite).arg(root).args(&bootstrap.mirror);
@@ -78,27 +105,20 @@ impl Drop for Group {
     }
 }
 
-async fn run(mut command: Command, mut tail: Tail) -> Result<(), (StepFailure, Tail)> {
+async fn run(mut command: Command, mut tail: Tail) -> Result<(), StepFailure> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     command.env("DEBIAN_FRONTEND", "noninteractive").env("LC_ALL", "C");
-    let mut child = match command.spawn() {
-        Ok(child) => child,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err((StepFailure::NoTool, tail)),
-        Err(e) => return Err((StepFailure::Tool(e), tail)),
-    };
+    let mut child = command.spawn().map_err(StepFailure::Tool)?;
     let id = child.id().and_then(|id| i32::try_from(id).ok());
     let mut group = Group(id.and_then(Pid::from_raw));
     read_both(child.stdout.take(), child.stderr.take(), &mut tail).await;
     let ended = child.wait().await;
     group.0 = None;
-    match ended {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => {
-            let failure = StepFailure::Ended { how: status.to_string(), lines: tail.finish() };
-            Err((failure, Tail::new(|_| {})))
-        }
-        Err(e) => Err((StepFailure::Tool(e), tail)),
+    let status = ended.map_err(StepFailure::Tool)?;
+    if status.success() {
+        return Ok(());
     }
+    Err(StepFailure::Ended { how: status.to_string(), lines: tail.finish() })
 }
 
 /// Reads both outputs to their ends.
@@ -124,4 +144,55 @@ async fn read(source: &mut Option<impl AsyncRead + Unpin>, buffer: &mut [u8]) ->
         *source = None;
     }
     n
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Whether a process with this argument is there.
+    fn is_there(argument: &str) -> bool {
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let command_line = |entry: std::fs::DirEntry| std::fs::read(entry.path().join("cmdline"));
+        processes.flat_map(command_line).any(|line| line.split(|b| *b == 0).any(|a| a == argument.as_bytes()))
+    }
+
+    async fn until(condition: impl Fn() -> bool) {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_tool_ends_with_its_server_and_takes_everything_along() {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: a process namespace needs root");
+            return;
+        }
+        // A length of sleep that no other process of this machine asks for.
+        let mark = format!("86400.{}", std::process::id());
+        let (thread_goes, goes) = std::sync::mpsc::channel::<()>();
+        let server = std::thread::spawn({
+            let script = format!("setsid sleep {mark} & sleep {mark}");
+            move || {
+                let mut tool = contained("sh").into_std();
+                let child = tool.arg("-c").arg(script).spawn().unwrap();
+                let _ = goes.recv();
+                child
+            }
+        });
+        until(|| is_there(&mark)).await;
+        drop(thread_goes);
+        let mut child = server.join().unwrap();
+        until(|| !is_there(&mark)).await;
+        assert!(!child.wait().unwrap().success());
+    }
+
+    #[tokio::test]
+    async fn a_missing_tool_is_known_before_it_is_run() {
+        assert!(is_installed("sh").await.unwrap());
+        assert!(!is_installed("no-such-tool-anywhere").await.unwrap());
+    }
 }
