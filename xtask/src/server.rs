@@ -85,9 +85,14 @@ pub(crate) struct Options<'a> {
 impl Server {
     /// Starts one apart from others and waits until it answers.
     pub(crate) fn start(options: &Options<'_>) -> anyhow::Result<Self> {
+        Self::start_set(options, "")
+    }
+
+    /// The same with further settings, whole tables of them.
+    pub(crate) fn start_set(options: &Options<'_>, more: &str) -> anyhow::Result<Self> {
         let settings = crate::repo::tools().join("server.toml");
         fs::create_dir_all(crate::repo::tools()).context("make the directory of the settings")?;
-        fs::write(&settings, apart()?).context("write the server's settings")?;
+        fs::write(&settings, apart()? + more).context("write the server's settings")?;
         Self::start_with(options, &["--config".as_ref(), settings.as_os_str()])
     }
 

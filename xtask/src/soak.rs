@@ -1,6 +1,8 @@
 //! `cargo xtask soak`: creates and ends sandboxes in every way a client can, in
 //! an order that a seed repeats, and looks at what is left behind.
 
+pub(crate) mod sessions;
+
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -23,7 +25,16 @@ pub(crate) struct Args {
     /// How many at a time.
     #[arg(long, default_value_t = 4)]
     workers: u32,
+    /// Sessions that call at a time, beside the rounds; each holds a Python.
+    #[arg(long, default_value_t = 100)]
+    sessions: u32,
+    /// Calls of each session.
+    #[arg(long, default_value_t = 20)]
+    calls: u32,
 }
+
+/// A hundred interpreters are promised more memory than they use.
+const PROMISES: &str = "memory_overcommit = 64.0\n";
 
 /// What one soak does.
 #[derive(Debug, Clone, Copy)]
@@ -41,8 +52,17 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     packages::ensure(packages::SERVER, true)?;
     let warren = build::warren()?;
     let before = Census::take();
-    let server = Server::start(&Options { warren: &warren, state: &repo::state(), debug_ports: false })?;
-    let result = rounds(&server, Plan { rounds: args.rounds, workers: args.workers, seed: args.seed });
+    let options = Options { warren: &warren, state: &repo::state(), debug_ports: false };
+    let server = Server::start_set(&options, PROMISES)?;
+    let plan = sessions::Plan { sessions: args.sessions, calls: args.calls };
+    let result = sessions::run(&server, plan, args.seed).and_then(|()| {
+        say(&format!(
+            "{} calls from {} sessions: none saw another's.",
+            plan.sessions * plan.calls,
+            plan.sessions
+        ));
+        rounds(&server, Plan { rounds: args.rounds, workers: args.workers, seed: args.seed })
+    });
     server.stop()?;
     result?;
     before.settle()?;

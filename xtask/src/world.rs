@@ -39,6 +39,9 @@ pub(crate) fn run(tally: &mut Tally) -> anyhow::Result<()> {
     clients(&server.access(), tally);
     suites::python(&server.access(), tally, &["tests/python/attack"]);
     tally.step("kill and clean-up rounds (short)", || soak::rounds(&server, soak::SHORT).map(|()| None));
+    tally.step("calls from sessions in parallel (short)", || {
+        soak::sessions::run(&server, soak::sessions::SHORT, 1).map(|()| None)
+    });
     tally.step("measurements (short, printed and not judged)", || bench::short(&server).map(|()| None));
     tally.step("the server stops", || server.stop().map(|()| None));
     second_start(&warren, tally);
@@ -53,14 +56,19 @@ pub(crate) fn clients(server: &Access, tally: &mut Tally) {
     suites::javascript(server, tally);
 }
 
+/// Limits of sessions that a test can wait for.
+const SHORT_LIMITS: &str =
+    "[session]\nexecution_seconds = 3\nidle_seconds = 6\nlife_seconds = 20\nmax_upload_mib = 1\n";
+
 /// With its templates there, a server serves within two seconds; this one has
-/// the debug ports too.
+/// the debug ports too, and short limits.
 fn second_start(warren: &Path, tally: &mut Tally) {
     let taken = DEBUG_PORTS.iter().find(|port| TcpListener::bind(("127.0.0.1", **port)).is_err());
     let debug_ports = taken.is_none();
     let mut second = None;
     tally.step("a second start serves within 2 s", || {
-        let server = Server::start(&Options { warren, state: &repo::state(), debug_ports })?;
+        let options = Options { warren, state: &repo::state(), debug_ports };
+        let server = Server::start_set(&options, SHORT_LIMITS)?;
         let took = server.started_in;
         second = Some(server);
         anyhow::ensure!(took.as_secs_f64() < 2.0, "it took {:.1} s", took.as_secs_f64());
@@ -73,5 +81,6 @@ fn second_start(warren: &Path, tally: &mut Tally) {
     } else {
         suites::debug_mode(&server.access(), tally);
     }
+    suites::python(&server.access(), tally, &["tests/limits"]);
     tally.step("the second server stops", || server.stop().map(|()| None));
 }

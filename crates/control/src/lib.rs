@@ -7,12 +7,13 @@
 mod api;
 mod app;
 mod clock;
+mod inside;
 mod node_handle;
 mod options;
 mod port;
 
-pub use api::router;
+pub use api::{router, session_router};
 pub use app::{App, BootstrapKey, Error, ErrorKind, RateLimit};
 pub use clock::Clock;
-pub use options::{AppOptions, Seed};
+pub use options::{AppOptions, Seed, SessionOptions};
 pub use port::{BoxFuture, BuildPort, NodePort, Upload, Usage};

@@ -2,7 +2,7 @@
 
 use model::{BuildId, KilledBy, SandboxId, TeamId, Timestamp};
 use node::build::{BuildOrder, BuildProgress, FilesHash, LogEntry, LogPage, UploadError};
-use node::{CreateSandbox, Ended, Error, Handle, Observation, TemplateBuild};
+use node::{Connection, CreateSandbox, DialError, Ended, Error, Handle, Observation, TemplateBuild};
 use tokio::sync::watch;
 
 use crate::{BoxFuture, BuildPort, NodePort, Upload, Usage};
@@ -49,6 +49,17 @@ impl NodePort for Handle {
                 memory_cache: usage.memory_cache,
                 disk: usage.disk,
             })
+        })
+    }
+
+    fn dial<'a>(
+        &'a self,
+        sandbox: &'a SandboxId,
+        port: u16,
+    ) -> BoxFuture<'a, Result<Box<dyn Connection>, DialError>> {
+        Box::pin(async move {
+            let reach = self.dialer(sandbox).ok_or(DialError::Gone)?;
+            reach.dial.dial(port).await
         })
     }
 

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use model::{ByteSize, SessionLimits, TemplateRef};
+
 use crate::{Clock, RateLimit};
 
 /// The secret that tokens are derived from. Prints nothing of itself.
@@ -60,8 +62,41 @@ pub struct AppOptions {
     pub sample_every: Duration,
     /// How long the records of ended sandboxes are kept.
     pub keep_records: Duration,
+    /// Sandboxes of web applications' sessions.
+    pub session: SessionOptions,
     /// Where the time comes from.
     pub clock: Clock,
+}
+
+/// Options of the session API.
+#[derive(Debug, Clone)]
+pub struct SessionOptions {
+    /// How long things may take.
+    pub limits: SessionLimits,
+    /// What a session's sandbox is made from.
+    pub template: Option<TemplateRef>,
+    /// What one of type `custom` is made from; `None` refuses that type.
+    pub custom_template: Option<TemplateRef>,
+    /// The largest file that an upload may bring.
+    pub max_upload: ByteSize,
+    /// What the URLs of artifacts begin with; `None` takes the request's host.
+    pub public_url: Option<String>,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        Self {
+            limits: SessionLimits {
+                execution: Duration::from_mins(5),
+                idle: Duration::from_mins(30),
+                life: Duration::from_hours(1),
+            },
+            template: "code-interpreter-v1".parse().ok(),
+            custom_template: None,
+            max_upload: ByteSize::gib(1),
+            public_url: None,
+        }
+    }
 }
 
 impl AppOptions {
@@ -81,6 +116,7 @@ impl AppOptions {
             max_builds: 20,
             sample_every: Duration::from_secs(5),
             keep_records: Duration::from_hours(7 * 24),
+            session: SessionOptions::default(),
             clock: Clock::system(),
         }
     }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use model::{BuildId, ByteSize, KilledBy, SandboxId, TeamId, Timestamp};
 use node::build::{BuildOrder, BuildProgress, FilesHash, LogEntry, LogPage, UploadError};
-use node::{CreateSandbox, Ended, Error, Observation, TemplateBuild};
+use node::{Connection, CreateSandbox, DialError, Ended, Error, Observation, TemplateBuild};
 use tokio::sync::watch;
 
 /// A future that a trait object can return.
@@ -58,6 +58,13 @@ pub trait NodePort: Debug + Send + Sync + 'static {
 
     /// What a sandbox uses now.
     fn usage<'a>(&'a self, sandbox: &'a SandboxId) -> BoxFuture<'a, Result<Usage, Error>>;
+
+    /// Connects to a port of a running sandbox. One attempt.
+    fn dial<'a>(
+        &'a self,
+        sandbox: &'a SandboxId,
+        port: u16,
+    ) -> BoxFuture<'a, Result<Box<dyn Connection>, DialError>>;
 
     /// The builds that sandboxes can be started from here.
     fn templates(&self) -> Vec<TemplateBuild>;

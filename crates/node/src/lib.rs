@@ -31,3 +31,4 @@ pub use nouns::{CreateSandbox, Ended, Observation, Phase, Reach, TemplateBuild};
 pub use options::{DEFAULT_OVERCOMMIT, DEFAULT_SLOTS, Limits, NodeOptions, measure_capacity};
 pub use record::Unusable;
 pub use restore::OpenError;
+pub use runtime::{Connection, DialError};

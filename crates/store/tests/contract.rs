@@ -6,10 +6,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::{
-    BuildId, ByteSize, EndCause, KeyId, KilledBy, Peaks, Resources, SandboxId, TeamId, TemplateId, Timestamp,
+    BuildId, ByteSize, EndCause, KeyId, KilledBy, Peaks, Resources, SandboxId, SessionKind, TeamId,
+    TemplateId, Timestamp,
 };
 use warren_store::{
-    ApiKey, Build, BuildStatus, Claim, Intent, KeyHash, KeyMask, Reservation, Sandbox, Standing, Store, Team,
+    ApiKey, Build, BuildStatus, Claim, Intent, KeyHash, KeyMask, Reservation, Sandbox, Session, Standing,
+    Store, Team,
 };
 
 const NOW: Timestamp = Timestamp::from_unix_micros(1_795_255_200_123_456);
@@ -217,4 +219,42 @@ async fn a_claim_is_made_once_and_given_back_by_its_owner_only() {
     store.release(&claim(1, "i1")).await.unwrap();
     assert_eq!(store.claim(&claim(1, "i2")).await.unwrap(), None);
     assert_eq!(store.drop_claims(NOW + Duration::from_secs(1)).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn a_session_has_one_sandbox_and_only_that_one_may_change_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = furnished(&dir).await;
+    let session = |team, sandbox: &str| Session {
+        team_id: TeamId::from_u128(team),
+        session_id: "anna / 1".parse().unwrap(),
+        sandbox_id: id(sandbox),
+        kind: SessionKind::Custom,
+        created_at: NOW,
+        last_activity: NOW,
+    };
+    let read = |team| {
+        let store = store.clone();
+        async move { store.session(TeamId::from_u128(team), &"anna / 1".parse().unwrap()).await.unwrap() }
+    };
+    store.put_session(&session(1, "i1")).await.unwrap();
+    assert_eq!(read(2).await, None, "teams do not share names");
+    store.put_session(&session(1, "i2")).await.unwrap();
+    let later = NOW + Duration::from_secs(1);
+    store.session_called(&session(1, "i1"), later).await.unwrap();
+    assert_eq!(read(1).await, Some(session(1, "i2")), "the sandbox before has no say");
+    store.session_called(&session(1, "i2"), later).await.unwrap();
+    store.session_called(&session(1, "i2"), NOW).await.unwrap();
+    assert_eq!(read(1).await.unwrap().last_activity, later);
+    store.drop_session(&session(1, "i1")).await.unwrap();
+    assert!(read(1).await.is_some());
+    store.drop_session(&session(1, "i2")).await.unwrap();
+    assert_eq!(read(1).await, None);
+
+    assert_eq!(store.reserve(&sandbox("i3", 1), 9).await.unwrap(), Reservation::Made);
+    store.put_session(&session(1, "i3")).await.unwrap();
+    store.put_session(&session(2, "i4")).await.unwrap();
+    assert_eq!(store.drop_sessions(NOW).await.unwrap(), 0);
+    assert_eq!(store.drop_sessions(later).await.unwrap(), 1, "the one without a sandbox");
+    assert!(read(1).await.is_some());
 }

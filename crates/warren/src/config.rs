@@ -38,6 +38,8 @@ pub(crate) struct Options {
     pub(crate) listen: Listen,
     /// The REST API.
     pub(crate) api: Api,
+    /// The session API, for web applications.
+    pub(crate) session: Session,
     /// What this machine may give to sandboxes.
     pub(crate) node: Node,
     /// The network of sandboxes.
@@ -53,6 +55,9 @@ pub(crate) struct Listen {
     /// Whether ports 49983 and 49999 of this machine lead to a debug sandbox,
     /// for clients with nothing but `E2B_DEBUG=true`.
     pub(crate) debug_ports: bool,
+    /// Where the session API is served besides the main listeners; loopback
+    /// only, empty for nowhere. An address that is taken is left out.
+    pub(crate) session: Vec<SocketAddr>,
     /// Further host names on which routing headers are honoured.
     pub(crate) public_hosts: Vec<String>,
 }
@@ -96,6 +101,27 @@ impl Api {
     }
 }
 
+/// The session API, for web applications.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Session {
+    /// The template of a session's sandbox.
+    pub(crate) template: String,
+    /// The template of one of type `custom`; unset: that type is refused.
+    pub(crate) custom_template: Option<String>,
+    /// The longest execution or installation, in seconds.
+    pub(crate) execution_seconds: u64,
+    /// The longest time without a call, in seconds; then the sandbox is closed.
+    pub(crate) idle_seconds: u64,
+    /// The longest life of a session's sandbox, in seconds from its start.
+    pub(crate) life_seconds: u64,
+    /// The largest uploaded file, in MiB.
+    pub(crate) max_upload_mib: u64,
+    /// What the URLs of artifacts begin with, such as `https://warren.example`;
+    /// unset: the host that the request named.
+    pub(crate) public_url: Option<String>,
+}
+
 /// What this machine may give to sandboxes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -132,6 +158,7 @@ impl Default for Options {
             extra_ca_file: None,
             listen: Listen::default(),
             api: Api::default(),
+            session: Session::default(),
             node: Node::default(),
             network: Network::default(),
         }
@@ -144,7 +171,11 @@ impl Default for Listen {
             SocketAddr::from(([127, 0, 0, 1], 3000)),
             SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 3000)),
         ];
-        Self { main, debug_ports: true, public_hosts: Vec::new() }
+        let session = vec![
+            SocketAddr::from(([127, 0, 0, 1], 8000)),
+            SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 8000)),
+        ];
+        Self { main, debug_ports: true, session, public_hosts: Vec::new() }
     }
 }
 
@@ -157,6 +188,20 @@ impl Default for Api {
             max_lifetime_hours: 24,
             wait_for_interpreter: true,
             rate_limits: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self {
+            template: "code-interpreter-v1".to_owned(),
+            custom_template: None,
+            execution_seconds: 300,
+            idle_seconds: 1800,
+            life_seconds: 3600,
+            max_upload_mib: 1024,
+            public_url: None,
         }
     }
 }
@@ -200,7 +245,8 @@ pub(crate) struct Flags {
     /// Accept calls without a key (on loopback only).
     #[arg(long)]
     pub(crate) no_keys: bool,
-    /// Do not open the debug ports 49983 and 49999.
+    /// Do not open the ports beside the main ones: 49983 and 49999 for debug
+    /// mode, 8000 for the session API (which the main ones serve, too).
     #[arg(long, alias = "no-extra-ports")]
     pub(crate) no_debug_ports: bool,
 }
@@ -260,7 +306,10 @@ fn apply_flags(options: &mut Options, flags: &Flags) {
         options.log_level.clone_from(level);
     }
     options.api.require_keys &= !flags.no_keys;
-    options.listen.debug_ports &= !flags.no_debug_ports;
+    if flags.no_debug_ports {
+        options.listen.debug_ports = false;
+        options.listen.session.clear();
+    }
 }
 
 fn check(options: &Options) -> Result<()> {
@@ -274,6 +323,10 @@ fn check(options: &Options) -> Result<()> {
             "api.require_keys is off, but {open} can be reached from other machines: listen on loopback or require keys"
         );
     }
+    if let Some(open) = options.listen.session.iter().find(|address| !address.ip().is_loopback()) {
+        bail!("listen.session has {open}, which is not on loopback: the main listener serves other machines");
+    }
+    check_session(&options.session)?;
     if !matches!(options.isolation, Isolation::Namespaces | Isolation::Sim) {
         bail!("isolation {:?} is not supported yet: use namespaces", options.isolation.as_str());
     }
@@ -300,6 +353,19 @@ fn check(options: &Options) -> Result<()> {
     }
     if options.node.first_uid < 65_536 {
         bail!("node.first_uid must be at least 65536, or sandboxes would share ids with the host");
+    }
+    Ok(())
+}
+
+fn check_session(session: &Session) -> Result<()> {
+    for (key, seconds) in [
+        ("session.execution_seconds", session.execution_seconds),
+        ("session.idle_seconds", session.idle_seconds),
+        ("session.life_seconds", session.life_seconds),
+    ] {
+        if seconds == 0 {
+            bail!("{key} must be above 0");
+        }
     }
     Ok(())
 }
@@ -353,6 +419,18 @@ mod tests {
         let mut options = Options::default();
         options.network.interface_prefix = "Much too long".to_owned();
         assert!(check(&options).unwrap_err().to_string().contains("network.interface_prefix"));
+    }
+
+    #[test]
+    fn the_session_api_has_its_port_on_loopback_or_none() {
+        let mut options = Options::default();
+        assert!(check(&options).is_ok());
+        options.listen.session = vec!["0.0.0.0:8000".parse().unwrap()];
+        assert!(check(&options).unwrap_err().to_string().contains("listen.session"));
+        apply_flags(&mut options, &Flags { no_debug_ports: true, ..Flags::default() });
+        assert!(options.listen.session.is_empty() && check(&options).is_ok());
+        options.session.idle_seconds = 0;
+        assert!(check(&options).unwrap_err().to_string().contains("session.idle_seconds"));
     }
 
     #[test]

@@ -53,6 +53,23 @@ pub(crate) async fn debug_ports() -> Vec<(u16, TcpListener)> {
     open
 }
 
+/// Opens the ports of the session API alone. One that is taken, most often by
+/// somebody's development server, is left out with a warning: the main ports
+/// serve that API, too.
+pub(crate) async fn session_ports(addresses: &[SocketAddr]) -> Vec<TcpListener> {
+    let mut open = Vec::with_capacity(addresses.len());
+    for address in addresses {
+        match TcpListener::bind(address).await {
+            Ok(listener) => open.push(listener),
+            Err(error) if is_absent(error.kind()) => {}
+            Err(error) => {
+                tracing::warn!(%address, %error, "the session API is not served here, only on the main listener");
+            }
+        }
+    }
+    open
+}
+
 /// Whether the machine lacks the address, or its whole family.
 fn is_absent(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::AddrNotAvailable | ErrorKind::Unsupported)

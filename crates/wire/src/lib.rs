@@ -8,6 +8,8 @@ pub mod control;
 pub mod execute;
 pub mod files;
 pub mod filesystem;
+pub mod multipart;
 pub mod process;
 pub mod query;
 pub mod rest;
+pub mod session;

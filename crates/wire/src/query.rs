@@ -47,9 +47,36 @@ fn hex(digit: u8) -> u8 {
     }
 }
 
+/// Escapes a value so that it stands for itself in a path's segment and in a query.
+pub fn escape(value: &str) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let mut out = String::with_capacity(value.len());
+    for byte in value.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push('%');
+            out.push(char::from(DIGITS[usize::from(byte >> 4)]));
+            out.push(char::from(DIGITS[usize::from(byte & 15)]));
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_escaped_reads_back(value in any::<String>()) {
+            let escaped = escape(&value);
+            prop_assert!(escaped.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~%".contains(&b)));
+            prop_assert_eq!(decode(&escaped), value);
+        }
+    }
 
     #[test]
     fn both_encodings_of_a_blank() {

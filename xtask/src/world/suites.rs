@@ -52,18 +52,34 @@ pub(crate) fn debug_mode(server: &Access, tally: &mut Tally) {
 
 /// Runs the JavaScript suites.
 pub(crate) fn javascript(server: &Access, tally: &mut Tally) {
-    let name = "suite tests/js";
-    say(name);
-    let run = || -> anyhow::Result<Counts> {
+    let suite = |path: &str, beside: &[&str]| -> anyhow::Result<Counts> {
         let modules = Modules::ensure("suites", &["@e2b/code-interpreter@2.8.0", "e2b@2.51.0"])?;
-        let mut script = modules.script(Path::new("tests/js/sandbox.test.mjs"))?;
+        for file in beside {
+            modules.copy(Path::new(file))?;
+        }
+        let mut script = modules.script(Path::new(path))?;
         script.env("NODE_OPTIONS", "--test-reporter=tap");
         let output = output(server.lead(&mut script))?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         println!("{text}{}", String::from_utf8_lossy(&output.stderr));
         Counts::of_tap(&text)
     };
-    count(name, run(), tally);
+    say("suite tests/js");
+    count("suite tests/js", suite("tests/js/sandbox.test.mjs", &[]), tally);
+    let wrapper = ["examples/session/session.mjs"];
+    count("suite tests/js, sessions", suite("tests/js/session.test.mjs", &wrapper), tally);
+    tally.step("the types of examples/session", || types().map(|()| None));
+}
+
+/// Lets the TypeScript compiler read the wrapper's types and a use of them.
+fn types() -> anyhow::Result<()> {
+    let modules = Modules::ensure("types", &["typescript@5.9.3"])?;
+    modules.copy(Path::new("examples/session/session.d.mts"))?;
+    modules.copy(Path::new("tests/js/session.types.ts"))?;
+    let mut compiler = modules.node();
+    compiler.arg(modules.program("tsc"));
+    let options = ["--noEmit", "--strict", "--target", "es2022", "--module", "nodenext"];
+    crate::command::run(compiler.args(options).args(["session.types.ts", "session.d.mts"]))
 }
 
 #[derive(Debug)]

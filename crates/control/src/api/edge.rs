@@ -94,7 +94,7 @@ async fn within(limit: Duration, request: Request, next: Next) -> Response {
     }
 }
 
-fn add_cors(headers: &mut HeaderMap) {
+pub(super) fn add_cors(headers: &mut HeaderMap) {
     for (name, value) in CORS {
         headers.insert(name, HeaderValue::from_static(value));
     }

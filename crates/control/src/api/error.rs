@@ -36,6 +36,11 @@ impl Failure {
         Self { status, message: message.into(), error_code: None, advice: Advice::None }
     }
 
+    /// Its status and its sentence, for another protocol's shape.
+    pub(super) fn into_parts(self) -> (StatusCode, String) {
+        (self.status, self.message)
+    }
+
     /// The request is at fault.
     pub(super) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, message)

@@ -49,7 +49,7 @@ pub(super) fn credentials(parts: &Parts) -> Credentials {
 }
 
 /// The credentials themselves.
-pub(super) struct AnyCredentials(pub(super) Credentials);
+pub(in crate::api) struct AnyCredentials(pub(in crate::api) Credentials);
 
 impl FromRequestParts<App> for AnyCredentials {
     type Rejection = Failure;
@@ -60,7 +60,7 @@ impl FromRequestParts<App> for AnyCredentials {
 }
 
 /// A caller who may manage the keys of a team.
-pub(super) struct Manager(pub(super) Caller);
+pub(in crate::api) struct Manager(pub(in crate::api) Caller);
 
 impl FromRequestParts<App> for Manager {
     type Rejection = Failure;
@@ -72,7 +72,7 @@ impl FromRequestParts<App> for Manager {
 }
 
 /// A person who logged in.
-pub(super) struct Person(pub(super) store::User);
+pub(in crate::api) struct Person(pub(in crate::api) store::User);
 
 impl FromRequestParts<App> for Person {
     type Rejection = Failure;
@@ -83,7 +83,7 @@ impl FromRequestParts<App> for Person {
 }
 
 /// The operator.
-pub(super) struct Operator;
+pub(in crate::api) struct Operator;
 
 impl FromRequestParts<App> for Operator {
     type Rejection = Failure;
@@ -95,7 +95,7 @@ impl FromRequestParts<App> for Operator {
 }
 
 /// The one id in the path.
-pub(super) struct Part<T>(pub(super) T);
+pub(in crate::api) struct Part<T>(pub(in crate::api) T);
 
 impl<T: FromStr<Err = InvalidId>> FromRequestParts<App> for Part<T> {
     type Rejection = Failure;
@@ -108,7 +108,7 @@ impl<T: FromStr<Err = InvalidId>> FromRequestParts<App> for Part<T> {
 }
 
 /// The two ids in the path.
-pub(super) struct TwoParts<A, B>(pub(super) A, pub(super) B);
+pub(in crate::api) struct TwoParts<A, B>(pub(in crate::api) A, pub(in crate::api) B);
 
 impl<A, B> FromRequestParts<App> for TwoParts<A, B>
 where
@@ -130,7 +130,7 @@ fn invalid(error: InvalidId) -> Failure {
 }
 
 /// The sandbox in the path.
-pub(super) struct Id(pub(super) SandboxId);
+pub(in crate::api) struct Id(pub(in crate::api) SandboxId);
 
 impl FromRequestParts<App> for Id {
     type Rejection = Failure;
@@ -143,7 +143,7 @@ impl FromRequestParts<App> for Id {
 }
 
 /// The key of a request that must take effect at most once.
-pub(super) struct IdempotencyKey(pub(super) Option<String>);
+pub(in crate::api) struct IdempotencyKey(pub(in crate::api) Option<String>);
 
 impl FromRequestParts<App> for IdempotencyKey {
     type Rejection = Failure;
@@ -162,7 +162,7 @@ impl FromRequestParts<App> for IdempotencyKey {
 }
 
 /// The query, by its fields.
-pub(super) struct Fields<T>(pub(super) T);
+pub(in crate::api) struct Fields<T>(pub(in crate::api) T);
 
 impl<T: DeserializeOwned> FromRequestParts<App> for Fields<T> {
     type Rejection = Failure;
@@ -177,7 +177,7 @@ impl<T: DeserializeOwned> FromRequestParts<App> for Fields<T> {
 
 /// A JSON body. Neither its content type nor a length is asked for: some
 /// clients send neither.
-pub(super) struct Body<T>(pub(super) T);
+pub(in crate::api) struct Body<T>(pub(in crate::api) T);
 
 impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
     type Rejection = Failure;
@@ -188,7 +188,7 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
 }
 
 /// A JSON body that may be left out.
-pub(super) struct MaybeBody<T>(pub(super) T);
+pub(in crate::api) struct MaybeBody<T>(pub(in crate::api) T);
 
 impl<T: DeserializeOwned + Default> FromRequest<App> for MaybeBody<T> {
     type Rejection = Failure;

@@ -15,6 +15,7 @@ mod list;
 mod metrics;
 mod rate;
 mod sandbox;
+mod session;
 mod steps;
 mod tag;
 mod template;
@@ -67,7 +68,9 @@ pub fn router(app: App) -> Router {
         .route("/default-templates", get(template::defaults));
     let routes = unbuilt::add(routes).route_layer(from_fn_with_state(app.clone(), rate::limit));
     let uploads = Router::new().route("/upload/{team_id}/{hash}", put(build::upload));
-    edge::wrap(routes).merge(edge::wrap_uploads(uploads)).with_state(app)
+    let routes = edge::wrap(routes).merge(edge::wrap_uploads(uploads)).with_state(app.clone());
+    // With limits and errors of its own.
+    Router::new().nest(session::BASE, session::routes(&app).with_state(app)).fallback_service(routes)
 }
 
 /// What only the operator may.
@@ -82,6 +85,14 @@ fn operator() -> Router<App> {
         .route("/admin/sandboxes/running-counts", get(admin::running_counts))
         .route("/admin/users", get(admin::users))
         .route("/admin/users/{user_id}/access-tokens", post(admin::make_token))
+}
+
+/// The session API alone, for a port of its own.
+pub fn session_router(app: App) -> Router {
+    Router::new()
+        .nest(session::BASE, session::routes(&app).with_state(app))
+        .route("/health", get(health))
+        .fallback(session::unknown_route)
 }
 
 async fn health() -> &'static str {

@@ -17,6 +17,16 @@ use crate::app::Pace;
 /// Counts the request if its route has a limit. The caller that is found here is
 /// handed on, so that nobody is looked up twice.
 pub(super) async fn limit(State(app): State<App>, request: Request, next: Next) -> Response {
+    limit_as(app, request, next, Failure::into_response).await
+}
+
+/// The same with refusals in another protocol's shape.
+pub(super) async fn limit_as(
+    app: App,
+    request: Request,
+    next: Next,
+    shape: impl FnOnce(Failure) -> Response,
+) -> Response {
     if app.options().rate_limits.is_empty() {
         return next.run(request).await;
     }
@@ -33,7 +43,7 @@ pub(super) async fn limit(State(app): State<App>, request: Request, next: Next) 
     let Some(pace) = pace else { return next.run(request).await };
     let mut response = match pace.wait {
         None => next.run(request).await,
-        Some(_) => Failure::rate_limited().into_response(),
+        Some(_) => shape(Failure::rate_limited()),
     };
     tell(response.headers_mut(), pace);
     response

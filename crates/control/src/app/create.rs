@@ -39,6 +39,16 @@ pub(crate) struct CreateCommand {
 impl App {
     /// Makes a sandbox and answers once it is usable.
     pub(crate) async fn create(&self, caller: &Caller, command: CreateCommand) -> Result<Live, Error> {
+        self.create_as(caller, SandboxId::from_random(random()), command).await
+    }
+
+    /// The same with an id that the caller has written down before.
+    pub(super) async fn create_as(
+        &self,
+        caller: &Caller,
+        sandbox_id: SandboxId,
+        command: CreateCommand,
+    ) -> Result<Live, Error> {
         let (resolved, build) = self.ready_build(caller, &command.template).await?;
         let timeout = self.checked_timeout(command.timeout)?;
         check_lifecycle(&command)?;
@@ -48,7 +58,7 @@ impl App {
         if let Some(field) = command.unmet.first() {
             return Err(Error::NotBuilt(format!("{field} is")));
         }
-        let row = self.row(caller, &command, &resolved, &build);
+        let row = self.row(caller, sandbox_id, &command, &resolved, &build);
         let order = CreateSandbox {
             sandbox_id: row.sandbox_id.clone(),
             template_id: row.template_id.clone(),
@@ -76,12 +86,13 @@ impl App {
     fn row(
         &self,
         caller: &Caller,
+        sandbox_id: SandboxId,
         command: &CreateCommand,
         resolved: &Resolved,
         build: &Build,
     ) -> store::Sandbox {
         store::Sandbox {
-            sandbox_id: SandboxId::from_random(random()),
+            sandbox_id,
             team_id: caller.team.team_id,
             template_id: resolved.template.template_id.clone(),
             build_id: build.build_id,

@@ -65,7 +65,8 @@ impl App {
         Ok(last.min(now + lifetime))
     }
 
-    async fn move_deadline(&self, live: &Live, deadline: Timestamp) -> Result<Live, Error> {
+    /// Moves it on the node.
+    pub(super) async fn move_deadline(&self, live: &Live, deadline: Timestamp) -> Result<Live, Error> {
         let id = &live.row.sandbox_id;
         match self.node().set_deadline(id, deadline).await {
             Ok(observation) => Ok(Live { observation, ..live.clone() }),

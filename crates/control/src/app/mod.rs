@@ -21,6 +21,7 @@ mod rate;
 mod read;
 mod reconcile;
 mod secret;
+mod session;
 mod tag;
 mod template;
 mod token;
@@ -49,6 +50,7 @@ pub(crate) use rate::Pace;
 pub use rate::RateLimit;
 pub(crate) use read::Live;
 pub(crate) use secret::Kind;
+pub(crate) use session::{Error as SessionError, Executed, Shown, target};
 
 /// The control plane. Cheap to clone; all clones are one.
 #[derive(Debug, Clone)]
@@ -69,6 +71,7 @@ struct Inner {
     in_flight: Mutex<HashMap<SandboxId, usize>>,
     /// Builds on their way from the store to the node.
     starting: Mutex<HashSet<BuildId>>,
+    sessions: Arc<session::Slots>,
     /// Work that goes on when the client that asked for it has gone.
     tasks: TaskTracker,
 }
@@ -86,6 +89,7 @@ impl App {
             registered: Mutex::default(),
             in_flight: Mutex::default(),
             starting: Mutex::default(),
+            sessions: Arc::default(),
             tasks: TaskTracker::new(),
         }))
     }

@@ -81,6 +81,7 @@ impl App {
         let now = self.options().clock.now();
         self.store().drop_records(now - self.options().keep_records).await?;
         self.store().drop_claims(now - KEEP_KEYS).await?;
+        self.store().drop_sessions(now - self.options().keep_records).await?;
         Ok(())
     }
 

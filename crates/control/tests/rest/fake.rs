@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::TryStreamExt as _;
 use model::{BuildId, ByteSize, EndCause, Isolation, KilledBy, Peaks, SandboxId, TeamId, Timestamp};
 use node::build::{BuildOrder, BuildProgress, FilesHash, LogEntry, LogLevel, LogPage, UploadError};
-use node::{CreateSandbox, Ended, Error, Observation, Phase, TemplateBuild};
+use node::{Connection, CreateSandbox, DialError, Ended, Error, Observation, Phase, TemplateBuild};
 use tokio::sync::watch;
 use warren_control::{BoxFuture, BuildPort, Clock, NodePort, Upload, Usage};
 
@@ -199,6 +199,16 @@ impl NodePort for FakeNode {
                 disk: ByteSize::mib(1),
             })
         })
+    }
+
+    /// Nothing listens in what does not exist.
+    fn dial<'a>(
+        &'a self,
+        id: &'a SandboxId,
+        port: u16,
+    ) -> BoxFuture<'a, Result<Box<dyn Connection>, DialError>> {
+        let gone = self.get(id).is_none();
+        Box::pin(async move { Err(if gone { DialError::Gone } else { DialError::Refused(port) }) })
     }
 
     fn templates(&self) -> Vec<TemplateBuild> {

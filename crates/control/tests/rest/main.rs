@@ -13,5 +13,6 @@ mod lists;
 mod metrics;
 mod openapi;
 mod reconcile;
+mod session;
 mod templates;
 mod world;

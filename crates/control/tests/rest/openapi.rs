@@ -4,11 +4,12 @@
 use crate::world::World;
 
 const DOCUMENT: &str = include_str!("../../../../api/openapi.yaml");
+const SESSIONS: &str = include_str!("../../../../api/session.yaml");
 
 /// Paths stand two spaces in, methods four: enough of YAML for this.
-fn operations() -> Vec<(String, String)> {
+fn operations(document: &str) -> Vec<(String, String)> {
     let (mut path, mut found) = (String::new(), Vec::new());
-    let paths = DOCUMENT.split("\npaths:\n").nth(1).unwrap().split("\ncomponents:\n").next().unwrap();
+    let paths = document.split("\npaths:\n").nth(1).unwrap().split("\ncomponents:\n").next().unwrap();
     for line in paths.lines() {
         let key = line.trim_end_matches(':');
         if let Some(text) = key.strip_prefix("  ").filter(|text| text.starts_with('/')) {
@@ -57,7 +58,7 @@ fn concrete(path: &str) -> String {
 #[tokio::test]
 async fn every_documented_operation_is_there_and_asks_who_asks() {
     let world = World::new().await;
-    let operations = operations();
+    let operations = operations(DOCUMENT);
     assert!(operations.len() > 30, "{}", operations.len());
     let ask = async |method: &str, path: &str, header: Option<(&str, &str)>| {
         let request = http::Request::builder().method(method).uri(concrete(path));
@@ -84,5 +85,21 @@ async fn every_documented_operation_is_there_and_asks_who_asks() {
         if who != Who::Key {
             ask(&method, &path, Some(key)).await.error(401);
         }
+    }
+}
+
+#[tokio::test]
+async fn every_documented_call_of_a_session_is_there() {
+    let world = World::new().await;
+    let operations = operations(SESSIONS);
+    assert_eq!(operations.len(), 8);
+    for (method, path) in operations {
+        let path = path.replace("{session_id}", "s1");
+        let answer = world.send(world.request(&method, &path, "{}")).await;
+        assert_ne!(answer.status, 405, "{method} {path}: {}", answer.text);
+        assert!(!answer.text.contains("no such route"), "{method} {path}");
+        let request = http::Request::builder().method(method.as_str()).uri(&path);
+        let answer = world.send(request.body("{}".into()).unwrap()).await.expect(401);
+        assert!(answer.json()["detail"].is_string(), "{method} {path}: {}", answer.text);
     }
 }

@@ -102,6 +102,10 @@ impl World {
         self.node.expire();
     }
 
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp::from_unix_micros(self.now.load(Ordering::Relaxed))
+    }
+
     pub(crate) fn router(&self) -> Router {
         warren_control::router(self.app.clone())
     }

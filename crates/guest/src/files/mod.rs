@@ -7,7 +7,6 @@
 mod compose;
 mod download;
 mod metadata;
-mod multipart;
 mod source;
 mod target;
 mod upload;

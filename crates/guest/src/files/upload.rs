@@ -11,9 +11,9 @@ use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
 use tokio::time::timeout;
 use wire::files::{Operation, WrittenFile};
+use wire::multipart::{Item, Malformed, Parser, Part};
 use wire::query::Query;
 
-use super::multipart::{Item, Malformed, Parser, Part};
 use super::target::{failure, is_full, open};
 use super::writer::Writer;
 use super::{absolute, metadata, user};

@@ -5,7 +5,7 @@
 
 use control::{BoxFuture, BuildPort, NodePort, Usage};
 use model::{KilledBy, SandboxId, Timestamp};
-use node::{CreateSandbox, Ended, Error, Handle, Observation, TemplateBuild};
+use node::{Connection, CreateSandbox, DialError, Ended, Error, Handle, Observation, TemplateBuild};
 use tokio::sync::watch;
 
 use super::DEBUG_ID;
@@ -73,6 +73,19 @@ impl NodePort for LocalNode {
         Box::pin(async move {
             refuse_debug(sandbox)?;
             self.0.usage(sandbox).await
+        })
+    }
+
+    fn dial<'a>(
+        &'a self,
+        sandbox: &'a SandboxId,
+        port: u16,
+    ) -> BoxFuture<'a, Result<Box<dyn Connection>, DialError>> {
+        Box::pin(async move {
+            if is_debug(sandbox) {
+                return Err(DialError::Gone);
+            }
+            NodePort::dial(&self.0, sandbox, port).await
         })
     }
 

@@ -23,8 +23,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use control::{App, AppOptions, Seed};
-use model::{Isolation, KilledBy};
+use control::{App, AppOptions, Seed, SessionOptions};
+use model::{ByteSize, Isolation, KilledBy, SessionLimits};
 use node::{Handle, NodeOptions, Sandboxes};
 use proxy::{Hosts, Proxy, ProxyOptions};
 use tokio::net::TcpListener;
@@ -153,7 +153,24 @@ async fn open_control(options: &Options, state: &StateDir, node: &Handle, port: 
     wanted.max_sandboxes = options.api.max_sandboxes;
     wanted.max_lifetime = Duration::from_hours(options.api.max_lifetime_hours);
     wanted.wait_for_interpreter = options.api.wait_for_interpreter;
+    wanted.session = session(&options.session)?;
     Ok(App::new(wanted, store, Arc::new(LocalNode::new(node.clone()))))
+}
+
+fn session(options: &config::Session) -> Result<SessionOptions> {
+    let template = |name: &str, key: &str| name.parse().with_context(|| format!("read {key}"));
+    let custom = options.custom_template.as_deref();
+    Ok(SessionOptions {
+        limits: SessionLimits {
+            execution: Duration::from_secs(options.execution_seconds),
+            idle: Duration::from_secs(options.idle_seconds),
+            life: Duration::from_secs(options.life_seconds),
+        },
+        template: Some(template(&options.template, "session.template")?),
+        custom_template: custom.map(|name| template(name, "session.custom_template")).transpose()?,
+        max_upload: ByteSize::mib(options.max_upload_mib),
+        public_url: options.public_url.clone(),
+    })
 }
 
 /// Serves every listener (the main ones carry the API and sandbox traffic, the
@@ -177,6 +194,10 @@ async fn traffic(
     let api = control::router(app.clone());
     for listener in listeners {
         parts.spawn(proxy.clone().serve(listener, api.clone(), stop.clone()));
+    }
+    let sessions = control::session_router(app.clone());
+    for listener in listen::session_ports(&options.listen.session).await {
+        parts.spawn(proxy.clone().serve(listener, sessions.clone(), stop.clone()));
     }
     if !options.listen.debug_ports {
         return parts;

@@ -7,7 +7,7 @@
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
 
-use wire::query::decode;
+use crate::query::decode;
 
 /// Longest head of a part; file names are its largest piece.
 const MAX_HEAD: usize = 16 << 10;
@@ -16,7 +16,7 @@ const MAX_BOUNDARY: usize = 70;
 
 /// What comes next in the body.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Item {
+pub enum Item {
     /// A part begins.
     Part(Part),
     /// A piece of its content.
@@ -29,16 +29,16 @@ pub(super) enum Item {
 
 /// The names of a part.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Part {
+pub struct Part {
     /// The form field's.
-    pub(super) name: Option<String>,
+    pub name: Option<String>,
     /// The file's, with its directories.
-    pub(super) filename: Option<String>,
+    pub filename: Option<String>,
 }
 
 /// The body is not what its type says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Malformed {
+pub enum Malformed {
     /// The media type names no usable boundary.
     #[error("multipart body without a boundary")]
     NoBoundary,
@@ -64,7 +64,7 @@ enum State {
 
 /// Takes chunks of the body, gives items.
 #[derive(Debug)]
-pub(super) struct Parser {
+pub struct Parser {
     delimiter: Vec<u8>,
     buffer: BytesMut,
     state: State,
@@ -72,7 +72,7 @@ pub(super) struct Parser {
 
 impl Parser {
     /// For a body of this `Content-Type`.
-    pub(super) fn new(content_type: &str) -> Result<Self, Malformed> {
+    pub fn new(content_type: &str) -> Result<Self, Malformed> {
         let boundary = parameter(content_type, "boundary").ok_or(Malformed::NoBoundary)?;
         if boundary.is_empty() || boundary.len() > MAX_BOUNDARY {
             return Err(Malformed::NoBoundary);
@@ -83,14 +83,14 @@ impl Parser {
     }
 
     /// Adds a chunk.
-    pub(super) fn push(&mut self, chunk: &[u8]) {
+    pub fn push(&mut self, chunk: &[u8]) {
         if self.state != State::End {
             self.buffer.extend_from_slice(chunk);
         }
     }
 
     /// The next item; `None` until more is pushed.
-    pub(super) fn next_item(&mut self) -> Result<Option<Item>, Malformed> {
+    pub fn next_item(&mut self) -> Result<Option<Item>, Malformed> {
         loop {
             match self.state {
                 State::Preamble => {
@@ -114,7 +114,7 @@ impl Parser {
     }
 
     /// To be called at the end of the body.
-    pub(super) fn finish(&self) -> Result<(), Malformed> {
+    pub fn finish(&self) -> Result<(), Malformed> {
         if self.state == State::End { Ok(()) } else { Err(Malformed::Truncated) }
     }
 
