@@ -1,4 +1,5 @@
-//! The interpreter alone, on this machine: `interpreter PYTHON LAUNCHER [ADDRESS]`.
+//! The interpreter alone, on this machine: `interpreter PYTHON FILES [ADDRESS]`, where FILES is
+//! `templates/code-interpreter/interpreter`.
 //!
 //! For trying a client against it without a sandbox.
 
@@ -13,8 +14,8 @@ use warren_guest::interpreter::{InterpreterConfig, TokioSpawner, serve};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
-    let (Some(python), Some(launcher)) = (args.next(), args.next()) else {
-        return Err("usage: interpreter PYTHON LAUNCHER [ADDRESS]".into());
+    let (Some(python), Some(files)) = (args.next(), args.next()) else {
+        return Err("usage: interpreter PYTHON FILES [ADDRESS]".into());
     };
     let address: SocketAddr = args.next().as_deref().unwrap_or("127.0.0.1:49999").parse()?;
     let run_dir = std::env::temp_dir().join(format!("interpreter-{}", std::process::id()));
@@ -22,7 +23,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         envs: Arc::new(BTreeMap::new),
         ready: watch::Sender::new(false),
         python: PathBuf::from(python),
-        launcher: PathBuf::from(launcher),
+        files: PathBuf::from(files),
         cwd: std::env::current_dir()?,
         run_dir,
         spawn: Arc::new(TokioSpawner),

@@ -18,7 +18,7 @@ use crate::kernels::HelperSpawner;
 /// The template's virtual environment, else the system's Python.
 const PYTHONS: [&str; 2] = ["/usr/local/bin/python", "/usr/bin/python3"];
 /// Where the template keeps the interpreter's own files.
-const LAUNCHER: &str = "/usr/lib/warren/interpreter/launch.py";
+const FILES: &str = "/usr/lib/warren/interpreter";
 /// Connection files and sockets of kernels.
 const RUN_DIR: &str = "/run/warren/kernels";
 /// Where code runs, as in the reference, if it is there.
@@ -42,7 +42,7 @@ impl Interpreter {
             envs: Arc::new(move || settings.envs()),
             ready: sender,
             python: PathBuf::from(python),
-            launcher: PathBuf::from(LAUNCHER),
+            files: PathBuf::from(FILES),
             cwd: PathBuf::from(if Path::new(HOME).is_dir() { HOME } else { "/" }),
             run_dir: PathBuf::from(RUN_DIR),
             spawn: Arc::new(HelperSpawner::new(Rc::clone(&daemon.launcher), Rc::clone(&daemon.reaper))),

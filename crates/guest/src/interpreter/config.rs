@@ -19,8 +19,8 @@ pub struct InterpreterConfig {
     pub ready: watch::Sender<bool>,
     /// The Python that has ipykernel.
     pub python: PathBuf,
-    /// `launch.py` of the template's interpreter files.
-    pub launcher: PathBuf,
+    /// The template's interpreter files: what starts each language's kernel.
+    pub files: PathBuf,
     /// Working directory of contexts that name none.
     pub cwd: PathBuf,
     /// A directory for connection files and sockets; made if missing, readable by
@@ -35,7 +35,7 @@ impl fmt::Debug for InterpreterConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("InterpreterConfig")
             .field("python", &self.python)
-            .field("launcher", &self.launcher)
+            .field("files", &self.files)
             .field("cwd", &self.cwd)
             .field("run_dir", &self.run_dir)
             .finish_non_exhaustive()

@@ -221,7 +221,9 @@ impl Turn {
 
     async fn start(&mut self, context: &Context) -> Result<Kernel, Error> {
         let deaths = Arc::clone(&context.deaths);
-        let kernel = Kernel::start(&context.config, &context.cwd, move || deaths.notify_one()).await?;
+        let kernel =
+            Kernel::start(&context.config, context.dialect, &context.cwd, move || deaths.notify_one())
+                .await?;
         self.generation += 1;
         context.generation.send_replace(self.generation);
         Ok(kernel)

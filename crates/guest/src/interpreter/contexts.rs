@@ -23,8 +23,11 @@ pub(super) enum Error {
     #[error("Context {0} not found")]
     NotFound(String),
     /// The language has no kernel here.
-    #[error("the language {0} has no kernel in this sandbox; python has")]
+    #[error("the language {0} has no kernel; python, javascript, typescript, bash, r and java have")]
     NoKernel(Language),
+    /// Its directory is not there.
+    #[error("Failed to set working directory")]
+    NoDirectory,
     /// There are as many as there may be.
     #[error("the sandbox already has {MAX_CONTEXTS} contexts; remove one first")]
     Full,
@@ -45,6 +48,9 @@ impl From<RestartError> for Error {
     }
 }
 
+/// Languages whose default contexts are listed from the start.
+const LISTED: [&str; 2] = ["python", "javascript"];
+
 /// The contexts of a sandbox.
 #[derive(Debug)]
 pub(super) struct Contexts {
@@ -61,7 +67,12 @@ struct Registry {
 
 impl Contexts {
     pub(super) fn new(config: Arc<InterpreterConfig>) -> Self {
-        Self { config, registry: Mutex::default(), tasks: TaskTracker::new() }
+        let contexts = Self { config, registry: Mutex::default(), tasks: TaskTracker::new() };
+        for language in LISTED {
+            // Both languages have a kernel, and the list is empty.
+            _ = contexts.default_of(&Language::parse(Some(language)));
+        }
+        contexts
     }
 
     /// Starts the default Python kernel and says so when it answers; tries again,
@@ -151,6 +162,9 @@ impl Contexts {
 
     fn add(&self, registry: &mut Registry, language: Language, cwd: PathBuf) -> Result<Arc<Context>, Error> {
         let Some(dialect) = language.dialect() else { return Err(Error::NoKernel(language)) };
+        if dialect.insists_on_directory() && !cwd.is_dir() {
+            return Err(Error::NoDirectory);
+        }
         if registry.contexts.len() >= MAX_CONTEXTS {
             return Err(Error::Full);
         }

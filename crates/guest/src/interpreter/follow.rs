@@ -75,7 +75,7 @@ impl<'a> Execution<'a> {
                     self.leave();
                     continue;
                 }
-                () = until(self.deadline()) => match self.overdue() {
+                () = until(self.deadline()) => match self.overdue().await {
                     Some(end) => return end,
                     None => continue,
                 },
@@ -107,7 +107,7 @@ impl<'a> Execution<'a> {
     }
 
     /// Does what is due; the end, if that is due.
-    fn overdue(&mut self) -> Option<End> {
+    async fn overdue(&mut self) -> Option<End> {
         const NOT_BEGUN: Duration = Duration::from_millis(20);
         let now = Instant::now();
         if self.half_end.is_some_and(|at| at <= now) {
@@ -118,8 +118,9 @@ impl<'a> Execution<'a> {
             return Some(End::Deaf);
         }
         if leaving.interrupt_at <= now {
-            // A kernel that cannot be signalled is dying, which its sockets tell.
-            _ = if self.begun { self.kernel.interrupt() } else { Ok(()) };
+            if self.begun {
+                self.kernel.interrupt().await;
+            }
             leaving.interrupt_at = now + if self.begun { INTERRUPT_AGAIN } else { NOT_BEGUN };
         }
         None

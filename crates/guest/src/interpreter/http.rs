@@ -147,7 +147,7 @@ impl Service {
         let language = Language::parse(parsed.language.as_deref());
         match self.contexts.create(language, parsed.cwd.as_deref()).await {
             Ok(context) => json(StatusCode::OK, &json!(shown(&context))),
-            Err(error @ Error::NoKernel(_)) => refused(&error),
+            Err(error @ Error::NoDirectory) => refused(&error),
             Err(error) => {
                 let reason = format!("Failed to create context: {}", reason(&error));
                 text(StatusCode::INTERNAL_SERVER_ERROR, &reason)
@@ -190,8 +190,9 @@ fn null_or(result: Result<(), Error>) -> Answer {
 fn refused(error: &Error) -> Answer {
     let status = match error {
         Error::NotFound(_) | Error::Removed(_) => StatusCode::NOT_FOUND,
-        Error::NoKernel(_) => StatusCode::NOT_IMPLEMENTED,
-        Error::Full | Error::Kernel(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        Error::NoKernel(_) | Error::NoDirectory | Error::Full | Error::Kernel(_) => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
     };
     text(status, &reason(error))
 }

@@ -1,7 +1,7 @@
 //! One living kernel: its process, its sockets, and one request at a time.
 //!
 //! ```text
-//! start: spawn → sockets bound → connected → both answers to kernel_info seen
+//! start: spawn → sockets bound → connected → (Jupyter) both answers to kernel_info seen
 //! ```
 //!
 //! The last step matters: only when the broadcast of a request's end was seen is
@@ -9,9 +9,7 @@
 //! kills its process group and removes its directory.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,20 +17,23 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::config::{InterpreterConfig, MAX_MESSAGE, START};
-use super::message::{Incoming, Outgoing, Status, Visibility};
+use super::config::{InterpreterConfig, START};
+use super::language::Dialect;
+use super::link::{Ask, Link, Source};
+use super::message::{Incoming, Status};
+use super::place::{self, Place};
+use super::programs;
 use super::pump::{Channel, Event, Focus, pump};
-use super::spawn::{KernelCommand, KernelProcess, KernelSignal};
-use super::zmtp::{self, Kind, Reader, Writer};
+use super::spawn::{KernelProcess, KernelSignal};
 
 /// Why a kernel did not come up.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     /// Its directory or connection file could not be made.
-    #[error("prepare {path}")]
-    Prepare { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Prepare(#[from] place::Error),
     /// Its process could not be started.
     #[error("start {program}")]
     Spawn { program: PathBuf, source: io::Error },
@@ -48,18 +49,16 @@ pub(super) enum Error {
 #[derive(Debug)]
 pub(super) struct Kernel {
     process: Box<dyn KernelProcess>,
-    shell: Writer,
-    /// Never written to again, but its end would end the subscription.
-    _subscription: Writer,
+    dialect: Dialect,
+    link: Link,
     events: mpsc::Receiver<Event>,
     focus: Focus,
-    session: String,
     current: String,
     dead: Arc<AtomicBool>,
     /// Variables set inside so far, beyond those of the image.
     pub(super) envs: BTreeMap<String, String>,
     _pumps: JoinSet<()>,
-    _dir: Dir,
+    _place: Place,
 }
 
 impl Kernel {
@@ -67,32 +66,35 @@ impl Kernel {
     /// when its sockets end.
     pub(super) async fn start(
         config: &InterpreterConfig,
+        dialect: Dialect,
         cwd: &Path,
         on_death: impl Fn() + Clone + Send + 'static,
     ) -> Result<Self, Error> {
-        let dir = Dir::make(&config.run_dir)?;
+        let place = Place::make(&config.run_dir)?;
         let envs = (config.envs)();
-        let command = command(config, cwd, &dir.connection_file()?, envs.clone());
-        let mut process = config
-            .spawn
-            .spawn(command)
-            .await
-            .map_err(|source| Error::Spawn { program: config.python.clone(), source })?;
+        let command = programs::command(config, dialect, cwd, &place, envs.clone());
+        let program = command.program.clone();
+        let mut process =
+            config.spawn.spawn(command).await.map_err(|source| Error::Spawn { program, source })?;
         let deadline = Instant::now() + START;
-        let sockets = tokio::select! {
-            sockets = Sockets::connect(&dir, deadline) => sockets?,
+        let connected = tokio::select! {
+            connected = Link::connect(dialect, &place, deadline) => connected.ok_or(Error::Silent)?,
             how = process.ended() => return Err(Error::Ended { how, words: process.last_words() }),
         };
-        let mut kernel = Self::assemble(process, sockets, dir, envs, on_death);
-        kernel.greet(deadline).await?;
+        let mut kernel = Self::assemble(process, dialect, connected, place, on_death);
+        // A JVM shows its environment only as properties, which it is told like changes.
+        kernel.envs = if dialect == Dialect::Java { BTreeMap::new() } else { envs };
+        if kernel.link.needs_greeting() {
+            kernel.greet(deadline).await?;
+        }
         Ok(kernel)
     }
 
     fn assemble(
         process: Box<dyn KernelProcess>,
-        sockets: Sockets,
-        dir: Dir,
-        envs: BTreeMap<String, String>,
+        dialect: Dialect,
+        (link, sources): (Link, Vec<Source>),
+        place: Place,
         on_death: impl Fn() + Clone + Send + 'static,
     ) -> Self {
         let (sender, events) = mpsc::channel(1);
@@ -106,20 +108,20 @@ impl Kernel {
             }
         };
         let mut pumps = JoinSet::new();
-        pumps.spawn(pump(sockets.replies, Channel::Shell, focus.clone(), sender.clone(), closed.clone()));
-        pumps.spawn(pump(sockets.broadcasts, Channel::Broadcast, focus.clone(), sender, closed));
+        for source in sources {
+            pumps.spawn(pump(source, focus.clone(), sender.clone(), closed.clone()));
+        }
         Self {
             process,
-            shell: sockets.shell,
-            _subscription: sockets.subscription,
+            dialect,
+            link,
             events,
             focus,
-            session: uuid::Uuid::new_v4().simple().to_string(),
             current: String::new(),
             dead,
-            envs,
+            envs: BTreeMap::new(),
             _pumps: pumps,
-            _dir: dir,
+            _place: place,
         }
     }
 
@@ -128,8 +130,7 @@ impl Kernel {
     async fn greet(&mut self, deadline: Instant) -> Result<(), Error> {
         const PATIENCE: Duration = Duration::from_millis(250);
         while Instant::now() < deadline && !self.is_dead() {
-            let question = Outgoing::kernel_info(&self.session);
-            if self.ask(&question).await.is_err() {
+            if self.ask(Ask::Hello).await.is_err() {
                 break;
             }
             let until = (Instant::now() + PATIENCE).min(deadline);
@@ -159,20 +160,16 @@ impl Kernel {
         true
     }
 
-    /// Sends an execution and makes it the one whose messages [`Self::event`] gives.
-    pub(super) async fn execute(&mut self, code: &str, visibility: Visibility) -> io::Result<()> {
-        let request = Outgoing::execute(&self.session, code, visibility);
-        self.ask(&request).await
-    }
-
-    async fn ask(&mut self, request: &Outgoing) -> io::Result<()> {
+    /// Sends a request and makes it the one whose messages [`Self::event`] gives.
+    pub(super) async fn ask(&mut self, ask: Ask<'_>) -> io::Result<()> {
         self.forget();
-        self.focus.set(&request.id);
-        self.current.clone_from(&request.id);
+        let (focus, current) = (&self.focus, &mut self.current);
+        let sent = self.link.ask(self.dialect, ask, |id| {
+            focus.set(id);
+            id.clone_into(current);
+        });
         // A kernel that reads nothing for this long is stuck for good.
-        timeout(START, self.shell.send(&request.frames()))
-            .await
-            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        timeout(START, sent).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// The next event of the current request. Cancel-safe. [`Event::Closed`] comes
@@ -204,9 +201,12 @@ impl Kernel {
         while self.events.try_recv().is_ok() {}
     }
 
-    /// Interrupts what runs.
-    pub(super) fn interrupt(&self) -> io::Result<()> {
-        self.process.signal(KernelSignal::Interrupt)
+    /// Interrupts what runs. A kernel that cannot be told so is dying, which its
+    /// sockets tell.
+    pub(super) async fn interrupt(&mut self) {
+        const PATIENCE: Duration = Duration::from_secs(1);
+        _ = timeout(PATIENCE, self.link.interrupt()).await;
+        _ = self.process.signal(KernelSignal::Interrupt);
     }
 
     /// Whether its sockets ended. It may only be thrown away then.
@@ -264,104 +264,5 @@ impl Halves {
             }
             Channel::Broadcast => {}
         }
-    }
-}
-
-fn command(
-    config: &InterpreterConfig,
-    cwd: &Path,
-    connection_file: &Path,
-    env: BTreeMap<String, String>,
-) -> KernelCommand {
-    // A directory that is not there must not keep the context from existing: the
-    // reference's `%cd` only prints then.
-    let cwd = [cwd, &config.cwd].into_iter().find(|dir| dir.is_dir()).unwrap_or(Path::new("/"));
-    KernelCommand {
-        program: config.python.clone(),
-        args: vec![
-            config.launcher.to_string_lossy().into_owned(),
-            "-f".to_owned(),
-            connection_file.to_string_lossy().into_owned(),
-        ],
-        env,
-        cwd: cwd.to_owned(),
-    }
-}
-
-const SHELL: u8 = 1;
-const BROADCAST: u8 = 2;
-
-struct Sockets {
-    shell: Writer,
-    replies: Reader,
-    subscription: Writer,
-    broadcasts: Reader,
-}
-
-impl Sockets {
-    /// Connects as soon as the kernel has bound its sockets.
-    async fn connect(dir: &Dir, deadline: Instant) -> Result<Self, Error> {
-        let (broadcasts, subscription) = Self::one(dir, BROADCAST, Kind::Sub, deadline).await?;
-        let (replies, shell) = Self::one(dir, SHELL, Kind::Dealer, deadline).await?;
-        Ok(Self { shell, replies, subscription, broadcasts })
-    }
-
-    async fn one(dir: &Dir, port: u8, kind: Kind, deadline: Instant) -> Result<(Reader, Writer), Error> {
-        const PAUSE: Duration = Duration::from_millis(5);
-        let path = dir.socket(port);
-        loop {
-            match timeout_at(deadline, zmtp::connect(&path, kind, MAX_MESSAGE)).await {
-                Ok(Ok(pair)) => return Ok(pair),
-                Ok(Err(_)) if Instant::now() < deadline => sleep(PAUSE).await,
-                _ => return Err(Error::Silent),
-            }
-        }
-    }
-}
-
-/// A kernel's directory: its connection file and sockets, for its owner's eyes.
-#[derive(Debug)]
-struct Dir(PathBuf);
-
-impl Dir {
-    fn make(run_dir: &Path) -> Result<Self, Error> {
-        let name = uuid::Uuid::new_v4().simple().to_string();
-        let path = run_dir.join(&name[..12]);
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
-        made.map_err(|source| Error::Prepare { path: path.clone(), source })?;
-        Ok(Self(path))
-    }
-
-    fn socket(&self, port: u8) -> PathBuf {
-        self.0.join(format!("s-{port}"))
-    }
-
-    fn connection_file(&self) -> Result<PathBuf, Error> {
-        use std::io::Write as _;
-        let path = self.0.join("connection.json");
-        // No key: the directory's mode keeps others out, and signing 50 MB of output
-        // would cost more than carrying it.
-        let text = serde_json::json!({
-            "transport": "ipc",
-            "ip": self.0.join("s"),
-            "shell_port": SHELL,
-            "iopub_port": BROADCAST,
-            "stdin_port": 3,
-            "control_port": 4,
-            "hb_port": 5,
-            "key": "",
-            "signature_scheme": "hmac-sha256",
-        });
-        let mut options = fs::OpenOptions::new();
-        let file = options.write(true).create_new(true).mode(0o600).open(&path);
-        file.and_then(|mut file| file.write_all(text.to_string().as_bytes()))
-            .map_err(|source| Error::Prepare { path: path.clone(), source })?;
-        Ok(path)
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        _ = fs::remove_dir_all(&self.0);
     }
 }

@@ -1,18 +1,32 @@
 //! Languages: how requests name them, and what the service says to their kernels.
 
-use std::collections::BTreeMap;
 use std::fmt;
+
+use super::silent::Changes;
 
 /// A language by its normalised name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Language(String);
 
-/// A language with a kernel in this version.
+/// A language that has a kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {
     /// ipykernel.
     Python,
+    /// Node.js by a kernel of our own.
+    JavaScript,
+    /// The same, for code with types.
+    TypeScript,
+    /// GNU Bash by a kernel of our own.
+    Bash,
+    /// The IR kernel.
+    R,
+    /// The JDK's shell by a kernel of our own.
+    Java,
 }
+
+const DIALECTS: [Dialect; 6] =
+    [Dialect::Python, Dialect::JavaScript, Dialect::TypeScript, Dialect::Bash, Dialect::R, Dialect::Java];
 
 impl Language {
     /// Reads a request's `language`; absent and blank mean Python.
@@ -28,7 +42,7 @@ impl Language {
 
     /// How to talk to its kernel; `None` if there is none.
     pub(super) fn dialect(&self) -> Option<Dialect> {
-        (self.0 == "python").then_some(Dialect::Python)
+        DIALECTS.into_iter().find(|dialect| dialect.as_str() == self.0)
     }
 
     pub(super) fn as_str(&self) -> &str {
@@ -43,22 +57,56 @@ impl fmt::Display for Language {
 }
 
 impl Dialect {
-    /// Code that sets variables of the kernel's environment, and removes those
-    /// whose value is `None`. It leaves no name behind.
-    pub(super) fn set_envs(self, changes: &BTreeMap<String, Option<String>>) -> String {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
-            Self::Python => {
-                let changes = ascii_json(&serde_json::json!(changes));
-                // The inner text is JSON; its quoted form is also a Python literal,
-                // since everything in it is ASCII and has no escape but `\"` and `\\`.
-                let literal = serde_json::Value::from(changes);
-                format!(
-                    "[__import__('os').environ.pop(k, None) if v is None else \
-                     __import__('os').environ.__setitem__(k, v) \
-                     for k, v in __import__('json').loads({literal}).items()] and None"
-                )
-            }
+            Self::Python => "python",
+            Self::JavaScript => "javascript",
+            Self::TypeScript => "typescript",
+            Self::Bash => "bash",
+            Self::R => "r",
+            Self::Java => "java",
         }
+    }
+
+    /// Whether its kernel speaks [`plain`](super::plain) frames rather than Jupyter's.
+    pub(super) fn is_ours(self) -> bool {
+        !matches!(self, Self::Python | Self::R)
+    }
+
+    /// Whether a context in a directory that is not there is refused: in the other
+    /// languages changing to such a directory only prints, or means nothing.
+    pub(super) fn insists_on_directory(self) -> bool {
+        !matches!(self, Self::Python | Self::Java)
+    }
+
+    /// Code that sets variables of a Jupyter kernel's environment, and removes those
+    /// whose value is `None`. It leaves no name behind.
+    pub(super) fn set_envs(self, changes: &Changes) -> String {
+        if self == Self::R {
+            return changes.iter().map(|(name, value)| r_change(name, value.as_deref())).collect();
+        }
+        let changes = ascii_json(&serde_json::json!(changes));
+        // The inner text is JSON; its quoted form is also a Python literal, since
+        // everything in it is ASCII and has no escape but `\"` and `\\`.
+        let literal = serde_json::Value::from(changes);
+        format!(
+            "[__import__('os').environ.pop(k, None) if v is None else \
+             __import__('os').environ.__setitem__(k, v) \
+             for k, v in __import__('json').loads({literal}).items()] and None"
+        )
+    }
+
+    /// The same as a frame's kind and payload for a kernel of our own. A JVM cannot
+    /// change its environment: there they are properties.
+    pub(super) fn pack_envs(self, changes: &Changes) -> (&'static str, Vec<u8>) {
+        if self != Self::Java {
+            return ("envs", serde_json::json!(changes).to_string().into_bytes());
+        }
+        let entry = |(name, value): (&String, &Option<String>)| match value {
+            Some(value) => format!("{name}={value}\0"),
+            None => format!("{name}\0"),
+        };
+        ("properties", changes.iter().map(entry).collect::<String>().into_bytes())
     }
 }
 
@@ -67,6 +115,23 @@ fn ascii_json(value: &serde_json::Value) -> String {
     let mut bytes = Vec::new();
     super::lines::push_ascii(&value.to_string(), &mut bytes);
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// A line of R that sets a variable, whatever its name, or removes it.
+fn r_change(name: &str, value: Option<&str>) -> String {
+    match value {
+        Some(value) => format!("do.call(Sys.setenv, list({}={}))\n", r_literal(name), r_literal(value)),
+        None => format!("Sys.unsetenv({})\n", r_literal(name)),
+    }
+}
+
+/// A string of R, all of it escaped by number.
+fn r_literal(text: &str) -> String {
+    let escaped: String = text
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c.to_string() } else { format!("\\U{{{:x}}}", u32::from(c)) })
+        .collect();
+    format!("\"{escaped}\"")
 }
 
 #[cfg(test)]
@@ -83,16 +148,29 @@ mod tests {
             (Some("ts"), "typescript"),
             (Some("r"), "r"),
         ] {
-            assert_eq!(Language::parse(given).as_str(), expected, "{given:?}");
+            let language = Language::parse(given);
+            assert_eq!(language.as_str(), expected, "{given:?}");
+            assert_eq!(language.dialect().map(Dialect::as_str), Some(expected));
         }
+        assert_eq!(Language::parse(Some("cobol")).dialect(), None);
     }
 
     #[test]
     fn values_cannot_leave_their_literal() {
-        let changes = BTreeMap::from([("K".to_owned(), Some("a\"b\\c\n'é😀".to_owned()))]);
+        let changes = Changes::from([("K".to_owned(), Some("a\"b\\c\n'é😀".to_owned()))]);
         let code = Dialect::Python.set_envs(&changes);
         assert!(code.is_ascii());
         assert!(!code.contains('\n'));
         assert!(code.contains(r#"loads("{\"K\":\"a\\\"b\\\\c\\n'\\u00e9\\ud83d\\ude00\"}")"#), "{code}");
+        let code = Dialect::R.set_envs(&changes);
+        let value = r#""a\U{22}b\U{5c}c\U{a}\U{27}\U{e9}\U{1f600}""#;
+        assert_eq!(code, format!("do.call(Sys.setenv, list(\"K\"={value}))\n"));
+    }
+
+    #[test]
+    fn variables_are_packed_for_each_kernel() {
+        let changes = Changes::from([("A".to_owned(), Some("x=y".to_owned())), ("B".to_owned(), None)]);
+        assert_eq!(Dialect::Java.pack_envs(&changes), ("properties", b"A=x=y\0B\0".to_vec()));
+        assert_eq!(Dialect::Bash.pack_envs(&changes), ("envs", br#"{"A":"x=y","B":null}"#.to_vec()));
     }
 }

@@ -94,7 +94,7 @@ impl Lines {
 }
 
 /// The current time as kernels write it.
-fn now() -> String {
+pub(super) fn now() -> String {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     civil(since.as_secs(), since.subsec_micros())
 }

@@ -23,7 +23,7 @@ pub(super) struct Incoming {
     pub(super) date: String,
     /// How many bytes of it were left out for its size.
     pub(super) skipped: u64,
-    content: Bytes,
+    pub(super) content: Bytes,
 }
 
 #[derive(Deserialize)]

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
 
+use super::link::Source;
 use super::message::Incoming;
-use super::zmtp::Reader;
 
 /// Which socket something came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,15 +46,12 @@ impl Focus {
 
 /// Runs until the socket ends or nobody listens any more, then calls `closed`.
 pub(super) async fn pump(
-    mut reader: Reader,
-    channel: Channel,
+    mut source: Source,
     focus: Focus,
     events: mpsc::Sender<Event>,
     closed: impl FnOnce() + Send,
 ) {
-    while let Ok(parts) = reader.receive().await {
-        let Some(message) = Incoming::parse(&parts) else { continue };
-        drop(parts);
+    while let Ok((channel, message)) = source.next().await {
         if focus.is(&message.parent) && events.send(Event::Message(channel, message)).await.is_err() {
             break;
         }

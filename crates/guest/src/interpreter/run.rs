@@ -20,7 +20,7 @@ use super::context::{Context, Order, Turn};
 use super::follow::{End, Execution};
 use super::kernel::Error;
 use super::lines::{Gone, Lines};
-use super::message::Visibility;
+use super::link::Ask;
 use super::silent::{self, Changes};
 
 /// What to run.
@@ -70,14 +70,14 @@ async fn in_turn(
     }
     let generation = turn.generation();
     let kernel = turn.kernel(context).await?;
-    if silent::follow(kernel, context.dialect, task.envs).await.is_err() {
+    if silent::follow(kernel, task.envs).await.is_err() {
         return Ok(End::Died);
     }
-    match silent::overlay(kernel, context.dialect, &task.env_vars).await {
+    match silent::overlay(kernel, &task.env_vars).await {
         Ok(changes) => *undo = changes,
         Err(silent::Stuck) => return Ok(End::Died),
     }
-    if kernel.execute(&task.code, Visibility::User).await.is_err() {
+    if kernel.ask(Ask::Cell(&task.code)).await.is_err() {
         return Ok(End::Died);
     }
     let end = Execution::new(kernel, lines).follow(context.ordered(generation)).await;
@@ -141,7 +141,7 @@ pub(super) fn chain(error: &Error) -> String {
 async fn settle(context: &Context, turn: &mut Turn, undo: &Changes) {
     let Ok(kernel) = turn.kernel_after(context).await else { return };
     // A fresh kernel never had the variables, and undoing twice does no harm.
-    if silent::apply(kernel, context.dialect, undo).await.is_err() {
+    if silent::apply(kernel, undo).await.is_err() {
         _ = turn.discard(context).await;
     }
 }

@@ -9,8 +9,7 @@ use tokio::time::timeout;
 
 use super::config::SNIPPET;
 use super::kernel::Kernel;
-use super::language::Dialect;
-use super::message::Visibility;
+use super::link::Ask;
 
 /// Variables and their new values; `None` removes.
 pub(super) type Changes = BTreeMap<String, Option<String>>;
@@ -21,13 +20,9 @@ pub(super) type Changes = BTreeMap<String, Option<String>>;
 pub(super) struct Stuck;
 
 /// Brings the kernel's variables from what they are to the sandbox's.
-pub(super) async fn follow(
-    kernel: &mut Kernel,
-    dialect: Dialect,
-    sandbox: BTreeMap<String, String>,
-) -> Result<(), Stuck> {
+pub(super) async fn follow(kernel: &mut Kernel, sandbox: BTreeMap<String, String>) -> Result<(), Stuck> {
     let changes = difference(&kernel.envs, &sandbox);
-    apply(kernel, dialect, &changes).await?;
+    apply(kernel, &changes).await?;
     kernel.envs = sandbox;
     Ok(())
 }
@@ -35,21 +30,19 @@ pub(super) async fn follow(
 /// Sets variables for one execution; the answer takes them back.
 pub(super) async fn overlay(
     kernel: &mut Kernel,
-    dialect: Dialect,
     request: &BTreeMap<String, String>,
 ) -> Result<Changes, Stuck> {
     let set = request.iter().map(|(name, value)| (name.clone(), Some(value.clone()))).collect();
-    apply(kernel, dialect, &set).await?;
+    apply(kernel, &set).await?;
     Ok(request.keys().map(|name| (name.clone(), kernel.envs.get(name).cloned())).collect())
 }
 
 /// Runs one snippet, if there is anything to change.
-pub(super) async fn apply(kernel: &mut Kernel, dialect: Dialect, changes: &Changes) -> Result<(), Stuck> {
+pub(super) async fn apply(kernel: &mut Kernel, changes: &Changes) -> Result<(), Stuck> {
     if changes.is_empty() {
         return Ok(());
     }
-    let code = dialect.set_envs(changes);
-    kernel.execute(&code, Visibility::Silent).await.map_err(|_| Stuck)?;
+    kernel.ask(Ask::Variables(changes)).await.map_err(|_| Stuck)?;
     let done = timeout(SNIPPET, kernel.both_halves()).await;
     kernel.forget();
     if done == Ok(true) { Ok(()) } else { Err(Stuck) }

@@ -15,7 +15,8 @@ fn contexts_are_apart_and_listed_in_order() {
         let (_, body) = service.call(Method::GET, "/contexts", "").await;
         let list: Value = serde_json::from_str(&body).unwrap();
         assert_eq!(list[0]["language"], "python");
-        assert_eq!(list[1], json!({ "id": id, "language": "python", "cwd": cwd }));
+        assert_eq!(list[1]["language"], "javascript");
+        assert_eq!(list[2], json!({ "id": id, "language": "python", "cwd": cwd }));
         let cell = service
             .execute(json!({ "context_id": id, "code": "import os\nos.getcwd(), 'x' in dir()" }))
             .await
@@ -80,10 +81,11 @@ fn refusals_say_what_is_wrong() {
         for (path, body, status, text) in [
             ("/execute", r#"{"code":"1","context_id":"a","language":"python"}"#, 400, "Only one of"),
             ("/execute", r#"{"code":"1","context_id":"nope"}"#, 404, "Context nope not found"),
-            ("/execute", r#"{"code":"1","language":"cobol"}"#, 501, "cobol"),
+            ("/execute", r#"{"code":"1","language":"cobol"}"#, 500, "the language cobol"),
             ("/execute", "{", 422, "json_invalid"),
             ("/execute", "{}", 422, "Field required"),
-            ("/contexts", r#"{"language":"r"}"#, 501, "the language r"),
+            ("/contexts", r#"{"language":"cobol"}"#, 500, "Failed to create context: the language cobol"),
+            ("/contexts", r#"{"language":"bash","cwd":"/no"}"#, 500, "Failed to set working directory"),
             ("/contexts/nope/restart", "", 404, "Context nope not found"),
             ("/nope", "", 404, "Not Found"),
             ("/health", "", 405, "Method Not Allowed"),

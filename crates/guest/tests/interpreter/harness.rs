@@ -58,8 +58,7 @@ impl Service {
             envs: Arc::new(move || shared.lock().unwrap().clone()),
             ready: sender,
             python: python.to_owned(),
-            launcher: Path::new(env!("CARGO_MANIFEST_DIR"))
-                .join("../../templates/code-interpreter/interpreter/launch.py"),
+            files: Path::new(env!("CARGO_MANIFEST_DIR")).join("../../templates/code-interpreter/interpreter"),
             cwd: home.path().to_owned(),
             run_dir: home.path().join("run"),
             spawn: Arc::new(TokioSpawner),
