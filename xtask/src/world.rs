@@ -54,6 +54,7 @@ pub(crate) fn clients(server: &Access, tally: &mut Tally) {
     matrix::run(server, tally);
     suites::python(server, tally, &["tests/python", "--ignore=tests/python/attack"]);
     suites::javascript(server, tally);
+    suites::rust(server, tally);
 }
 
 /// Limits of sessions that a test can wait for.

@@ -13,14 +13,14 @@ use wire::rest::{
     AdminTeam, AdminUser, ApiKey, CreatedAccessToken, CreatedApiKey, Named, NewTeam, NewUser, TeamChange,
 };
 
-use crate::http::{Http, escape};
+use crate::api::{json, parse};
+use crate::http::escape;
 use crate::{Config, Error, ErrorKind};
 
 /// The operator's side of a server. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Admin {
-    http: Http,
-    url: String,
+    config: Config,
     token: HeaderValue,
 }
 
@@ -38,7 +38,7 @@ impl Admin {
                      ({} cannot be read)",
                     token_file.display()
                 );
-                Error::caused(ErrorKind::Authentication, &text, e)
+                Error::caused(ErrorKind::Authentication, text, e)
             })?,
         };
         Self::new(&url, token.trim())
@@ -50,7 +50,7 @@ impl Admin {
         let mut token = HeaderValue::from_str(token)
             .map_err(|e| Error::caused(ErrorKind::Authentication, "the admin token is no header value", e))?;
         token.set_sensitive(true);
-        Ok(Self { http: Http::new(&config)?, url: config.api_url, token })
+        Ok(Self { config, token })
     }
 
     /// Every team.
@@ -99,8 +99,8 @@ impl Admin {
 
     /// Revokes a key of a team.
     pub async fn revoke_key(&self, team_id: &str, key_id: &str) -> Result<(), Error> {
-        let path = format!("{}/api-keys/{}", self.url, escape(key_id));
-        self.http.call(Method::DELETE, &path, self.headers(Some(team_id))?, Bytes::new()).await.map(drop)
+        let path = format!("/api-keys/{}", escape(key_id));
+        self.send(Method::DELETE, &path, Some(team_id), Bytes::new()).await.map(drop)
     }
 
     async fn call<Q: Serialize + Sync, A: DeserializeOwned>(
@@ -110,17 +110,20 @@ impl Admin {
         team_id: Option<&str>,
         body: &Q,
     ) -> Result<A, Error> {
-        let body = if method == Method::GET {
-            Bytes::new()
-        } else {
-            serde_json::to_vec(body)
-                .map_err(|e| Error::caused(ErrorKind::InvalidArgument, "the request is no JSON", e))?
-                .into()
-        };
-        let url = format!("{}{path}", self.url);
-        let answer = self.http.call(method, &url, self.headers(team_id)?, body).await?;
-        serde_json::from_slice(&answer)
-            .map_err(|e| Error::caused(ErrorKind::Sandbox, "the server sent an answer of another form", e))
+        let body = if method == Method::GET { Bytes::new() } else { json(body)? };
+        parse(&self.send(method, path, team_id, body).await?)
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        team_id: Option<&str>,
+        body: Bytes,
+    ) -> Result<Bytes, Error> {
+        let Config { api_url, http, request_timeout, .. } = &self.config;
+        let url = format!("{api_url}{path}");
+        http.call(method, &url, self.headers(team_id)?, body, *request_timeout).await
     }
 
     fn headers(&self, team_id: Option<&str>) -> Result<HeaderMap, Error> {

@@ -4,7 +4,10 @@ use std::fmt;
 
 use wire::connect::Code;
 
-/// What a failure means; the names follow the official SDKs' exceptions.
+use crate::CommandOutput;
+
+/// What a failure means; the names follow the official SDKs' exceptions
+/// (`SandboxNotFound` is their `SandboxNotFoundException`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -22,6 +25,8 @@ pub enum ErrorKind {
     SandboxNotRunning,
     /// The sandbox runs but did not answer.
     SandboxUnreachable,
+    /// The sandbox's daemon had stopped answering when it was paused.
+    GuestUnresponsive,
     /// The thing to be made is there already.
     AlreadyExists,
     /// A deadline passed.
@@ -34,6 +39,28 @@ pub enum ErrorKind {
     NotEnoughSpace,
     /// A command ended with another status than 0.
     CommandExit,
+    /// A remote repository refused the credentials, or asked for some.
+    GitAuth,
+    /// The branch follows no remote branch.
+    GitUpstream,
+    /// A template's name or tag does not do.
+    Template,
+    /// A template's build failed.
+    Build,
+    /// A file of a template could not be sent.
+    FileUpload,
+    /// A call about volumes failed.
+    Volume,
+    /// The volume does not exist.
+    VolumeNotFound,
+    /// A path does not exist in the volume.
+    VolumePathNotFound,
+    /// A call about secrets failed.
+    Secret,
+    /// The secret does not exist.
+    SecretNotFound,
+    /// The pool or the service was closed.
+    Closed,
     /// Anything else that the server or the sandbox said.
     Sandbox,
 }
@@ -45,17 +72,23 @@ pub struct Error {
     kind: ErrorKind,
     message: String,
     status: Option<u16>,
+    code: Option<String>,
+    output: Option<Box<CommandOutput>>,
     #[source]
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), status: None, source: None }
+        Self { kind, message: message.into(), status: None, code: None, output: None, source: None }
     }
 
     pub(crate) fn authentication(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Authentication, message)
+    }
+
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::InvalidArgument, message)
     }
 
     pub(crate) fn caused(
@@ -64,6 +97,14 @@ impl Error {
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
         Self { source: Some(source.into()), ..Self::new(kind, message) }
+    }
+
+    /// A command that ended with another status than 0.
+    pub(crate) fn exit(output: CommandOutput) -> Self {
+        let words = output.error.as_deref().unwrap_or("it failed");
+        let last = output.stderr.lines().last().unwrap_or_default();
+        let message = format!("command: {words}: {last}");
+        Self { output: Some(Box::new(output)), ..Self::new(ErrorKind::CommandExit, message) }
     }
 
     /// What it means.
@@ -76,6 +117,16 @@ impl Error {
         self.status
     }
 
+    /// The server's own word for the case, such as `sandbox_start_in_flight`.
+    pub fn error_code(&self) -> Option<&str> {
+        self.code.as_deref()
+    }
+
+    /// What the command wrote and how it ended, of kind [`ErrorKind::CommandExit`].
+    pub fn output(&self) -> Option<&CommandOutput> {
+        self.output.as_deref()
+    }
+
     /// The same error under another kind: a call may know better what was not found.
     pub(crate) fn refine(mut self, from: ErrorKind, to: ErrorKind) -> Self {
         if self.kind == from {
@@ -84,9 +135,22 @@ impl Error {
         self
     }
 
+    /// The same error for a family of calls whose other failures have a kind of
+    /// their own: what is neither about keys, limits nor load becomes `family`.
+    pub(crate) fn of_family(mut self, family: ErrorKind) -> Self {
+        use ErrorKind::{InvalidArgument, NotFound, Sandbox};
+        if matches!(self.kind, InvalidArgument | NotFound | Sandbox) && self.status.is_some() {
+            self.kind = family;
+        }
+        self
+    }
+
     /// From an answer of the control plane, the proxy or a plain route of the daemon.
-    pub(crate) fn from_status(status: u16, message: &str) -> Self {
+    pub(crate) fn from_status(status: u16, message: &str, error_code: Option<String>) -> Self {
         let kind = match status {
+            _ if error_code.as_deref() == Some("sandbox_snapshot_guest_agent_unresponsive") => {
+                ErrorKind::GuestUnresponsive
+            }
             400 => ErrorKind::InvalidArgument,
             401 => ErrorKind::Authentication,
             404 => ErrorKind::NotFound,
@@ -98,7 +162,8 @@ impl Error {
             507 => ErrorKind::NotEnoughSpace,
             _ => ErrorKind::Sandbox,
         };
-        Self { status: Some(status), ..Self::new(kind, format!("{status}: {message}{}", advice(kind))) }
+        let error = Self::new(kind, format!("{status}: {message}{}", advice(kind)));
+        Self { status: Some(status), code: error_code, ..error }
     }
 
     /// From an error of the daemon's services.
@@ -126,7 +191,10 @@ fn advice(kind: ErrorKind) -> &'static str {
             " (the sandbox was killed or reached its end of life: create one with a longer timeout)"
         }
         ErrorKind::SandboxUnreachable => " (is the program in the sandbox listening?)",
+        ErrorKind::GuestUnresponsive => " (connect with `reboot` to start it from its disk alone)",
         ErrorKind::Timeout => " (raise the timeout of the call)",
+        ErrorKind::RateLimit => " (wait, or end sandboxes that are not needed)",
+        ErrorKind::ServiceBusy => " (nothing was changed: try again)",
         ErrorKind::NotEnoughSpace => " (remove files or use a template with more disk)",
         _ => "",
     }
@@ -135,5 +203,33 @@ fn advice(kind: ErrorKind) -> &'static str {
 impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self:?}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_have_the_kinds_of_the_official_exceptions() {
+        let kind = |status, message: &str| Error::from_status(status, message, None).kind();
+        assert_eq!(kind(401, "no"), ErrorKind::Authentication);
+        assert_eq!(kind(429, "slow down"), ErrorKind::RateLimit);
+        assert_eq!(kind(502, "The sandbox was not found"), ErrorKind::SandboxNotRunning);
+        assert_eq!(kind(502, "The sandbox is running but port is not open"), ErrorKind::SandboxUnreachable);
+        assert_eq!(kind(503, "busy"), ErrorKind::ServiceBusy);
+        assert_eq!(kind(507, "full"), ErrorKind::NotEnoughSpace);
+        let code = "sandbox_snapshot_guest_agent_unresponsive".to_owned();
+        let stuck = Error::from_status(409, "no answer", Some(code));
+        assert_eq!(stuck.kind(), ErrorKind::GuestUnresponsive);
+        assert!(stuck.to_string().contains("reboot"), "{stuck}");
+    }
+
+    #[test]
+    fn a_family_keeps_what_is_about_keys_and_limits() {
+        let of = |status| Error::from_status(status, "x", None).of_family(ErrorKind::Volume).kind();
+        assert_eq!([of(400), of(404), of(500)], [ErrorKind::Volume; 3]);
+        assert_eq!(of(401), ErrorKind::Authentication);
+        assert_eq!(of(429), ErrorKind::RateLimit);
     }
 }

@@ -1,89 +1,181 @@
-//! One pooled HTTP client, plain or TLS, and the reading of answers.
+//! The pool of HTTP connections, plain and TLS, and the reading of answers.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, TryStreamExt as _};
 use http::{HeaderMap, Method, Request, Response};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-use crate::{Config, Error, ErrorKind};
+use crate::config::PoolSettings;
+use crate::{Error, ErrorKind};
 
 /// Longest answer of a call that is read as a whole.
 pub(crate) const MAX_ANSWER: usize = 64 << 20;
 
-/// A connection pool. Cheap to clone.
+type Body = UnsyncBoxBody<Bytes, BoxError>;
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a request carries.
+pub(crate) enum Payload {
+    /// In memory: a connection that could not be made is tried again.
+    Whole(Bytes),
+    /// As it comes.
+    Stream(Body),
+}
+
+impl Payload {
+    /// Nothing.
+    pub(crate) fn none() -> Self {
+        Self::Whole(Bytes::new())
+    }
+
+    /// The pieces of a stream, one after the other.
+    pub(crate) fn stream<E: Into<BoxError> + 'static>(
+        pieces: impl Stream<Item = Result<Bytes, E>> + Send + 'static,
+    ) -> Self {
+        let frames = pieces.map_ok(Frame::data).map_err(Into::into);
+        Self::Stream(StreamBody::new(frames).boxed_unsync())
+    }
+}
+
+impl From<Bytes> for Payload {
+    fn from(bytes: Bytes) -> Self {
+        Self::Whole(bytes)
+    }
+}
+
+/// A pool of connections. Cheap to clone; clones share it.
 #[derive(Debug, Clone)]
 pub(crate) struct Http {
-    client: Pool,
-    request_timeout: Duration,
+    pools: Arc<Pools>,
 }
 
 /// Reading the system's authorities takes tens of milliseconds, so TLS is set up
 /// only where a URL asks for it.
-#[derive(Debug, Clone)]
-enum Pool {
-    Plain(Client<HttpConnector, Full<Bytes>>),
-    Tls(Client<HttpsConnector<HttpConnector>, Full<Bytes>>),
+#[derive(Debug)]
+struct Pools {
+    settings: PoolSettings,
+    plain: Client<HttpConnector, Body>,
+    tls: OnceLock<Client<HttpsConnector<HttpConnector>, Body>>,
+}
+
+fn tcp() -> HttpConnector {
+    let mut tcp = HttpConnector::new();
+    tcp.set_nodelay(true);
+    tcp.enforce_http(false);
+    tcp
+}
+
+impl Pools {
+    fn builder(&self) -> hyper_util::client::legacy::Builder {
+        builder(self.settings)
+    }
+
+    fn tls(&self) -> Result<&Client<HttpsConnector<HttpConnector>, Body>, Error> {
+        if let Some(client) = self.tls.get() {
+            return Ok(client);
+        }
+        let connector = HttpsConnectorBuilder::new()
+            .with_native_roots()
+            .map_err(|e| {
+                Error::caused(ErrorKind::Sandbox, "reading the system's certificate authorities", e)
+            })?
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp());
+        Ok(self.tls.get_or_init(|| self.builder().build(connector)))
+    }
+}
+
+fn builder(settings: PoolSettings) -> hyper_util::client::legacy::Builder {
+    let mut builder = Client::builder(TokioExecutor::new());
+    builder
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(settings.idle)
+        .pool_max_idle_per_host(settings.max_idle);
+    builder
 }
 
 impl Http {
-    pub(crate) fn new(config: &Config) -> Result<Self, Error> {
-        let mut tcp = HttpConnector::new();
-        tcp.set_nodelay(true);
-        tcp.enforce_http(false);
-        let mut builder = Client::builder(TokioExecutor::new());
-        builder
-            .pool_timer(TokioTimer::new())
-            // Below every server's own idle limit, so that no request meets a socket that just closed.
-            .pool_idle_timeout(Duration::from_mins(5));
-        let client = if config.needs_tls() {
-            let tls = HttpsConnectorBuilder::new()
-                .with_native_roots()
-                .map_err(|e| {
-                    Error::caused(ErrorKind::Sandbox, "reading the system's certificate authorities", e)
-                })?
-                .https_or_http()
-                .enable_http1()
-                .wrap_connector(tcp);
-            Pool::Tls(builder.build(tls))
-        } else {
-            Pool::Plain(builder.build(tcp))
-        };
-        Ok(Self { client, request_timeout: config.request_timeout })
+    pub(crate) fn new(settings: PoolSettings) -> Self {
+        let plain = builder(settings).build(tcp());
+        Self { pools: Arc::new(Pools { settings, plain, tls: OnceLock::new() }) }
     }
 
-    /// Sends a request; the answer's body is still to be read. Bounded by the
-    /// request timeout up to the answer's head.
+    /// Sends a request; the answer's body is still to be read. `timeout` bounds
+    /// it up to the answer's head.
     pub(crate) async fn send(
         &self,
         method: Method,
         url: &str,
         headers: HeaderMap,
-        body: Bytes,
+        payload: impl Into<Payload>,
+        timeout: Duration,
     ) -> Result<Response<Incoming>, Error> {
-        let mut request = Request::builder().method(method).uri(url).body(Full::new(body)).map_err(|e| {
+        let answer = self.connected(method, url, headers, payload.into());
+        let late = |_| Error::new(ErrorKind::Timeout, format!("no answer from {url} within {timeout:?}"));
+        tokio::time::timeout(timeout, answer).await.map_err(late)?
+    }
+
+    /// Tries again while no connection can be made: nothing was sent then.
+    async fn connected(
+        &self,
+        method: Method,
+        url: &str,
+        headers: HeaderMap,
+        payload: Payload,
+    ) -> Result<Response<Incoming>, Error> {
+        let (whole, mut stream) = match payload {
+            Payload::Whole(bytes) => (bytes, None),
+            Payload::Stream(body) => (Bytes::new(), Some(body)),
+        };
+        let mut retries = if stream.is_some() { 0 } else { self.pools.settings.connection_retries };
+        for attempt in 0.. {
+            let body = stream
+                .take()
+                .unwrap_or_else(|| Full::new(whole.clone()).map_err(|never| match never {}).boxed_unsync());
+            match self.once(method.clone(), url, headers.clone(), body).await? {
+                Ok(response) => return Ok(response),
+                Err(e) if e.is_connect() && retries > 0 => {
+                    retries -= 1;
+                    tokio::time::sleep(crate::retry::backoff(attempt, crate::retry::random())).await;
+                }
+                Err(e) => {
+                    return Err(Error::caused(
+                        ErrorKind::SandboxUnreachable,
+                        format!("no answer from {url}: is the server running, and the address right?"),
+                        e,
+                    ));
+                }
+            }
+        }
+        unreachable!("the loop ends by returning")
+    }
+
+    async fn once(
+        &self,
+        method: Method,
+        url: &str,
+        headers: HeaderMap,
+        body: Body,
+    ) -> Result<Result<Response<Incoming>, hyper_util::client::legacy::Error>, Error> {
+        let mut request = Request::builder().method(method).uri(url).body(body).map_err(|e| {
             Error::caused(ErrorKind::InvalidArgument, format!("the URL {url} is not valid"), e)
         })?;
         *request.headers_mut() = headers;
-        let answer = match &self.client {
-            Pool::Plain(client) => client.request(request),
-            Pool::Tls(client) => client.request(request),
-        };
-        match tokio::time::timeout(self.request_timeout, answer).await {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(e)) => {
-                Err(Error::caused(ErrorKind::SandboxUnreachable, format!("connecting to {url}"), e))
-            }
-            Err(_) => Err(Error::new(
-                ErrorKind::Timeout,
-                format!("no answer from {url} within {:?}", self.request_timeout),
-            )),
-        }
+        Ok(if url.starts_with("http://") {
+            self.pools.plain.request(request).await
+        } else {
+            self.pools.tls()?.request(request).await
+        })
     }
 
     /// Sends a request and reads the whole answer, at most [`MAX_ANSWER`] bytes.
@@ -93,14 +185,14 @@ impl Http {
         method: Method,
         url: &str,
         headers: HeaderMap,
-        body: Bytes,
+        payload: impl Into<Payload>,
+        timeout: Duration,
     ) -> Result<Bytes, Error> {
-        let response = self.send(method, url, headers, body).await?;
+        let response = self.send(method, url, headers, payload, timeout).await?;
         let status = response.status().as_u16();
-        let read = tokio::time::timeout(self.request_timeout, read_all(response.into_body()));
-        let bytes = read
-            .await
-            .map_err(|_| Error::new(ErrorKind::Timeout, format!("the answer of {url} stalled")))??;
+        let read = tokio::time::timeout(timeout, read_all(response.into_body()));
+        let late = |_| Error::new(ErrorKind::Timeout, format!("the answer of {url} stalled"));
+        let bytes = read.await.map_err(late)??;
         if status >= 300 { Err(answer_error(status, &bytes)) } else { Ok(bytes) }
     }
 }
@@ -113,12 +205,32 @@ pub(crate) async fn read_all(mut body: Incoming) -> Result<Bytes, Error> {
             frame.map_err(|e| Error::caused(ErrorKind::SandboxUnreachable, "reading the answer", e))?;
         if let Ok(data) = frame.into_data() {
             if all.len() + data.len() > MAX_ANSWER {
-                return Err(Error::new(ErrorKind::Sandbox, "the answer is larger than 64 MiB"));
+                return Err(Error::new(
+                    ErrorKind::Sandbox,
+                    "the answer is larger than 64 MiB: read it as a stream",
+                ));
             }
             all.extend_from_slice(&data);
         }
     }
     Ok(all.freeze())
+}
+
+/// The pieces of a body as they come; an `idle` time without any ends it.
+pub(crate) fn pieces(body: Incoming, idle: Duration) -> impl Stream<Item = Result<Bytes, Error>> + Send {
+    futures_util::stream::try_unfold(body, move |mut body| async move {
+        loop {
+            let frame = tokio::time::timeout(idle, body.frame()).await.map_err(|_| {
+                Error::new(ErrorKind::Timeout, format!("no byte of the answer came for {idle:?}"))
+            })?;
+            let Some(frame) = frame else { return Ok(None) };
+            let frame =
+                frame.map_err(|e| Error::caused(ErrorKind::SandboxUnreachable, "reading the answer", e))?;
+            if let Ok(data) = frame.into_data() {
+                return Ok(Some((data, body)));
+            }
+        }
+    })
 }
 
 /// The error that an answer with a failing status means: the `message` of its
@@ -127,13 +239,15 @@ pub(crate) fn answer_error(status: u16, body: &[u8]) -> Error {
     #[derive(serde::Deserialize)]
     struct Message {
         message: String,
+        error_code: Option<String>,
     }
-    let message = serde_json::from_slice::<Message>(body)
-        .map_or_else(|_| String::from_utf8_lossy(&body[..body.len().min(500)]).into_owned(), |m| m.message);
-    Error::from_status(status, &message)
+    match serde_json::from_slice::<Message>(body) {
+        Ok(said) => Error::from_status(status, &said.message, said.error_code),
+        Err(_) => Error::from_status(status, &String::from_utf8_lossy(&body[..body.len().min(500)]), None),
+    }
 }
 
-/// Escapes a query value.
+/// Escapes a query value or a path segment.
 pub(crate) fn escape(value: &str) -> String {
     use std::fmt::Write as _;
     value.bytes().fold(String::with_capacity(value.len()), |mut out, byte| {
@@ -145,4 +259,11 @@ pub(crate) fn escape(value: &str) -> String {
         }
         out
     })
+}
+
+/// Pairs as a query, with its question mark; empty without pairs.
+pub(crate) fn query(pairs: &[(&str, Option<String>)]) -> String {
+    let given = pairs.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+    let parts: Vec<String> = given.map(|(name, value)| format!("{name}={}", escape(value))).collect();
+    if parts.is_empty() { String::new() } else { format!("?{}", parts.join("&")) }
 }

@@ -4,17 +4,22 @@
 //! # async fn example() -> Result<(), warren_sdk::Error> {
 //! use warren_sdk::{Config, Sandbox};
 //!
-//! let sandbox = Sandbox::create(&Config::from_env()?).await?;
+//! let sandbox = Sandbox::create(&Config::from_env()?).await?.scoped();
 //! let output = sandbox.commands().run("echo hello").await?;
 //! assert_eq!(output.stdout, "hello\n");
-//! sandbox.kill().await?;
+//! sandbox.close().await?;
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! A [`Sandbox`] is a handle: dropping it never blocks and never kills; the
-//! sandbox ends at its timeout or by [`Sandbox::kill`]. Every future may be
-//! dropped at any await: a request that was already sent still takes effect.
+//! sandbox ends at its timeout or by [`Sandbox::kill`]. A [`ScopedSandbox`] ends
+//! with its scope. Every future may be dropped at any await: a request that was
+//! already sent still takes effect. Handles of streams ([`CommandHandle::next`],
+//! [`Watch::next`], [`Paginator::next_items`]) lose nothing by that.
+//!
+//! Calls of the control plane are repeated as the server asks
+//! ([`Config::retries`]); what goes to a sandbox is sent once.
 
 mod admin;
 mod api;
@@ -23,16 +28,43 @@ mod commands;
 mod config;
 mod error;
 mod files;
+mod git;
 mod http;
-mod options;
+mod manager;
+mod pages;
+mod pty;
+mod retry;
 mod rpc;
+mod run;
 mod sandbox;
+mod secret;
+mod shell;
+mod template;
+mod volume;
 
 pub use admin::Admin;
-pub use code::{CodeBuilder, Execution, ExecutionError, OutputMessage, RunResult};
-pub use commands::{CommandBuilder, CommandHandle, CommandOutput, Commands, RunningCommand};
+pub use code::{CodeBuilder, Context, Contexts, Execution, ExecutionError, OutputMessage, RunResult};
+pub use commands::{CommandBuilder, CommandEvent, CommandHandle, CommandOutput, Commands, RunningCommand};
 pub use config::Config;
 pub use error::{Error, ErrorKind};
-pub use files::{Entry, EntryKind, Files};
-pub use options::CreateOptions;
-pub use sandbox::{Sandbox, SandboxInfo, SandboxState};
+pub use files::{
+    Entry, EntryKind, FileEvent, FileEventKind, Files, Watch, WatchBuilder, WriteOptions, Written,
+};
+pub use futures_util::Stream;
+pub use git::{CloneOptions, FileStatus, Git, GitBranches, GitStatus, Login, ResetMode, Scope};
+pub use manager::{
+    Executed, Language, LongRunningService, ManagerBuilder, PoolOptions, PooledSandbox, Process,
+    ProcessBuilder, ProcessExit, Repeat, ResourceMonitor, RetryPolicy, SandboxManager, SandboxPool,
+    ServiceOptions, Signal, Ticket, run_all,
+};
+pub use pages::Paginator;
+pub use pty::{Pty, PtyBuilder, PtySize};
+pub use sandbox::{
+    ALL_TRAFFIC, ConnectOptions, CreateOptions, ListQuery, Metrics, Network, OnTimeout, Sandbox, SandboxInfo,
+    SandboxState, ScopedSandbox, SnapshotInfo, SnapshotMode, SnapshotQuery,
+};
+pub use secret::{Secret, SecretInfo};
+pub use template::{
+    BuildInfo, BuildOptions, BuildStatus, CopyOptions, LogEntry, LogLevel, Ready, Template, TemplateTag,
+};
+pub use volume::{Ownership, Volume, VolumeEntry, VolumeEntryKind, VolumeInfo};

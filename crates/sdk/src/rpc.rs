@@ -1,52 +1,131 @@
 //! Calls of the daemon's services inside a sandbox: Connect protocol, JSON codec.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use futures_util::{Stream, StreamExt as _};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use tokio::time::Instant;
 use wire::connect::envelope::{self, Decoder, FLAG_END};
 use wire::connect::{Codec, EndStream, Message};
 use wire::control::ENVD_PORT;
 
-use crate::http::{Http, answer_error, read_all};
+use crate::api::{AGENT, extra_headers};
+use crate::http::{Payload, answer_error, read_all};
 use crate::{Config, Error, ErrorKind};
 
 /// Longest single message of a stream.
 const MAX_MESSAGE: usize = 16 << 20;
 /// How often a quiet stream shows that it is alive, in seconds.
 const KEEPALIVE_SECONDS: &str = "50";
+/// What a probe after a lost connection may take.
+const PROBE: Duration = Duration::from_secs(5);
+/// What a lost connection to a sandbox that ended is told as.
+const ENDED: &str = "the connection broke: the sandbox was killed or reached its end of life \
+                     (create one with a longer timeout)";
+/// The daemon ends a stream at its deadline; this much later we do.
+const GRACE: Duration = Duration::from_millis(500);
 
-/// Reaches one sandbox. Cheap to clone.
-#[derive(Debug, Clone)]
+/// Reaches one sandbox.
+#[derive(Debug)]
 pub(crate) struct Target {
-    pub(crate) http: Http,
     pub(crate) config: Config,
     pub(crate) sandbox_id: String,
     pub(crate) domain: Option<String>,
     pub(crate) access_token: Option<String>,
+    pub(crate) traffic_token: Option<String>,
+    /// The user's own headers, checked once.
+    pub(crate) extra: HeaderMap,
 }
 
 impl Target {
+    pub(crate) fn new(
+        config: &Config,
+        sandbox_id: String,
+        domain: Option<String>,
+        access_token: Option<String>,
+        traffic_token: Option<String>,
+    ) -> Result<Arc<Self>, Error> {
+        let mut extra = extra_headers(&config.sandbox_headers)?;
+        extra.entry(USER_AGENT).or_insert(HeaderValue::from_static(AGENT));
+        Ok(Arc::new(Self { config: config.clone(), sandbox_id, domain, access_token, traffic_token, extra }))
+    }
+
     /// Base URL of a port.
     pub(crate) fn url(&self, port: u16) -> String {
         self.config.port_url(&self.sandbox_id, self.domain.as_deref(), port)
     }
 
-    /// Headers that route a request to a port and show the sandbox's token.
+    /// Headers that route a request to a port and show the sandbox's tokens.
     pub(crate) fn headers(&self, port: u16) -> HeaderMap {
-        let mut headers = HeaderMap::new();
+        let mut headers = self.extra.clone();
         if let Ok(id) = HeaderValue::from_str(&self.sandbox_id) {
             headers.insert("e2b-sandbox-id", id);
         }
         headers.insert("e2b-sandbox-port", HeaderValue::from(port));
-        if let Some(Ok(mut token)) = self.access_token.as_deref().map(HeaderValue::from_str) {
-            token.set_sensitive(true);
-            headers.insert("x-access-token", token);
+        let mut secret = |name: &'static str, token: Option<&str>| {
+            if let Some(Ok(mut token)) = token.map(HeaderValue::from_str) {
+                token.set_sensitive(true);
+                headers.insert(name, token);
+            }
+        };
+        secret("x-access-token", self.access_token.as_deref());
+        if port != ENVD_PORT {
+            secret("e2b-traffic-access-token", self.traffic_token.as_deref());
         }
         headers
+    }
+
+    /// Sends a request to a port; bounded up to the answer's head.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        url: &str,
+        headers: HeaderMap,
+        payload: impl Into<Payload>,
+    ) -> Result<http::Response<Incoming>, Error> {
+        let sent = self.config.http.send(method, url, headers, payload, self.config.request_timeout).await;
+        match sent {
+            // The way there broke: was it the sandbox that ended?
+            Err(e) if e.kind() == ErrorKind::SandboxUnreachable => match self.health(PROBE).await {
+                Ok(None) => Err(Error::caused(ErrorKind::SandboxNotRunning, ENDED, e)),
+                _ => Err(e),
+            },
+            other => other,
+        }
+    }
+
+    /// What the health check says: `None` if the proxy knows no such sandbox.
+    pub(crate) async fn health(&self, timeout: Duration) -> Result<Option<()>, Error> {
+        let url = format!("{}/health", self.url(ENVD_PORT));
+        let headers = self.headers(ENVD_PORT);
+        let response = self.config.http.send(Method::GET, &url, headers, Payload::none(), timeout).await?;
+        match response.status().as_u16() {
+            200..=299 => Ok(Some(())),
+            502 => Ok(None),
+            status => Err(Error::from_status(status, "unexpected answer of the health check", None)),
+        }
+    }
+
+    /// The error that a lost connection means: a probe tells a sandbox that
+    /// ended from one that did not answer.
+    pub(crate) async fn lost(&self, cause: Option<hyper::Error>) -> Error {
+        let (kind, text) = match self.health(PROBE).await {
+            Ok(Some(())) => (
+                ErrorKind::SandboxUnreachable,
+                "the connection broke, but the sandbox runs: connect to the process again",
+            ),
+            Ok(None) => (ErrorKind::SandboxNotRunning, ENDED),
+            Err(_) => (ErrorKind::SandboxUnreachable, "the connection broke, and the server does not answer"),
+        };
+        match cause {
+            Some(cause) => Error::caused(kind, text, cause),
+            None => Error::new(kind, text),
+        }
     }
 
     fn rpc_headers(&self, content_type: &'static str, user: Option<&str>) -> HeaderMap {
@@ -69,7 +148,7 @@ impl Target {
         let headers = self.rpc_headers(Codec::Json.unary_content_type(), user);
         let url = format!("{}{method}", self.url(ENVD_PORT));
         let body = Bytes::from(request.encode(Codec::Json));
-        let response = self.http.send(Method::POST, &url, headers, body).await?;
+        let response = self.send(Method::POST, &url, headers, body).await?;
         let status = response.status();
         let bytes = read_all(response.into_body()).await?;
         if !status.is_success() {
@@ -79,23 +158,10 @@ impl Target {
             .map_err(|e| Error::caused(ErrorKind::Sandbox, "the sandbox sent a malformed answer", e))
     }
 
-    /// A unary call for which "it exists" is an answer: `None`.
-    pub(crate) async fn unary_or_exists<Q: Message, A: Message>(
-        &self,
-        method: &str,
-        request: &Q,
-    ) -> Result<Option<A>, Error> {
-        match self.unary(method, request, None).await {
-            Ok(answer) => Ok(Some(answer)),
-            Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(None),
-            Err(e) => Err(e),
-        }
-    }
-
     /// Opens a stream of answers. With a deadline the daemon ends the call, and
     /// a process that it started, after that time.
     pub(crate) async fn stream<Q: Message>(
-        &self,
+        self: &Arc<Self>,
         method: &str,
         request: &Q,
         user: Option<&str>,
@@ -107,23 +173,61 @@ impl Target {
             let millis = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX).min(9_999_999_999);
             headers.insert("connect-timeout-ms", HeaderValue::from(millis));
         }
-        let url = format!("{}{method}", self.url(ENVD_PORT));
         let body = envelope::encode(0, &request.encode(Codec::Json));
-        let response = self.http.send(Method::POST, &url, headers, body).await?;
+        let mut stream = self.open(method, headers, body.into()).await?;
+        stream.deadline = deadline.and_then(|deadline| Instant::now().checked_add(deadline + GRACE));
+        Ok(stream)
+    }
+
+    /// Sends a stream of messages and waits for the answer after its end.
+    pub(crate) async fn upload<Q: Message>(
+        self: &Arc<Self>,
+        method: &str,
+        messages: impl Stream<Item = Q> + Send + 'static,
+    ) -> Result<(), Error> {
+        let headers = self.rpc_headers(Codec::Json.stream_content_type(), None);
+        let envelopes =
+            messages.map(|message| Ok::<_, Error>(envelope::encode(0, &message.encode(Codec::Json))));
+        // The answer comes after the last message: its time is the caller's, not a request's.
+        let url = format!("{}{method}", self.url(ENVD_PORT));
+        let payload = Payload::stream(envelopes);
+        let unbounded = Duration::from_hours(24 * 365);
+        let response = self.config.http.send(Method::POST, &url, headers, payload, unbounded).await?;
+        let mut stream = self.opened(response).await?;
+        while stream.next::<wire::process::Empty>().await?.is_some() {}
+        Ok(())
+    }
+
+    async fn open(
+        self: &Arc<Self>,
+        method: &str,
+        headers: HeaderMap,
+        payload: Payload,
+    ) -> Result<MessageStream, Error> {
+        let url = format!("{}{method}", self.url(ENVD_PORT));
+        let response = self.send(Method::POST, &url, headers, payload).await?;
+        self.opened(response).await
+    }
+
+    async fn opened(self: &Arc<Self>, response: http::Response<Incoming>) -> Result<MessageStream, Error> {
         let status = response.status();
         if !status.is_success() {
             return Err(unary_error(status.as_u16(), &read_all(response.into_body()).await?));
         }
-        Ok(MessageStream { body: response.into_body(), decoder: Decoder::new(MAX_MESSAGE), ended: false })
+        let decoder = Decoder::new(MAX_MESSAGE);
+        let target = Arc::clone(self);
+        Ok(MessageStream { target, body: response.into_body(), decoder, ended: false, deadline: None })
     }
 }
 
 /// Messages of a server stream. Dropping it ends the stream, not what it watched.
 #[derive(Debug)]
 pub(crate) struct MessageStream {
+    target: Arc<Target>,
     body: Incoming,
     decoder: Decoder,
     ended: bool,
+    deadline: Option<Instant>,
 }
 
 impl MessageStream {
@@ -153,17 +257,21 @@ impl MessageStream {
     }
 
     async fn fill(&mut self) -> Result<(), Error> {
-        let lost =
-            "the connection broke: the sandbox was killed or reached its end of life, or the server stopped";
-        match self.body.frame().await {
+        let frame = match self.deadline {
+            None => self.body.frame().await,
+            Some(deadline) => tokio::time::timeout_at(deadline, self.body.frame()).await.map_err(|_| {
+                Error::new(ErrorKind::Timeout, "the call's time is over (raise the timeout of the call)")
+            })?,
+        };
+        match frame {
             Some(Ok(frame)) => {
                 if let Ok(data) = frame.into_data() {
                     self.decoder.push(&data);
                 }
                 Ok(())
             }
-            Some(Err(e)) => Err(Error::caused(ErrorKind::SandboxNotRunning, lost, e)),
-            None => Err(Error::new(ErrorKind::SandboxNotRunning, lost)),
+            Some(Err(e)) => Err(self.target.lost(Some(e)).await),
+            None => Err(self.target.lost(None).await),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use crate::clients::{node::Modules, python::Venv};
-use crate::command::{output, say};
+use crate::command::{cargo, output, say};
 use crate::server::Access;
 use crate::tally::Tally;
 
@@ -69,6 +69,21 @@ pub(crate) fn javascript(server: &Access, tally: &mut Tally) {
     let wrapper = ["examples/session/session.mjs"];
     count("suite tests/js, sessions", suite("tests/js/session.test.mjs", &wrapper), tally);
     tally.step("the types of examples/session", || types().map(|()| None));
+}
+
+/// Runs the examples of the Rust client, and its checks.
+pub(crate) fn rust(server: &Access, tally: &mut Tally) {
+    let name = "suite crates/sdk/examples";
+    say(name);
+    let run = || -> anyhow::Result<Counts> {
+        let mut example = cargo();
+        example.args(["run", "--release", "--package", "warren-sdk", "--example", "sdk"]);
+        let output = output(server.lead(&mut example))?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        println!("{text}{}", String::from_utf8_lossy(&output.stderr));
+        Counts::of_tap(&text)
+    };
+    count(name, run(), tally);
 }
 
 /// Lets the TypeScript compiler read the wrapper's types and a use of them.

@@ -1,22 +1,29 @@
 //! Files inside a sandbox.
 
-use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Method};
+mod content;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
 use wire::control::ENVD_PORT;
 use wire::filesystem::{
     Empty, EntryInfo, EntryResponse, FileType, ListDirRequest, ListDirResponse, MoveRequest, PathRequest,
     SERVICE,
 };
 
-use crate::http::escape;
+pub use self::content::{WriteOptions, Written};
+pub use self::watch::{FileEvent, FileEventKind, Watch, WatchBuilder};
+use crate::http::query;
 use crate::rpc::Target;
 use crate::{Error, ErrorKind};
 
 /// The files of one sandbox. Relative paths start at the user's home.
 #[derive(Debug, Clone, Copy)]
 pub struct Files<'s> {
-    pub(crate) target: &'s Target,
+    pub(crate) target: &'s Arc<Target>,
+    pub(crate) user: Option<&'s str>,
 }
 
 /// What an entry is; a link counts as what it leads to.
@@ -51,29 +58,25 @@ pub struct Entry {
     pub group: String,
     /// Of a link: where it leads.
     pub symlink_target: Option<String>,
+    /// When its content last changed.
+    pub modified: Option<SystemTime>,
+    /// What was attached to it at an upload.
+    pub metadata: BTreeMap<String, String>,
 }
 
-impl Files<'_> {
-    /// Reads a file as text; bytes that are not UTF-8 are replaced.
-    pub async fn read(&self, path: &str) -> Result<String, Error> {
-        Ok(String::from_utf8_lossy(&self.read_bytes(path).await?).into_owned())
-    }
-
-    /// Reads a file, at most 64 MiB.
-    pub async fn read_bytes(&self, path: &str) -> Result<Bytes, Error> {
-        let headers = self.target.headers(ENVD_PORT);
-        self.target.http.call(Method::GET, &self.url(path), headers, Bytes::new()).await.map_err(missing)
-    }
-
-    /// Writes a file, and the directories above it; replaces what was there.
-    pub async fn write(&self, path: &str, data: impl Into<Bytes>) -> Result<(), Error> {
-        let mut headers = self.target.headers(ENVD_PORT);
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-        self.target.http.call(Method::POST, &self.url(path), headers, data.into()).await.map(drop)
+impl<'s> Files<'s> {
+    /// The same files as another user sees them: whose home relative paths start
+    /// at, and who owns what is made.
+    #[must_use]
+    pub fn user(self, user: &'s str) -> Self {
+        Self { user: Some(user), ..self }
     }
 
     /// Entries below a directory, down to `depth` levels (at least 1).
     pub async fn list(&self, path: &str, depth: u32) -> Result<Vec<Entry>, Error> {
+        if depth == 0 {
+            return Err(Error::invalid("the depth of a list is at least 1"));
+        }
         let request = ListDirRequest { path: path.to_owned(), depth };
         let answer: ListDirResponse = self.call("ListDir", &request).await?;
         Ok(answer.entries.into_iter().map(Entry::from).collect())
@@ -97,9 +100,10 @@ impl Files<'_> {
     /// Makes a directory and those above it. `false` if it was there.
     pub async fn make_dir(&self, path: &str) -> Result<bool, Error> {
         let request = PathRequest { path: path.to_owned() };
-        match self.target.unary_or_exists::<_, EntryResponse>(&format!("{SERVICE}MakeDir"), &request).await? {
-            Some(_) => Ok(true),
-            None => Ok(false),
+        match self.call::<_, EntryResponse>("MakeDir", &request).await {
+            Ok(_) => Ok(true),
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(false),
+            Err(e) => Err(e),
         }
     }
 
@@ -114,16 +118,17 @@ impl Files<'_> {
         self.call::<_, Empty>("Remove", &PathRequest { path: path.to_owned() }).await.map(drop)
     }
 
-    async fn call<Q, A>(self, method: &str, request: &Q) -> Result<A, Error>
+    async fn call<Q, A>(&self, method: &str, request: &Q) -> Result<A, Error>
     where
         Q: wire::connect::Message + Sync,
         A: wire::connect::Message,
     {
-        self.target.unary(&format!("{SERVICE}{method}"), request, None).await.map_err(missing)
+        self.target.unary(&format!("{SERVICE}{method}"), request, self.user).await.map_err(missing)
     }
 
-    fn url(self, path: &str) -> String {
-        format!("{}/files?path={}", self.target.url(ENVD_PORT), escape(path))
+    fn url(&self, path: Option<&str>) -> String {
+        let pairs = [("path", path.map(str::to_owned)), ("username", self.user.map(str::to_owned))];
+        format!("{}/files{}", self.target.url(ENVD_PORT), query(&pairs))
     }
 }
 
@@ -151,6 +156,11 @@ impl From<EntryInfo> for Entry {
             owner: info.owner,
             group: info.group,
             symlink_target: info.symlink_target,
+            modified: info.modified_time.and_then(|at| {
+                let since = Duration::new(u64::try_from(at.seconds()).ok()?, at.nanoseconds());
+                SystemTime::UNIX_EPOCH.checked_add(since)
+            }),
+            metadata: info.metadata,
         }
     }
 }
