@@ -179,7 +179,8 @@ impl SandboxPool {
         Ok(Self { shared, keeper })
     }
 
-    /// Waits until as many are idle as the pool keeps ready.
+    /// Waits until as many are idle as the pool keeps ready; for ever, while none can
+    /// be created. Cancel-safe.
     pub async fn ready(&self) {
         while self.idle() < self.shared.options.min {
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -4,8 +4,7 @@ use std::time::SystemTime;
 
 use http::Method;
 use serde::Deserialize;
-use serde_json::json;
-use wire::rest::Rfc3339;
+use wire::rest::{AssignTags, AssignedTags, RemoveTags, TemplateTag as Told};
 
 use super::Template;
 use crate::api::Api;
@@ -23,15 +22,6 @@ pub struct TemplateTag {
     pub build_id: String,
     /// Since when.
     pub created_at: SystemTime,
-}
-
-#[derive(Deserialize)]
-struct Told {
-    tag: String,
-    #[serde(rename = "buildID")]
-    build_id: String,
-    #[serde(rename = "createdAt")]
-    created_at: Rfc3339,
 }
 
 impl From<Told> for TemplateTag {
@@ -54,19 +44,14 @@ impl Template {
 
     /// Makes tags lead to the build that `target` (`name:tag`) leads to; tells its id.
     pub async fn assign_tags(config: &Config, target: &str, tags: &[&str]) -> Result<String, Error> {
-        #[derive(Deserialize)]
-        struct Assigned {
-            #[serde(rename = "buildID")]
-            build_id: String,
-        }
-        let body = json!({ "target": target, "tags": tags });
-        let assigned: Assigned = Api::new(config).post("/templates/tags", &body).await.map_err(family)?;
+        let body = AssignTags { target: target.to_owned(), tags: owned(tags) };
+        let assigned: AssignedTags = Api::new(config).post("/templates/tags", &body).await.map_err(family)?;
         Ok(assigned.build_id)
     }
 
     /// Removes tags; `default` stays.
     pub async fn remove_tags(config: &Config, name: &str, tags: &[&str]) -> Result<(), Error> {
-        let body = json!({ "name": name, "tags": tags });
+        let body = RemoveTags { name: name.to_owned(), tags: owned(tags) };
         Api::new(config).send_json(Method::DELETE, "/templates/tags", &body).await.map_err(family)
     }
 
@@ -75,6 +60,10 @@ impl Template {
         let path = format!("/templates/{}/tags", escape(template));
         Api::new(config).get(&path).await.map_err(family)
     }
+}
+
+fn owned(tags: &[&str]) -> Vec<String> {
+    tags.iter().map(|tag| (*tag).to_owned()).collect()
 }
 
 fn family(error: Error) -> Error {

@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Method};
-use serde::{Deserialize, Serialize};
-use wire::rest::Rfc3339;
+use serde::Deserialize;
+use wire::rest::{Rfc3339, TemplateBuildRequest};
 
 use super::{Ready, Template};
 use crate::api::{Api, extra_headers};
@@ -19,51 +19,42 @@ const POLL: Duration = Duration::from_millis(200);
 const UPLOAD: Duration = Duration::from_hours(1);
 
 /// What a template is called and how large its sandboxes are.
-#[derive(Debug, Clone, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone, Default)]
 pub struct BuildOptions {
-    name: String,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    tags: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cpu_count: Option<u32>,
-    #[serde(rename = "memoryMB", skip_serializing_if = "Option::is_none")]
-    memory_mb: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    min_free_disk_mb: Option<u64>,
+    request: TemplateBuildRequest,
 }
 
 impl BuildOptions {
     /// A template of this name, also `name:tag`.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), ..Self::default() }
+        Self { request: TemplateBuildRequest { name: Some(name.into()), ..TemplateBuildRequest::default() } }
     }
 
     /// Adds a tag under which the build is found.
     #[must_use]
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
-        self.tags.push(tag.into());
+        self.request.tags.get_or_insert_default().push(tag.into());
         self
     }
 
     /// Processors of its sandboxes.
     #[must_use]
     pub fn cpu_count(mut self, count: u32) -> Self {
-        self.cpu_count = Some(count);
+        self.request.cpu_count = Some(count);
         self
     }
 
     /// Memory of its sandboxes, in MiB.
     #[must_use]
     pub fn memory_mib(mut self, mib: u64) -> Self {
-        self.memory_mb = Some(mib);
+        self.request.memory_mb = Some(mib);
         self
     }
 
     /// Disk that is free in a new sandbox, in MiB.
     #[must_use]
     pub fn min_free_disk_mib(mut self, mib: u64) -> Self {
-        self.min_free_disk_mb = Some(mib);
+        self.request.min_free_disk_mb = Some(mib);
         self
     }
 }
@@ -203,7 +194,7 @@ impl Template {
     ) -> Result<BuildInfo, Error> {
         let api = Api::new(config);
         let files = self.collect()?;
-        let info: BuildInfo = api.post("/v3/templates", options).await.map_err(family)?;
+        let info: BuildInfo = api.post("/v3/templates", &options.request).await.map_err(family)?;
         for collected in files.values() {
             let path = format!("/templates/{}/files/{}", escape(&info.template_id), collected.hash);
             let upload = |e: Error| e.of_family(ErrorKind::FileUpload);

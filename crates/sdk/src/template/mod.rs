@@ -9,13 +9,13 @@ mod ready;
 
 use std::path::PathBuf;
 
-use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
+use wire::rest::{ImageRegistry, TemplateBuildStart, TemplateStep};
 
 pub use self::api::TemplateTag;
 pub use self::build::{BuildInfo, BuildOptions, BuildStatus, LogEntry, LogLevel};
 pub use self::ready::Ready;
-use crate::Error;
+use crate::{Error, ErrorKind};
 
 /// The recipe of a template.
 ///
@@ -43,7 +43,7 @@ pub struct Template {
 
 #[derive(Debug, Clone)]
 enum From {
-    Image { image: String, registry: Option<Value> },
+    Image { image: String, registry: Option<ImageRegistry> },
     Template(String),
 }
 
@@ -68,16 +68,6 @@ pub struct CopyOptions {
     pub resolve_symlinks: bool,
 }
 
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct SentStep {
-    r#type: &'static str,
-    args: Vec<String>,
-    force: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    files_hash: Option<String>,
-}
-
 impl Template {
     fn new(from: From) -> Self {
         Self {
@@ -97,26 +87,30 @@ impl Template {
         Self::new(From::Image { image: image.into(), registry: None })
     }
 
-    fn from_registry(image: impl Into<String>, registry: Value) -> Self {
+    fn from_registry(image: impl Into<String>, registry: ImageRegistry) -> Self {
         Self::new(From::Image { image: image.into(), registry: Some(registry) })
     }
 
     /// Starts from an image of a registry with a login.
     pub fn from_private_image(image: impl Into<String>, username: &str, password: &str) -> Self {
-        Self::from_registry(image, json!({ "type": "registry", "username": username, "password": password }))
+        let (username, password) = (username.to_owned(), password.to_owned());
+        Self::from_registry(image, ImageRegistry::Registry { username, password })
     }
 
     /// Starts from an image of Amazon's registry.
     pub fn from_aws_registry(image: impl Into<String>, key_id: &str, secret: &str, region: &str) -> Self {
-        let registry = json!({
-            "type": "aws", "awsAccessKeyId": key_id, "awsSecretAccessKey": secret, "awsRegion": region,
-        });
+        let registry = ImageRegistry::Aws {
+            access_key_id: key_id.to_owned(),
+            secret_access_key: secret.to_owned(),
+            region: region.to_owned(),
+        };
         Self::from_registry(image, registry)
     }
 
     /// Starts from an image of Google's registry.
     pub fn from_gcp_registry(image: impl Into<String>, service_account_json: &str) -> Self {
-        Self::from_registry(image, json!({ "type": "gcp", "serviceAccountJson": service_account_json }))
+        let service_account = service_account_json.to_owned();
+        Self::from_registry(image, ImageRegistry::Gcp { service_account })
     }
 
     /// Starts from another template.
@@ -205,46 +199,41 @@ impl Template {
     }
 
     /// The steps as the server takes them; `hash` names a copy's files.
-    fn definition(&self, mut hash: impl FnMut(usize) -> Option<String>) -> Value {
-        let steps: Vec<SentStep> = self
-            .steps
-            .iter()
-            .enumerate()
-            .map(|(at, step)| SentStep {
-                r#type: step.kind,
-                args: step.args.clone(),
-                force: step.force,
-                files_hash: hash(at),
-            })
-            .collect();
-        let mut whole = json!({ "steps": steps, "force": self.force });
-        match &self.from {
-            From::Image { image, registry } => {
-                whole["fromImage"] = image.as_str().into();
-                if let Some(registry) = registry {
-                    whole["fromImageRegistry"] = registry.clone();
-                }
-            }
-            From::Template(template) => whole["fromTemplate"] = template.as_str().into(),
+    fn definition(&self, mut hash: impl FnMut(usize) -> Option<String>) -> TemplateBuildStart {
+        let steps = self.steps.iter().enumerate().map(|(at, step)| TemplateStep {
+            kind: step.kind.to_owned(),
+            args: step.args.clone(),
+            force: Some(step.force),
+            files_hash: hash(at),
+        });
+        let (from_image, from_image_registry, from_template) = match &self.from {
+            From::Image { image, registry } => (Some(image.clone()), registry.clone(), None),
+            From::Template(template) => (None, None, Some(template.clone())),
+        };
+        TemplateBuildStart {
+            from_image,
+            from_image_registry,
+            from_template,
+            force: Some(self.force),
+            steps: Some(steps.collect()),
+            start_cmd: self.start.clone(),
+            ready_cmd: self.ready.as_ref().map(|ready| ready.line().to_owned()),
         }
-        if let Some(start) = &self.start {
-            whole["startCmd"] = start.as_str().into();
-        }
-        if let Some(ready) = &self.ready {
-            whole["readyCmd"] = ready.line().into();
-        }
-        whole
     }
 
     /// The definition as the server takes it, with the copied files' hashes.
     pub fn to_json(&self) -> Result<Value, Error> {
         let files = self.collect()?;
-        Ok(self.definition(|at| files.get(&at).map(|files| files.hash.clone())))
+        let definition = self.definition(|at| files.get(&at).map(|files| files.hash.clone()));
+        serde_json::to_value(definition)
+            .map_err(|e| Error::caused(ErrorKind::InvalidArgument, "the template is no JSON", e))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -284,6 +273,7 @@ mod tests {
         assert_eq!(of(Template::from_aws_registry("a", "i", "s", "r")), "aws");
         assert_eq!(of(Template::from_gcp_registry("a", "{}")), "gcp");
         assert!(of(Template::from_image("a")).is_null());
+        assert!(!format!("{:?}", Template::from_private_image("a", "u", "secret")).contains("secret"));
         let other = Template::from_template("base").skip_cache().to_json().unwrap();
         assert_eq!((&other["fromTemplate"], &other["force"]), (&json!("base"), &json!(true)));
     }
