@@ -108,6 +108,7 @@ def test_creates_that_cannot_be(api, path, body):
     "body",
     [
         {"autoPause": True},
+        {"autoResume": {"enabled": True}},
         {"network": {"allowOut": ["example.com"]}},
         {"allow_internet_access": False},
         {"volumeMounts": [{"name": "v", "path": "/v"}]},

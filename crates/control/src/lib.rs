@@ -13,7 +13,7 @@ mod options;
 mod port;
 
 pub use api::{router, session_router};
-pub use app::{App, BootstrapKey, Error, ErrorKind, RateLimit};
+pub use app::{App, BootstrapKey, Error, ErrorKind, Knock, RateLimit, Woken};
 pub use clock::Clock;
-pub use options::{AppOptions, Seed, SessionOptions};
+pub use options::{AppOptions, FullPause, Seed, SessionOptions};
 pub use port::{BoxFuture, BuildPort, NodePort, Upload, Usage};

@@ -1,5 +1,7 @@
 //! A node in this process as the control plane sees it.
 
+use std::time::Duration;
+
 use model::{BuildId, KilledBy, SandboxId, TeamId, Timestamp};
 use node::build::{BuildOrder, BuildProgress, FilesHash, LogEntry, LogPage, UploadError};
 use node::{Connection, CreateSandbox, DialError, Ended, Error, Handle, Observation, TemplateBuild};
@@ -22,6 +24,22 @@ impl NodePort for Handle {
         deadline: Timestamp,
     ) -> BoxFuture<'a, Result<Observation, Error>> {
         Box::pin(Self::set_deadline(self, sandbox, deadline))
+    }
+
+    fn pause<'a>(
+        &'a self,
+        sandbox: &'a SandboxId,
+        demands_answer: bool,
+    ) -> BoxFuture<'a, Result<Observation, Error>> {
+        Box::pin(Self::pause(self, sandbox, demands_answer))
+    }
+
+    fn resume<'a>(
+        &'a self,
+        sandbox: &'a SandboxId,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<Observation, Error>> {
+        Box::pin(Self::resume(self, sandbox, timeout))
     }
 
     fn get(&self, sandbox: &SandboxId) -> Option<Observation> {

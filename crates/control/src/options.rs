@@ -29,6 +29,16 @@ impl fmt::Debug for Seed {
     }
 }
 
+/// What becomes of a pause that asks for memory, where memory cannot be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FullPause {
+    /// It is refused: nobody loses a process unasked.
+    #[default]
+    Refuse,
+    /// It keeps the files alone, and the sandbox says so.
+    Files,
+}
+
 /// Options of the control plane; [`AppOptions::new`] has the defaults.
 #[derive(Debug, Clone)]
 pub struct AppOptions {
@@ -64,6 +74,8 @@ pub struct AppOptions {
     pub keep_records: Duration,
     /// Sandboxes of web applications' sessions.
     pub session: SessionOptions,
+    /// What becomes of a pause that asks for memory.
+    pub full_pause: FullPause,
     /// Where the time comes from.
     pub clock: Clock,
 }
@@ -117,6 +129,7 @@ impl AppOptions {
             sample_every: Duration::from_secs(5),
             keep_records: Duration::from_hours(7 * 24),
             session: SessionOptions::default(),
+            full_pause: FullPause::Refuse,
             clock: Clock::system(),
         }
     }

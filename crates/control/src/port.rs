@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -42,6 +43,22 @@ pub trait NodePort: Debug + Send + Sync + 'static {
         &'a self,
         sandbox: &'a SandboxId,
         deadline: Timestamp,
+    ) -> BoxFuture<'a, Result<Observation, Error>>;
+
+    /// Puts a sandbox to sleep; answers when it is. With `demands_answer`, one
+    /// whose daemon is stuck goes on as it was.
+    fn pause<'a>(
+        &'a self,
+        sandbox: &'a SandboxId,
+        demands_answer: bool,
+    ) -> BoxFuture<'a, Result<Observation, Error>>;
+
+    /// Wakes one that sleeps, to live this long; answers once it is usable. One
+    /// that runs is left as it is.
+    fn resume<'a>(
+        &'a self,
+        sandbox: &'a SandboxId,
+        timeout: Duration,
     ) -> BoxFuture<'a, Result<Observation, Error>>;
 
     /// One sandbox as last published. From memory.

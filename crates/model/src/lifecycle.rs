@@ -194,15 +194,16 @@ const fn kill(state: State, cause: EndCause) -> Decision {
     }
 }
 
-/// While it is suspended its processes end because we end them: no event of its life.
+/// While it is suspended its processes end because we end them: no event of its
+/// life. One that ends while it wakes is a failed step: its state on disk stays.
 const fn exited(state: State, cause: EndCause) -> Decision {
     match state {
-        State::Ending(_) | State::Ended(_) | State::Pausing | State::Paused => Decision::AlreadyTrue,
+        State::Ending(_) | State::Ended(_) | State::Pausing | State::Paused | State::Resuming => {
+            Decision::AlreadyTrue
+        }
         State::Admitted | State::Reserved | State::Prepared => Decision::Refuse(Refusal::NothingUnderWay),
         State::Booted => Decision::Accept(State::Ending(EndCause::StartFailed), Action::Undo),
-        State::Running | State::Snapshotting | State::Resuming => {
-            Decision::Accept(State::Ending(cause), Action::Undo)
-        }
+        State::Running | State::Snapshotting => Decision::Accept(State::Ending(cause), Action::Undo),
     }
 }
 
@@ -335,6 +336,16 @@ mod tests {
             if let Decision::Accept(next, action) = transition(state, event) {
                 prop_assert_eq!(matches!(next, State::Ending(_)), action == Action::Undo);
                 prop_assert_eq!(matches!(next, State::Ended(_)), action == Action::Remember);
+            }
+        }
+
+        #[test]
+        fn what_is_paused_is_given_up_only_by_a_kill(event in events()) {
+            for state in [State::Pausing, State::Paused, State::Resuming] {
+                if let Decision::Accept(next, _) = transition(state, event) {
+                    let goes = matches!(next, State::Ending(_));
+                    prop_assert_eq!(goes, matches!(event, Event::Kill(_)), "{:?} {:?}", state, event);
+                }
             }
         }
 

@@ -1,7 +1,8 @@
 //! Small files of the node: written whole or not at all, read with a bound.
 //!
-//! Nothing is synced to the platter: what these files describe (processes) does
-//! not survive a power cut either, and a kill of the server loses no page.
+//! Nothing is synced to the platter unless [`store`] is called: what these files
+//! describe (processes) mostly does not survive a power cut either, and a kill of
+//! the server loses no page.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -80,6 +81,11 @@ pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Err
         fs::rename(&temporary, path)
     };
     write().map_err(error("writing", path))
+}
+
+/// Writes a file or a directory's names back to the disk.
+pub(crate) fn store(path: &Path) -> Result<(), Error> {
+    fs::File::open(path).and_then(|file| file.sync_all()).map_err(error("writing back", path))
 }
 
 /// Reads a file of bounded size.

@@ -16,6 +16,23 @@ pub enum Error {
     /// It is on its way out.
     #[error("sandbox {0} is being killed")]
     Ending(SandboxId),
+    /// It has no processes now.
+    #[error("sandbox {0} is paused")]
+    Paused(SandboxId),
+    /// Its daemon does not answer; it goes on as it was.
+    #[error("the daemon of sandbox {0} does not answer")]
+    Unresponsive(SandboxId),
+    /// It could not be woken; it is paused as before, nothing of it is lost.
+    #[error("resuming sandbox {sandbox_id}: {step}")]
+    Resume {
+        /// Which sandbox.
+        sandbox_id: SandboxId,
+        /// Which step, in words.
+        step: &'static str,
+        /// The cause.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The id is taken.
     #[error("sandbox {0} exists already")]
     Exists(SandboxId),
@@ -98,10 +115,12 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NotFound(_) | Self::UnknownBuild(_) => ErrorKind::NotFound,
-            Self::Ending(_) | Self::Exists(_) => ErrorKind::Conflict,
+            Self::Ending(_) | Self::Exists(_) | Self::Paused(_) => ErrorKind::Conflict,
             Self::Exhausted { .. } | Self::DiskFull { .. } => ErrorKind::Exhausted,
-            Self::ShuttingDown => ErrorKind::Unavailable,
-            Self::Start { .. } | Self::Host { .. } | Self::Build { .. } => ErrorKind::Bug,
+            Self::ShuttingDown | Self::Unresponsive(_) => ErrorKind::Unavailable,
+            Self::Start { .. } | Self::Resume { .. } | Self::Host { .. } | Self::Build { .. } => {
+                ErrorKind::Bug
+            }
         }
     }
 

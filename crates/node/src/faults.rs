@@ -26,6 +26,18 @@ pub enum Point {
     BeforeReady,
     /// Usable and recorded; nobody was told.
     BeforeReply,
+    /// The decision to pause it is recorded; it runs.
+    BeforeSleep,
+    /// No process is left; its network and slot are still its own.
+    BeforePark,
+    /// Its files are on disk; its control groups stand.
+    BeforeParked,
+    /// The decision to wake it is recorded; it holds a slot.
+    BeforeWake,
+    /// Its control groups stand again.
+    BeforeUnpark,
+    /// Its guest answered; the record does not say so yet.
+    BeforeAwake,
     /// The end is recorded; nothing was undone.
     BeforeKill,
     /// No process is left.
@@ -49,6 +61,11 @@ impl Point {
         Self::BeforeReady,
         Self::BeforeReply,
     ];
+    /// Those of a pause, in order.
+    pub const PAUSE: [Self; 3] = [Self::BeforeSleep, Self::BeforePark, Self::BeforeParked];
+    /// Those of a resume, in order.
+    pub const RESUME: [Self; 5] =
+        [Self::BeforeWake, Self::BeforeUnpark, Self::BeforeBoot, Self::BeforeInit, Self::BeforeAwake];
     /// Those of an end, in order.
     pub const END: [Self; 5] = [
         Self::BeforeKill,

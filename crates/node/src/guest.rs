@@ -85,6 +85,12 @@ impl Guest {
         tokio::time::timeout(limit, attempts).await.unwrap_or(Err(CallError::Timeout(limit)))
     }
 
+    /// Whether the daemon answers within `limit`.
+    pub(crate) async fn answers(&self, limit: Duration) -> bool {
+        let call = self.call(Method::GET, "/status", Bytes::new());
+        tokio::time::timeout(limit, call).await.is_ok_and(|answer| answer.is_ok())
+    }
+
     async fn call(&self, method: Method, path: &str, body: Bytes) -> Result<Status, CallError> {
         let stream = TokioIo::new(self.dial.dial_control().await?);
         let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;

@@ -120,6 +120,36 @@ impl Handle {
         self.ask(sandbox_id, |reply| Request::SetDeadline(to, reply)).await
     }
 
+    /// Puts a sandbox to sleep: its files stay, its processes end. Whoever asks
+    /// while another pause is under way waits for that one; one that sleeps
+    /// already is refused. With `demands_answer`, one whose daemon is stuck goes
+    /// on as it was. Dropping this future does not stop the pause.
+    pub async fn pause(&self, sandbox_id: &SandboxId, demands_answer: bool) -> Result<Observation, Error> {
+        let entry = self.visible(sandbox_id)?;
+        let mut observed = entry.observed.subscribe();
+        if observed.borrow().phase == Phase::Pausing {
+            let done = observed.wait_for(|seen| seen.phase != Phase::Pausing);
+            if let Ok(seen) = done.await
+                && seen.phase == Phase::Paused
+            {
+                return Ok(seen.clone());
+            }
+        }
+        self.ask(sandbox_id, |reply| Request::Pause { demands_answer, reply }).await
+    }
+
+    /// Wakes a sandbox that sleeps, to live this long from then on; returns when
+    /// its guest answered. One that runs is left as it is. One on its way makes
+    /// the caller wait. A failure leaves it asleep, with all its files.
+    pub async fn resume(
+        &self,
+        sandbox_id: &SandboxId,
+        timeout: std::time::Duration,
+    ) -> Result<Observation, Error> {
+        self.visible(sandbox_id)?;
+        self.ask(sandbox_id, |reply| Request::Resume(timeout, reply)).await
+    }
+
     /// What a sandbox uses now.
     pub async fn metrics(&self, sandbox_id: &SandboxId) -> Result<Usage, Error> {
         self.ask(sandbox_id, Request::Usage).await
@@ -167,7 +197,7 @@ impl Handle {
     pub fn dialer(&self, sandbox_id: &SandboxId) -> Option<Reach> {
         let entry = self.visible(sandbox_id).ok()?;
         let running = entry.observed.borrow().phase == Phase::Running;
-        entry.reach.get().filter(|_| running).cloned()
+        entry.reach().filter(|_| running)
     }
 
     /// The usable sandbox whose token made this signature, from memory. Looks at
@@ -176,7 +206,7 @@ impl Handle {
         let sandboxes = self.shared.sandboxes();
         let mut visible = sandboxes.values().filter(|entry| entry.purpose == Purpose::Client);
         let signer = visible.find(|entry| {
-            let token = entry.reach.get().and_then(|reach| reach.token.as_ref());
+            let token = entry.reach().and_then(|reach| reach.token);
             token.is_some_and(|token| url.is_opened_by(&token.0))
         });
         signer.map(|entry| entry.sandbox_id.clone())

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use model::{BuildId, EndCause, Isolation, Peaks, Resources, SandboxId, TemplateId, Timestamp};
+use model::{BuildId, EndCause, Isolation, Peaks, Policy, Resources, SandboxId, TemplateId, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 /// A sandbox to be made.
@@ -26,6 +26,8 @@ pub struct CreateSandbox {
     pub timeout: std::time::Duration,
     /// Wait for the default interpreter context too, where the template has one.
     pub wait_for_interpreter: bool,
+    /// What happens to it by itself.
+    pub policy: Policy,
 }
 
 /// Where a sandbox stands, as seen from outside.
@@ -35,8 +37,21 @@ pub enum Phase {
     Starting,
     /// Usable.
     Running,
+    /// On its way to sleep.
+    Pausing,
+    /// Only its state on disk: no process, no memory, no slot.
+    Paused,
+    /// On its way back up.
+    Resuming,
     /// On its way out.
     Ending,
+}
+
+impl Phase {
+    /// Whether it runs or sleeps, or is on its way from one to the other.
+    pub const fn stands(self) -> bool {
+        matches!(self, Self::Running | Self::Pausing | Self::Paused | Self::Resuming)
+    }
 }
 
 /// One sandbox as its driver last published it.
@@ -48,8 +63,12 @@ pub struct Observation {
     pub phase: Phase,
     /// The moment it became usable.
     pub started_at: Timestamp,
-    /// When it will be ended.
+    /// When its time is up; while it is paused, the moment of the pause.
     pub deadline: Timestamp,
+    /// How long it lives from each start, as last asked for.
+    pub timeout: std::time::Duration,
+    /// What happens to it by itself.
+    pub policy: Policy,
     /// Which barrier holds.
     pub isolation: Isolation,
     /// The build it was started from.

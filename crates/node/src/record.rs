@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use model::{ByteSize, EndCause, Resources, SandboxId, Slot, Timestamp};
+use model::{AtTimeout, ByteSize, EndCause, Policy, Resources, SandboxId, Slot, Timestamp};
 use runtime::MachineSpec;
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +51,28 @@ pub(crate) struct Record {
     /// A step of a template build.
     #[serde(default)]
     building: bool,
+    #[serde(default)]
+    by_itself: ByItself,
+    /// Present from the decision to pause it until it is usable again.
+    #[serde(default)]
+    pause: Option<Pause>,
+}
+
+/// What happens to it by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+struct ByItself {
+    /// Its timeout pauses it.
+    pause_at_timeout: bool,
+    /// Traffic wakes it.
+    wakes_by_traffic: bool,
+}
+
+/// What is known of a sandbox that sleeps, or is on its way there or back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Pause {
+    at: i64,
+    /// It holds nothing but its files: no machine, no slot.
+    parked: bool,
 }
 
 /// Parts of a record that come from the request.
@@ -109,6 +131,11 @@ impl Record {
             envd_version: template.envd_version.clone(),
             ending: None,
             building: purpose == Purpose::Build,
+            by_itself: ByItself {
+                pause_at_timeout: request.policy.at_timeout == AtTimeout::PauseFiles,
+                wakes_by_traffic: request.policy.wakes_by_traffic,
+            },
+            pause: None,
         }
     }
 
@@ -149,6 +176,13 @@ impl Record {
         disk::write_json(&dir.join(FILE), self)
     }
 
+    /// Like [`Self::write`], and there after a power cut.
+    pub(crate) fn store(&self, dir: &Path) -> Result<(), disk::Error> {
+        self.write(dir)?;
+        disk::store(&dir.join(FILE))?;
+        disk::store(dir)
+    }
+
     pub(crate) fn resources(&self) -> Resources {
         Resources {
             cpu_count: self.cpu_count,
@@ -184,6 +218,55 @@ impl Record {
 
     pub(crate) fn set_deadline(&mut self, deadline: Timestamp) {
         self.deadline = deadline.unix_micros();
+    }
+
+    /// What happens to it by itself.
+    pub(crate) fn policy(&self) -> Policy {
+        let ByItself { pause_at_timeout, wakes_by_traffic } = self.by_itself;
+        let at_timeout = if pause_at_timeout { AtTimeout::PauseFiles } else { AtTimeout::Kill };
+        Policy { at_timeout, wakes_by_traffic }
+    }
+
+    /// What its end shows as: a sandbox that sleeps has none but that moment.
+    pub(crate) fn shown_deadline(&self) -> Timestamp {
+        self.pause.map_or(self.deadline(), |pause| Timestamp::from_unix_micros(pause.at))
+    }
+
+    /// Notes the decision to pause it.
+    pub(crate) fn set_pausing(&mut self, at: Timestamp) {
+        self.pause = Some(Pause { at: at.unix_micros(), parked: false });
+    }
+
+    /// Notes that it holds nothing but its files.
+    pub(crate) fn set_parked(&mut self) {
+        if let Some(pause) = &mut self.pause {
+            pause.parked = true;
+        }
+    }
+
+    /// Notes that it is being woken in a slot, to live this long.
+    pub(crate) fn set_waking(&mut self, slot: Slot, timeout: Duration) {
+        self.slot = slot.0;
+        self.timeout_micros = u64::try_from(timeout.as_micros()).unwrap_or(u64::MAX);
+        if let Some(pause) = &mut self.pause {
+            pause.parked = false;
+        }
+    }
+
+    /// Notes that it is usable again.
+    pub(crate) fn set_awake(&mut self, at: Timestamp) {
+        self.pause = None;
+        self.set_started(at);
+    }
+
+    /// Whether it sleeps, or is on its way there or back.
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.pause.is_some()
+    }
+
+    /// Whether it holds nothing but its files.
+    pub(crate) fn is_parked(&self) -> bool {
+        self.pause.is_some_and(|pause| pause.parked)
     }
 
     /// Why it is being removed; a cause that only a newer server knows reads as lost.

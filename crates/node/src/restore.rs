@@ -61,7 +61,9 @@ fn adopt(shared: &Arc<Shared>, record: Record) -> Option<oneshot::Receiver<()>> 
     // Both were parsed when the record was read.
     let id: model::SandboxId = record.sandbox_id.parse().ok()?;
     let build_id = record.build_id.parse().ok()?;
-    shared.ledger().retake(Slot(record.slot), &record.resources());
+    if !record.is_parked() {
+        shared.ledger().retake(Slot(record.slot), &record.resources());
+    }
     let purpose = record.purpose();
     let observation = shared.first_observation(&record, build_id, &id);
     let (entry, inbox) = Entry::new(id, observation, purpose);

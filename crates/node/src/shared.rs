@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use model::{BuildId, EndCause, SandboxId, Slot};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -28,6 +29,10 @@ pub(crate) enum Request {
     SetDeadline(model::Timestamp, oneshot::Sender<Result<Observation, Error>>),
     /// Read what it uses.
     Usage(oneshot::Sender<Result<runtime::Usage, Error>>),
+    /// Put it to sleep, its files kept; with `true` only if its daemon answers.
+    Pause { demands_answer: bool, reply: oneshot::Sender<Result<Observation, Error>> },
+    /// Wake it, to live this long; one that runs is left as it is.
+    Resume(Duration, oneshot::Sender<Result<Observation, Error>>),
     /// End it, and make what it wrote a layer of this name.
     Seal(PathBuf, oneshot::Sender<Result<(), Error>>),
 }
@@ -42,8 +47,8 @@ pub(crate) struct Entry {
     /// Set once: it is gone from view.
     pub(crate) gone: watch::Sender<Option<Ended>>,
     pub(crate) requests: mpsc::Sender<Request>,
-    /// How to reach it, from the boot on.
-    pub(crate) reach: OnceLock<Reach>,
+    /// How to reach it, while it runs.
+    reach: Mutex<Option<Reach>>,
     /// Cancelled with its end.
     pub(crate) ended: CancellationToken,
     /// What it is for; only a client's is shown to others.
@@ -63,11 +68,25 @@ impl Entry {
             kill: watch::Sender::new(None),
             gone: watch::Sender::new(None),
             requests,
-            reach: OnceLock::new(),
+            reach: Mutex::default(),
             ended: CancellationToken::new(),
             purpose,
         };
         (Arc::new(entry), inbox)
+    }
+
+    /// How to reach it, while it runs.
+    pub(crate) fn reach(&self) -> Option<Reach> {
+        self.reach.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lets others reach it, or takes that back.
+    pub(crate) fn set_reach(&self, reach: Option<Reach>) {
+        let before =
+            std::mem::replace(&mut *self.reach.lock().unwrap_or_else(PoisonError::into_inner), reach);
+        if let Some(before) = before {
+            before.ended.cancel();
+        }
     }
 
     /// Asks for its end; the first cause stays.
@@ -183,8 +202,11 @@ impl Shared {
         self.next_generation();
     }
 
-    /// Gives back what a sandbox held.
+    /// Gives back what a sandbox held; one that is paused holds nothing.
     pub(crate) fn release(&self, record: &Record) {
+        if record.is_parked() {
+            return;
+        }
         self.ledger().release(Slot(record.slot), &record.resources());
     }
 
@@ -199,7 +221,9 @@ impl Shared {
             sandbox_id: id.clone(),
             phase: Phase::Starting,
             started_at: record.started_at().unwrap_or(record.created_at()),
-            deadline: record.deadline(),
+            deadline: record.shown_deadline(),
+            timeout: record.timeout(),
+            policy: record.policy(),
             isolation: self.options.backend.isolation(),
             build_id,
             envd_version: record.envd_version.clone(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -20,6 +20,9 @@ use crate::{Lookup, Resolve, headers, internal};
 /// How long after an upstream broke we wait to learn that the sandbox ended:
 /// its processes die a moment before its end is announced.
 const END_NEWS: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// What the daemon's clients show it.
+const ACCESS_TOKEN: &str = "x-access-token";
 
 /// What every request needs. Shared by all listeners.
 #[derive(Debug)]
@@ -59,7 +62,7 @@ impl Forwarder {
         if internal::is_internal(port, request.uri().path()) {
             return Err(Refusal::Internal(request.uri().path().to_owned()));
         }
-        let mut lease = self.lease(sandbox_id, port).await?;
+        let mut lease = self.lease(sandbox_id, port, request.headers()).await?;
         let client = headers::wants_upgrade(request.headers()).then(|| hyper::upgrade::on(&mut request));
         let (mut head, body) = request.into_parts();
         headers::to_sandbox(&mut head, client.is_some());
@@ -71,14 +74,28 @@ impl Forwarder {
     }
 
     /// Finds the sandbox and claims a place in it.
-    async fn lease(&self, sandbox_id: &SandboxId, port: u16) -> Result<Lease, Refusal> {
-        let lookup = tokio::time::timeout(self.options.resolve_timeout, self.resolve.resolve(sandbox_id))
+    async fn lease(&self, sandbox_id: &SandboxId, port: u16, headers: &HeaderMap) -> Result<Lease, Refusal> {
+        let looking = async {
+            match self.resolve.resolve(sandbox_id).await {
+                Lookup::Asleep => {
+                    let token = headers.get(ACCESS_TOKEN).and_then(|token| token.to_str().ok());
+                    self.resolve.wake(sandbox_id, port, token).await
+                }
+                found => found,
+            }
+        };
+        let lookup = tokio::time::timeout(self.options.resolve_timeout, looking)
             .await
             .map_err(|_| Refusal::Transitioning)?;
         let route = match lookup {
             Lookup::Running(route) if route.ended.is_cancelled() => return Err(Refusal::NotFound(None)),
             Lookup::Running(route) => route,
             Lookup::NotFound(why) => return Err(Refusal::NotFound(why)),
+            // Woken, and asleep again before we looked.
+            Lookup::Asleep => return Err(Refusal::NotFound(None)),
+            Lookup::WakeDenied => return Err(Refusal::WakeDenied),
+            Lookup::WakeLimit => return Err(Refusal::WakeLimit),
+            Lookup::Moving => return Err(Refusal::Transitioning),
         };
         self.upstreams.of(route, &self.tasks).lease(port, self.options.max_per_sandbox)
     }

@@ -22,6 +22,10 @@ pub(crate) enum Refusal {
     NoAnswer,
     /// Waking it took too long.
     Transitioning,
+    /// It sleeps, and the token that came along does not fit.
+    WakeDenied,
+    /// It sleeps, and its team has as many running as it may.
+    WakeLimit,
     /// More requests at once than one sandbox may have.
     TooMany(usize),
     /// A route of the daemon that is for the control plane alone.
@@ -48,7 +52,8 @@ impl Refusal {
         match self {
             Self::NotFound(_) | Self::PortClosed | Self::NoAnswer => StatusCode::BAD_GATEWAY,
             Self::Transitioning => StatusCode::CONFLICT,
-            Self::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::WakeDenied => StatusCode::FORBIDDEN,
+            Self::TooMany(_) | Self::WakeLimit => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal(_) => StatusCode::NOT_FOUND,
         }
     }
@@ -60,6 +65,12 @@ impl Refusal {
             Self::PortClosed => "The sandbox is running but port is not open".to_owned(),
             Self::NoAnswer => "The sandbox closed the connection before it answered".to_owned(),
             Self::Transitioning => "The sandbox is still transitioning. Try again in a moment.".to_owned(),
+            Self::WakeDenied => {
+                "This sandbox can't be resumed with the credentials provided. Check your access \
+                                 token and try again."
+                    .to_owned()
+            }
+            Self::WakeLimit => "Sandbox limit reached".to_owned(),
             Self::TooMany(limit) => {
                 format!("The sandbox has too many concurrent incoming connections (limit: {limit})")
             }

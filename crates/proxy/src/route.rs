@@ -62,6 +62,14 @@ pub struct Route {
 pub enum Lookup {
     /// It runs.
     Running(Route),
+    /// It sleeps; [`Resolve::wake`] may wake it.
+    Asleep,
+    /// It sleeps, and what came along does not entitle to wake it.
+    WakeDenied,
+    /// It sleeps, and its team has as many running as it may.
+    WakeLimit,
+    /// It is on its way to sleep or back, for longer than a request can wait.
+    Moving,
     /// Unknown, ended, or paused without auto-resume. The text, if any, says
     /// when and why it ended, for the error message.
     NotFound(Option<String>),
@@ -75,4 +83,15 @@ pub trait Resolve: Send + Sync + Debug + 'static {
 
     /// The sandbox whose token made this signature. A memory lookup.
     fn signer(&self, url: &SignedUrl) -> Option<SandboxId>;
+
+    /// Wakes one that sleeps, for a request to a port that came with this token
+    /// for the daemon. By default nothing is ever woken.
+    fn wake<'a>(
+        &'a self,
+        _sandbox_id: &'a SandboxId,
+        _port: u16,
+        _access_token: Option<&'a str>,
+    ) -> BoxFuture<'a, Lookup> {
+        Box::pin(std::future::ready(Lookup::NotFound(None)))
+    }
 }

@@ -176,6 +176,17 @@ pub trait Backend: Send + Sync + Debug {
     /// Undoes `reserve`, ending whatever still runs in it.
     fn unreserve<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<(), Error>>;
 
+    /// Undoes `prepare` but for the writable layer, which is written back so
+    /// that it outlives the host's next restart. The machine must be dead. Safe
+    /// twice; after it the slot may be another's.
+    fn park<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// Stands for `prepare` where `park` left a writable layer. Undone by `park`.
+    fn unpark<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// Removes the writable layer that `park` left, and nothing of the slot. Safe twice.
+    fn discard<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<(), Error>>;
+
     /// The directory that holds what the sandbox wrote (an overlay upper
     /// layer, unshifted ids), for template builds. Valid between `prepare` and
     /// `unprepare`; stable once the machine is dead.

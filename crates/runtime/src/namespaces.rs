@@ -234,6 +234,23 @@ impl Backend for Namespaces {
         }))
     }
 
+    fn park<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            let store = self.step(spec, "writing its files back", |host, spec| host.storage.store(&spec.dir));
+            let (stored, detached) = tokio::join!(store, self.host.network.detach(spec.slot));
+            stored?;
+            detached.map_err(|e| StepError::from(e).named(spec, "detaching the network"))
+        })
+    }
+
+    fn unpark<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.step(spec, "taking the writable layer up", |host, spec| host.storage.reopen(&spec.dir)))
+    }
+
+    fn discard<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.step(spec, "removing the writable layer", |host, spec| host.storage.remove(&spec.dir)))
+    }
+
     fn upper_dir(&self, spec: &MachineSpec) -> PathBuf {
         WritableLayer::of(&spec.dir).upper
     }

@@ -173,6 +173,24 @@ impl Storage {
         }
     }
 
+    /// Writes the layer of `dir` back to the disk: it is there after a power cut.
+    pub fn store(&self, dir: &Path) -> Result<(), Error> {
+        let base = WritableLayer::of(dir).base;
+        let failed = at("writing back", &base);
+        let open = fs::File::open(&base).map_err(at("opening", &base))?;
+        rustix::fs::syncfs(&open).map_err(failed)
+    }
+
+    /// The layer of `dir` that an earlier [`Self::create`] made, mounted again if
+    /// the host was restarted since.
+    pub fn reopen(&self, dir: &Path) -> Result<(), Error> {
+        if let Engine::Ext4(_) = &self.engine {
+            ext4::Images::reopen(dir)?;
+        }
+        let upper = WritableLayer::of(dir).upper;
+        fs::metadata(&upper).map(drop).map_err(at("looking at", &upper))
+    }
+
     /// What the writable layer of `dir` uses now.
     pub fn usage(&self, dir: &Path) -> Result<ByteSize, Error> {
         match &self.engine {

@@ -1,8 +1,9 @@
 //! Sandboxes that should exist, and what was asked of them.
 //!
 //! ```text
-//! (none) ── reserve ──▶ starting ── sandbox_started ──▶ running
-//!               │                                          │
+//! (none) ── reserve ──▶ starting ── sandbox_started ──▶ running ◀─ wake ─┐
+//!               │                                        │  └─ sleep ▶ paused
+//!               │                                          │ (either)
 //!           forget (start failed)      intend_end ──▶ ending
 //!               ▼                                          │
 //!            (none)                        end (with its record) ▼ (none)
@@ -28,6 +29,8 @@ pub enum Intent {
     Starting,
     /// It was answered: it should run.
     Running,
+    /// It sleeps, and takes no place in its team's limit.
+    Paused,
     /// A kill was accepted.
     Ending,
 }
@@ -37,6 +40,7 @@ impl Intent {
         match self {
             Self::Starting => "starting",
             Self::Running => "running",
+            Self::Paused => "paused",
             Self::Ending => "ending",
         }
     }
@@ -52,7 +56,10 @@ impl FromStr for Intent {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        [Self::Starting, Self::Running, Self::Ending].into_iter().find(|i| i.as_str() == text).ok_or(())
+        [Self::Starting, Self::Running, Self::Paused, Self::Ending]
+            .into_iter()
+            .find(|i| i.as_str() == text)
+            .ok_or(())
     }
 }
 
@@ -130,7 +137,7 @@ impl Store {
             "INSERT INTO sandboxes (sandbox_id, team_id, template_id, build_id, alias, cpu_count, \
              memory_bytes, disk_bytes, secured, allow_internet, network, metadata, intent, created_at) \
              SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'starting', $13 \
-             WHERE (SELECT COUNT(*) FROM sandboxes WHERE team_id = $2) < $14",
+             WHERE (SELECT COUNT(*) FROM sandboxes WHERE team_id = $2 AND intent <> 'paused') < $14",
         )
         .bind(sandbox.sandbox_id.as_str())
         .bind(sandbox.team_id.to_string())
@@ -180,6 +187,32 @@ impl Store {
         Ok(true)
     }
 
+    /// Notes that a sandbox sleeps; one that is to be ended stays so. Safe twice.
+    pub async fn sandbox_paused(&self, sandbox: &SandboxId) -> Result<(), Error> {
+        sqlx::query("UPDATE sandboxes SET intent = 'paused' WHERE sandbox_id = $1 AND intent = 'running'")
+            .bind(sandbox.as_str())
+            .execute(&self.write)
+            .await
+            .map_err(Error::query("noting a pause"))?;
+        Ok(())
+    }
+
+    /// Takes a place for a sandbox that is to wake, if its team has fewer than
+    /// `max`. One that runs has its place.
+    pub async fn reserve_wake(&self, sandbox: &SandboxId, max: u64) -> Result<Reservation, Error> {
+        let written = sqlx::query(
+            "UPDATE sandboxes SET intent = 'running' WHERE sandbox_id = $1 AND (intent = 'running' \
+             OR (intent = 'paused' AND (SELECT COUNT(*) FROM sandboxes AS others \
+             WHERE others.team_id = sandboxes.team_id AND others.intent <> 'paused') < $2))",
+        )
+        .bind(sandbox.as_str())
+        .bind(column(max))
+        .execute(&self.write)
+        .await
+        .map_err(Error::query("taking a place for a resume"))?;
+        Ok(if written.rows_affected() == 1 { Reservation::Made } else { Reservation::Full })
+    }
+
     /// Notes that a sandbox is to be ended. Safe twice.
     pub async fn intend_end(&self, sandbox: &SandboxId) -> Result<(), Error> {
         sqlx::query("UPDATE sandboxes SET intent = 'ending' WHERE sandbox_id = $1")
@@ -210,13 +243,14 @@ impl Store {
         row.as_ref().map(read).transpose()
     }
 
-    /// Every sandbox of a team that should run, in no particular order.
-    pub async fn running_of_team(&self, team_id: TeamId) -> Result<Vec<Sandbox>, Error> {
-        let rows = sqlx::query("SELECT * FROM sandboxes WHERE team_id = $1 AND intent = 'running'")
-            .bind(team_id.to_string())
-            .fetch_all(&self.read)
-            .await
-            .map_err(Error::query("listing sandboxes"))?;
+    /// Every sandbox of a team that should run or sleep, in no particular order.
+    pub async fn standing_of_team(&self, team_id: TeamId) -> Result<Vec<Sandbox>, Error> {
+        let rows =
+            sqlx::query("SELECT * FROM sandboxes WHERE team_id = $1 AND intent IN ('running', 'paused')")
+                .bind(team_id.to_string())
+                .fetch_all(&self.read)
+                .await
+                .map_err(Error::query("listing sandboxes"))?;
         rows.iter().map(read).collect()
     }
 

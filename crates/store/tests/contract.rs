@@ -85,15 +85,15 @@ async fn a_sandbox_goes_through_its_life_and_survives_reopening() {
     let wanted = sandbox("i1", 1);
     assert_eq!(store.reserve(&wanted, 1).await.unwrap(), Reservation::Made);
     assert_eq!(store.sandbox(&id("i1")).await.unwrap(), Some(wanted.clone()));
-    assert!(store.running_of_team(TeamId::from_u128(1)).await.unwrap().is_empty());
+    assert!(store.standing_of_team(TeamId::from_u128(1)).await.unwrap().is_empty());
     assert!(store.sandbox_started(&id("i1"), NOW).await.unwrap());
     assert!(!store.sandbox_started(&id("i1"), NOW).await.unwrap(), "it starts once");
     store.close().await;
 
     let store = open(&dir).await;
     let running = Sandbox { intent: Intent::Running, ..wanted };
-    assert_eq!(store.running_of_team(TeamId::from_u128(1)).await.unwrap(), [running]);
-    assert!(store.running_of_team(TeamId::from_u128(2)).await.unwrap().is_empty());
+    assert_eq!(store.standing_of_team(TeamId::from_u128(1)).await.unwrap(), [running]);
+    assert!(store.standing_of_team(TeamId::from_u128(2)).await.unwrap().is_empty());
     let listed = store.templates_of(TeamId::from_u128(2)).await.unwrap();
     assert_eq!((listed[0].template.spawn_count, listed[0].template.last_spawned_at), (1, Some(NOW)));
 

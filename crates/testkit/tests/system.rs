@@ -24,6 +24,7 @@ async fn sandboxes_outlive_the_server() -> Result<()> {
         access_token: None,
         timeout: Duration::from_mins(5),
         wait_for_interpreter: false,
+        policy: model::Policy::default(),
     };
     let made = system.node().create(request).await?;
     system.restart().await?;

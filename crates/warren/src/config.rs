@@ -77,9 +77,22 @@ pub(crate) struct Api {
     /// Whether a create answers only when the code interpreter's kernel is ready.
     /// Without, the first cell waits instead.
     pub(crate) wait_for_interpreter: bool,
+    /// What becomes of a pause that asks for memory, which no sandbox can keep yet:
+    /// `refuse` it, or let it keep the `files` alone, as the sandbox then says.
+    pub(crate) full_pause: FullPause,
     /// How often one team may ask: by method and route as the API document
     /// spells them, `"POST /v2/sandboxes" = { burst = 50, period_s = 10 }`. None by default.
     pub(crate) rate_limits: BTreeMap<String, RateLimit>,
+}
+
+/// What becomes of a pause that asks for memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum FullPause {
+    /// It is refused.
+    Refuse,
+    /// It keeps the files alone.
+    Files,
 }
 
 /// A bucket of `burst` requests that fills again within `period_s`.
@@ -187,6 +200,7 @@ impl Default for Api {
             max_sandboxes: 1000,
             max_lifetime_hours: 24,
             wait_for_interpreter: true,
+            full_pause: FullPause::Refuse,
             rate_limits: BTreeMap::new(),
         }
     }

@@ -124,6 +124,7 @@ fn request(n: u32) -> CreateSandbox {
         access_token: None,
         timeout: Duration::from_mins(5),
         wait_for_interpreter: false,
+        policy: model::Policy::default(),
     }
 }
 

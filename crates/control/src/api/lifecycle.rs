@@ -1,19 +1,25 @@
-//! Steering a sandbox: kill, timeout, refreshes, connect.
+//! Steering a sandbox: kill, timeout, refreshes, pause, resume, connect.
 
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
-use wire::rest::{ConnectRequest, RefreshRequest, Sandbox, TimeoutRequest};
+use wire::rest::{ConnectRequest, PauseRequest, RefreshRequest, ResumeRequest, Sandbox, TimeoutRequest};
 
 use super::error::Failure;
 use super::extract::{Body, Id, MaybeBody};
 use super::sandbox::answer;
 use crate::App;
-use crate::app::Caller;
+use crate::app::{Caller, Live, PauseCommand};
 
 type Done = Result<StatusCode, Failure>;
+type Reached = Result<(StatusCode, Json<Sandbox>), Failure>;
+
+fn reached(app: &App, (live, woken): (Live, bool)) -> (StatusCode, Json<Sandbox>) {
+    let status = if woken { StatusCode::CREATED } else { StatusCode::OK };
+    (status, Json(answer(app, live)))
+}
 
 pub(super) async fn kill(State(app): State<App>, caller: Caller, Id(id): Id) -> Done {
     app.kill(&caller, &id).await?;
@@ -43,17 +49,39 @@ pub(super) async fn refresh(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Its daemon has to answer whether or not the client demands it: a pause here
+/// keeps files, which a stuck daemon may be writing yet.
+pub(super) async fn pause(
+    State(app): State<App>,
+    caller: Caller,
+    Id(id): Id,
+    MaybeBody(body): MaybeBody<PauseRequest>,
+) -> Done {
+    app.pause(&caller, &id, PauseCommand { memory: body.memory.unwrap_or(true) }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn resume(
+    State(app): State<App>,
+    caller: Caller,
+    Id(id): Id,
+    MaybeBody(body): MaybeBody<ResumeRequest>,
+) -> Reached {
+    let live = app.resume(&caller, &id, body.timeout.unwrap_or(15)).await?;
+    Ok((StatusCode::CREATED, Json(answer(&app, live))))
+}
+
 /// Old clients: the timeout is demanded.
 pub(super) async fn connect_v1(
     State(app): State<App>,
     caller: Caller,
     Id(id): Id,
     Body(body): Body<ConnectRequest>,
-) -> Result<Json<Sandbox>, Failure> {
+) -> Reached {
     let seconds = body.timeout.filter(|seconds| *seconds >= 0);
     let seconds = seconds
         .ok_or_else(|| Failure::bad_request("validation error: timeout must be given and at least 0"))?;
-    Ok(Json(answer(&app, app.connect(&caller, &id, seconds).await?)))
+    Ok(reached(&app, app.connect(&caller, &id, seconds).await?))
 }
 
 /// New clients: 300 s by default.
@@ -62,6 +90,6 @@ pub(super) async fn connect_v2(
     caller: Caller,
     Id(id): Id,
     MaybeBody(body): MaybeBody<ConnectRequest>,
-) -> Result<Json<Sandbox>, Failure> {
-    Ok(Json(answer(&app, app.connect(&caller, &id, body.timeout.unwrap_or(300)).await?)))
+) -> Reached {
+    Ok(reached(&app, app.connect(&caller, &id, body.timeout.unwrap_or(300)).await?))
 }

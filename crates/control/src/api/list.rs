@@ -43,6 +43,7 @@ pub(super) async fn v1(
 ) -> Result<Json<Vec<ListedSandbox>>, Failure> {
     let query = ListQuery {
         running: true,
+        paused: false,
         metadata: metadata_filter(fields.metadata.as_deref())?,
         started_after: None,
         template: None,
@@ -59,8 +60,10 @@ pub(super) async fn v2(
     Fields(fields): Fields<V2Fields>,
 ) -> Result<Response, Failure> {
     let page = page(&fields)?;
+    let (running, paused) = states(fields.state.as_deref())?;
     let query = ListQuery {
-        running: includes_running(fields.state.as_deref())?,
+        running,
+        paused,
         metadata: metadata_filter(fields.metadata.as_deref())?,
         started_after: fields.started_after.as_deref().map(started_after).transpose()?,
         template: fields.template.as_deref().map(template).transpose()?.map(|template| template.name),
@@ -97,18 +100,18 @@ fn page(fields: &V2Fields) -> Result<PageRequest, Failure> {
     Ok(PageRequest { order, after: token.map(read).transpose()?, limit })
 }
 
-fn includes_running(states: Option<&str>) -> Result<bool, Failure> {
-    let Some(states) = states.filter(|states| !states.is_empty()) else { return Ok(true) };
-    let mut running = false;
+/// Whether running and paused ones are asked for; both by default.
+fn states(states: Option<&str>) -> Result<(bool, bool), Failure> {
+    let Some(states) = states.filter(|states| !states.is_empty()) else { return Ok((true, true)) };
+    let (mut running, mut paused) = (false, false);
     for state in states.split(',') {
         match state {
             "running" => running = true,
-            // None is paused until pauses are built.
-            "paused" => {}
+            "paused" => paused = true,
             _ => return Err(Failure::bad_request("validation error: state must be running or paused")),
         }
     }
-    Ok(running)
+    Ok((running, paused))
 }
 
 fn metadata_filter(parameter: Option<&str>) -> Result<BTreeMap<String, String>, Failure> {

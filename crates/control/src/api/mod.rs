@@ -41,6 +41,8 @@ pub fn router(app: App) -> Router {
         .route("/sandboxes/{sandbox_id}", get(sandbox::detail).delete(lifecycle::kill))
         .route("/sandboxes/{sandbox_id}/timeout", post(lifecycle::timeout))
         .route("/sandboxes/{sandbox_id}/refreshes", post(lifecycle::refresh))
+        .route("/sandboxes/{sandbox_id}/pause", post(lifecycle::pause))
+        .route("/sandboxes/{sandbox_id}/resume", post(lifecycle::resume))
         .route("/sandboxes/{sandbox_id}/connect", post(lifecycle::connect_v1))
         .route("/v2/sandboxes/{sandbox_id}/connect", post(lifecycle::connect_v2))
         .route("/sandboxes/{sandbox_id}/metrics", get(metrics::one))

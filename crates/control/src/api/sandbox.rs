@@ -2,9 +2,11 @@
 
 use axum::Json;
 use axum::extract::State;
-use model::Timestamp;
+use model::{AtTimeout, Timestamp};
+use node::Phase;
 use wire::rest::{
-    Lifecycle, ListedSandbox, NetworkConfig, OnTimeout, Rfc3339, Sandbox, SandboxDetail, SandboxState,
+    Lifecycle, ListedSandbox, NetworkConfig, OnTimeout, PauseMode, Rfc3339, Sandbox, SandboxDetail,
+    SandboxState,
 };
 
 use super::error::Failure;
@@ -26,11 +28,26 @@ pub(super) async fn detail(
     Ok(Json(SandboxDetail {
         envd_access_token: live.token.clone(),
         allow_internet_access: live.row.allow_internet,
-        domain: app.options().domain.clone(),
+        domain: app.options().domain.clone().filter(|_| !is_paused(&live)),
         network,
-        lifecycle: Some(Lifecycle { auto_resume: false, on_timeout: OnTimeout::Kill }),
+        lifecycle: Some(lifecycle(&live)),
+        pause_mode: is_paused(&live).then_some(PauseMode::Filesystem),
         listed: listed(live),
     }))
+}
+
+/// One on its way to sleep or back is not usable: it shows as what it is then.
+fn is_paused(live: &Live) -> bool {
+    live.observation.phase != Phase::Running
+}
+
+fn lifecycle(live: &Live) -> Lifecycle {
+    let policy = live.policy();
+    let on_timeout = match policy.at_timeout {
+        AtTimeout::Kill => OnTimeout::Kill,
+        AtTimeout::PauseFiles => OnTimeout::Pause,
+    };
+    Lifecycle { auto_resume: policy.wakes_by_traffic, on_timeout }
 }
 
 /// What create and connect answer.
@@ -58,7 +75,7 @@ pub(super) fn listed(live: Live) -> ListedSandbox {
         cpu_count: live.row.resources.cpu_count,
         memory_mb: live.row.resources.memory.as_mib(),
         disk_size_mb: live.row.resources.disk.as_mib(),
-        state: SandboxState::Running,
+        state: if is_paused(&live) { SandboxState::Paused } else { SandboxState::Running },
         envd_version: live.observation.envd_version,
         alias: live.row.alias,
         metadata: live.row.metadata,

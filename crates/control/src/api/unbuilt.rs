@@ -8,8 +8,6 @@ use crate::App;
 use crate::app::Caller;
 
 const ROUTES: &[(&str, MethodFilter, &str)] = &[
-    ("/sandboxes/{sandbox_id}/pause", MethodFilter::POST, "pausing sandboxes is"),
-    ("/sandboxes/{sandbox_id}/resume", MethodFilter::POST, "resuming sandboxes is"),
     ("/sandboxes/{sandbox_id}/fork", MethodFilter::POST, "forking sandboxes is"),
     ("/sandboxes/{sandbox_id}/snapshots", MethodFilter::POST, "taking snapshots is"),
     ("/snapshots", MethodFilter::GET, "listing snapshots is"),

@@ -205,7 +205,7 @@ impl App {
         let team = self.team(team_id).await?;
         let caller = Caller { team, user: None, may_manage: true };
         let (mut killed, mut failed) = (0, 0);
-        for row in self.store().running_of_team(team_id).await? {
+        for row in self.store().standing_of_team(team_id).await? {
             match self.kill(&caller, &row.sandbox_id).await {
                 Ok(()) => killed += 1,
                 Err(Error::NoSandbox(_) | Error::SandboxEnded { .. }) => {}

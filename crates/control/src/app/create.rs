@@ -6,13 +6,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use model::{KilledBy, SandboxId, TemplateRef};
+use model::{AtTimeout, KilledBy, Policy, SandboxId, TemplateRef};
 use node::{CreateSandbox, Observation};
 use store::{Build, Intent, Reservation, Resolved};
 
 use super::once::{Claimed, Once};
 use super::read::Live;
 use super::{App, Caller, Error, random, token};
+use crate::FullPause;
 
 /// A create, parsed and with nothing in it that we do not enforce.
 #[derive(Debug, Clone)]
@@ -36,6 +37,13 @@ pub(crate) struct CreateCommand {
     pub(crate) unmet: Vec<String>,
 }
 
+impl CreateCommand {
+    fn policy(&self) -> Policy {
+        let at_timeout = if self.auto_pause { AtTimeout::PauseFiles } else { AtTimeout::Kill };
+        Policy { at_timeout, wakes_by_traffic: self.auto_resume }
+    }
+}
+
 impl App {
     /// Makes a sandbox and answers once it is usable.
     pub(crate) async fn create(&self, caller: &Caller, command: CreateCommand) -> Result<Live, Error> {
@@ -51,7 +59,7 @@ impl App {
     ) -> Result<Live, Error> {
         let (resolved, build) = self.ready_build(caller, &command.template).await?;
         let timeout = self.checked_timeout(command.timeout)?;
-        check_lifecycle(&command)?;
+        check_lifecycle(&command, self.options().full_pause)?;
         if command.secured {
             check_secure(&build.envd_version)?;
         }
@@ -64,6 +72,7 @@ impl App {
             template_id: row.template_id.clone(),
             build_id: row.build_id,
             resources: row.resources,
+            policy: command.policy(),
             env_vars: command.env_vars,
             access_token: self.token_of(&row),
             timeout,
@@ -74,7 +83,7 @@ impl App {
         self.detached(async move { app.start_once(once, row, order, max).await }).await
     }
 
-    fn checked_timeout(&self, seconds: i64) -> Result<Duration, Error> {
+    pub(super) fn checked_timeout(&self, seconds: i64) -> Result<Duration, Error> {
         let max = self.options().max_lifetime;
         match u64::try_from(seconds) {
             Err(_) | Ok(0) => Err(Error::Refused("Timeout must be greater than 0".to_owned())),
@@ -189,19 +198,23 @@ pub(super) fn too_long(max: Duration) -> Error {
     Error::Refused(format!("Timeout cannot be greater than {} hours", max.as_secs() / 3600))
 }
 
-/// Without pauses, a sandbox ends at its timeout and nothing wakes it.
-fn check_lifecycle(command: &CreateCommand) -> Result<(), Error> {
+/// A pause that promises memory is refused, unless the operator lets it keep the
+/// files alone; what traffic wakes has to promise memory, as clients rely on it.
+fn check_lifecycle(command: &CreateCommand, full_pause: FullPause) -> Result<(), Error> {
     if command.auto_pause_memory == Some(false) && !command.auto_pause {
         return Err(Error::Refused("autoPauseMemory=false only applies when autoPause is true.".to_owned()));
     }
     if command.auto_pause_memory == Some(false) && command.auto_resume {
         return Err(Error::Refused("autoResume needs a pause that keeps memory.".to_owned()));
     }
-    if command.auto_pause {
-        return Err(Error::NotBuilt("autoPause is".to_owned()));
-    }
-    if command.auto_resume {
-        return Err(Error::NotBuilt("autoResume is".to_owned()));
+    if full_pause == FullPause::Refuse {
+        if command.auto_resume {
+            return Err(Error::NotBuilt("autoResume, which needs pauses with memory, is".to_owned()));
+        }
+        if command.auto_pause && command.auto_pause_memory != Some(false) {
+            let (what, instead) = ("autoPause with memory", "autoPauseMemory: false");
+            return Err(Error::NoMemory { what, instead });
+        }
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use model::{SandboxId, Timestamp};
+use node::Phase;
 
 use super::create::too_long;
 use super::read::Live;
@@ -36,15 +37,25 @@ impl App {
         self.extend(live, lifetime.max(SHORTEST_REFRESH)).await.map(drop)
     }
 
-    /// Finds a running sandbox and lets it live at least this many seconds.
-    pub(crate) async fn connect(&self, caller: &Caller, id: &SandboxId, seconds: i64) -> Result<Live, Error> {
+    /// Lets a running sandbox live at least this many seconds, or wakes one that
+    /// sleeps to live as long; the flag says which.
+    pub(crate) async fn connect(
+        &self,
+        caller: &Caller,
+        id: &SandboxId,
+        seconds: i64,
+    ) -> Result<(Live, bool), Error> {
         let lifetime = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
         let max = self.options().max_lifetime;
         if lifetime > max {
             return Err(too_long(max));
         }
-        let live = self.sandbox_to_change(caller, id).await?;
-        self.extend(live, lifetime).await
+        let live = self.sandbox_to_move(caller, id).await?;
+        if live.observation.phase != Phase::Running {
+            let lifetime = if lifetime.is_zero() { SHORTEST_REFRESH } else { lifetime };
+            return Ok((self.wake(live, lifetime, caller.team.max_sandboxes).await?, true));
+        }
+        Ok((self.extend(live, lifetime).await?, false))
     }
 
     async fn extend(&self, live: Live, lifetime: Duration) -> Result<Live, Error> {
@@ -70,7 +81,7 @@ impl App {
         let id = &live.row.sandbox_id;
         match self.node().set_deadline(id, deadline).await {
             Ok(observation) => Ok(Live { observation, ..live.clone() }),
-            Err(node::Error::NotFound(_)) => Err(Error::NoSandbox(id.clone())),
+            Err(node::Error::NotFound(_) | node::Error::Paused(_)) => Err(Error::NoSandbox(id.clone())),
             Err(node::Error::Ending(_)) => Err(Error::SandboxEnding(id.clone())),
             Err(error) => Err(Error::of_node(error)),
         }

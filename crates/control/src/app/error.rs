@@ -99,6 +99,35 @@ pub enum Error {
     /// It is on its way out.
     #[error("Sandbox \"{0}\" is being killed")]
     SandboxEnding(SandboxId),
+    /// It is on its way to or from sleep.
+    #[error("Sandbox \"{0}\" is being paused or resumed")]
+    SandboxMoving(SandboxId),
+    /// It sleeps already.
+    #[error("Error pausing sandbox - sandbox '{0}' is already paused")]
+    AlreadyPaused(SandboxId),
+    /// It runs already.
+    #[error("Sandbox {0} is already running")]
+    AlreadyRunning(SandboxId),
+    /// Its daemon is stuck; it goes on as it was.
+    #[error("Sandbox \"{0}\" was not paused: its daemon does not answer")]
+    Unresponsive(SandboxId),
+    /// It could not be woken; it sleeps on with all its files.
+    #[error("Failed to resume sandbox: {}", chain(.0))]
+    ResumeFailed(#[source] node::Error),
+    /// It was not usable in time; it sleeps on, or wakes yet.
+    #[error("Sandbox \"{0}\" takes longer than usual to pause or resume")]
+    MoveTimedOut(SandboxId),
+    /// A pause that would keep the memory of processes.
+    #[error(
+        "{what} is not supported by this server yet: processes end with a pause here, files are kept. \
+         Ask for that with {instead} (mode \"filesystem\" in the SDKs)"
+    )]
+    NoMemory {
+        /// What was asked for.
+        what: &'static str,
+        /// What to ask for.
+        instead: &'static str,
+    },
     /// No such template, or another team's.
     #[error("template '{0}' not found")]
     NoTemplate(String),
@@ -235,6 +264,9 @@ impl Error {
             | Self::NoTag { .. } => ErrorKind::NotFound,
             Self::SandboxEnding(_)
             | Self::NameIsId(_)
+            | Self::SandboxMoving(_)
+            | Self::AlreadyPaused(_)
+            | Self::AlreadyRunning(_)
             | Self::Taken(_)
             | Self::KilledAtStart(_)
             | Self::KeyInProgress(_)
@@ -242,14 +274,16 @@ impl Error {
             Self::KeyOfAnotherRequest(_) => ErrorKind::Contradiction,
             Self::TooManySandboxes(_) | Self::TooManyBuilds(_) => ErrorKind::Limited,
             Self::DiskFull(_) | Self::DatabaseFull(_) => ErrorKind::DiskFull,
-            Self::NoRoom(_) | Self::ShuttingDown(_) => ErrorKind::Unavailable,
-            Self::CreateTimedOut(_) | Self::KillTimedOut(_) => ErrorKind::TimedOut,
-            Self::NotBuilt(_) => ErrorKind::NotBuilt,
+            Self::NoRoom(_) | Self::ShuttingDown(_) | Self::Unresponsive(_) => ErrorKind::Unavailable,
+            Self::CreateTimedOut(_) | Self::KillTimedOut(_) | Self::MoveTimedOut(_) => ErrorKind::TimedOut,
+            Self::NotBuilt(_) | Self::NoMemory { .. } => ErrorKind::NotBuilt,
             Self::Store(error) => match error.kind() {
                 store::ErrorKind::Unavailable => ErrorKind::Unavailable,
                 store::ErrorKind::Exhausted | store::ErrorKind::Bug => ErrorKind::Bug,
             },
-            Self::StartFailed(_) | Self::Node(_) | Self::Panicked(_) => ErrorKind::Bug,
+            Self::StartFailed(_) | Self::ResumeFailed(_) | Self::Node(_) | Self::Panicked(_) => {
+                ErrorKind::Bug
+            }
         }
     }
 

@@ -13,6 +13,7 @@ use super::{App, Caller, Error, PageRequest};
 #[derive(Debug, Clone)]
 pub(crate) struct ListQuery {
     pub(crate) running: bool,
+    pub(crate) paused: bool,
     pub(crate) metadata: BTreeMap<String, String>,
     pub(crate) started_after: Option<Timestamp>,
     pub(crate) template: Option<TemplateName>,
@@ -36,8 +37,9 @@ impl App {
         query: &ListQuery,
         page: &PageRequest,
     ) -> Result<Listed, Error> {
-        let items = if query.running { self.matching(caller, query).await? } else { Vec::new() };
-        let total_running = query.running.then_some(items.len() as u64);
+        let items = self.matching(caller, query).await?;
+        let running = items.iter().filter(|live| live.observation.phase == Phase::Running).count();
+        let total_running = query.running.then_some(running as u64);
         let (items, next) = page::cut(items, page, |live| Key {
             started_at: live.observation.started_at,
             sandbox_id: live.row.sandbox_id.clone(),
@@ -53,13 +55,15 @@ impl App {
                 None => return Ok(Vec::new()),
             },
         };
-        let rows = self.store().running_of_team(caller.team.team_id).await?;
+        let rows = self.store().standing_of_team(caller.team.team_id).await?;
         // After the rows: whoever ends in between is left out, not shown dead.
         let mut observed: HashMap<SandboxId, Observation> =
             self.node().list().into_iter().map(|seen| (seen.sandbox_id.clone(), seen)).collect();
         let live = rows.into_iter().filter_map(|row| {
             let observation = observed.remove(&row.sandbox_id)?;
-            let wanted = observation.phase == Phase::Running
+            let is_running = observation.phase == Phase::Running;
+            let wanted = observation.phase.stands()
+                && if is_running { query.running } else { query.paused }
                 && query.started_after.is_none_or(|moment| observation.started_at >= moment)
                 && template.as_ref().is_none_or(|id| *id == row.template_id)
                 && has_all(row.metadata.as_ref(), &query.metadata);

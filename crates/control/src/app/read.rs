@@ -5,7 +5,7 @@ use node::{Observation, Phase};
 
 use super::{App, Caller, Error};
 
-/// A running sandbox from both sides.
+/// A sandbox that runs or sleeps, from both sides.
 #[derive(Debug, Clone)]
 pub(crate) struct Live {
     pub(crate) row: store::Sandbox,
@@ -15,25 +15,35 @@ pub(crate) struct Live {
 }
 
 impl App {
-    /// A running sandbox of the caller's team.
+    /// A sandbox of the caller's team that runs or sleeps.
     pub(crate) async fn sandbox(&self, caller: &Caller, id: &SandboxId) -> Result<Live, Error> {
         self.live(caller, id).await?.ok_or_else(|| Error::NoSandbox(id.clone()))
     }
 
     /// The same for calls that change something: one on its way out is a
     /// conflict for them, not unknown.
-    pub(super) async fn sandbox_to_change(&self, caller: &Caller, id: &SandboxId) -> Result<Live, Error> {
+    pub(super) async fn sandbox_to_move(&self, caller: &Caller, id: &SandboxId) -> Result<Live, Error> {
         self.live(caller, id).await?.ok_or_else(|| Error::SandboxEnding(id.clone()))
+    }
+
+    /// The same for calls that only a running one can follow.
+    pub(super) async fn sandbox_to_change(&self, caller: &Caller, id: &SandboxId) -> Result<Live, Error> {
+        let live = self.sandbox_to_move(caller, id).await?;
+        match live.observation.phase {
+            Phase::Paused => Err(Error::NoSandbox(id.clone())),
+            Phase::Pausing | Phase::Resuming => Err(Error::SandboxMoving(id.clone())),
+            Phase::Starting | Phase::Running | Phase::Ending => Ok(live),
+        }
     }
 
     /// `None` if it is on its way out.
     async fn live(&self, caller: &Caller, id: &SandboxId) -> Result<Option<Live>, Error> {
         let row = self.row_of(caller, id).await?;
-        if row.intent != store::Intent::Running {
+        if !matches!(row.intent, store::Intent::Running | store::Intent::Paused) {
             return Ok(None);
         }
         match self.node().get(id) {
-            Some(observation) if observation.phase == Phase::Running => {
+            Some(observation) if observation.phase.stands() => {
                 Ok(Some(Live { token: self.token_of(&row), row, observation }))
             }
             Some(_) => Ok(None),

@@ -5,16 +5,19 @@
 //! | starting, create under way | any | left to the create |
 //! | starting, else | any | an old server died over it, unanswered: undone |
 //! | running | yes | nothing |
-//! | running | no | it ended: moved to its record |
+//! | running | paused | it went to sleep by itself: noted |
+//! | running, paused | no | it ended: moved to its record |
+//! | paused | running | a wake that died before its answer: noted |
 //! | ending, kill under way | any | left to the kill |
 //! | ending, else | any | the kill is carried out |
 //! | nothing | yes | nobody owns it: killed |
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use model::{KilledBy, SandboxId};
+use node::Phase;
 use store::Intent;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -92,14 +95,15 @@ impl App {
         // The rows first: a row says `running` only after its node has it, so
         // one that is missing from the later list has really ended.
         let intents = self.store().intents().await?;
-        let seen: HashSet<SandboxId> = self.node().list().into_iter().map(|seen| seen.sandbox_id).collect();
+        let seen: HashMap<SandboxId, Phase> =
+            self.node().list().into_iter().map(|seen| (seen.sandbox_id, seen.phase)).collect();
         let known: HashSet<SandboxId> = intents.iter().map(|(id, _)| id.clone()).collect();
-        let unowned = seen.difference(&known).map(|id| (id.clone(), None));
+        let unowned = seen.keys().filter(|id| !known.contains(*id)).map(|id| (id.clone(), None));
         let owned = intents.into_iter().map(|(id, intent)| (id, Some(intent)));
         let work: Vec<(SandboxId, Option<Intent>)> = owned.chain(unowned).collect();
         let seen = &seen;
         let work = work.into_iter().map(async |(id, intent)| match intent {
-            Some(intent) => self.reconcile_one(&id, intent, seen.contains(&id)).await,
+            Some(intent) => self.reconcile_one(&id, intent, seen.get(&id).copied()).await,
             None => self.end_if_unowned(&id).await,
         });
         // Some at a time, so that one stuck sandbox does not hold up the rest.
@@ -111,17 +115,24 @@ impl App {
         outcome
     }
 
-    async fn reconcile_one(&self, id: &SandboxId, intent: Intent, is_seen: bool) -> Result<(), Error> {
+    async fn reconcile_one(&self, id: &SandboxId, intent: Intent, seen: Option<Phase>) -> Result<(), Error> {
         match intent {
-            Intent::Starting | Intent::Ending if self.is_in_flight(id) => Ok(()),
+            _ if intent != Intent::Running && self.is_in_flight(id) => Ok(()),
             Intent::Starting => match self.store().sandbox(id).await? {
                 // It came to its end between our reading and here.
                 None => Ok(()),
                 Some(row) if row.intent != Intent::Starting => Ok(()),
                 Some(_) => self.undo_unanswered(id).await,
             },
-            Intent::Running if is_seen => Ok(()),
-            Intent::Running => self.settle(id).await,
+            Intent::Running | Intent::Paused if seen.is_none() => self.settle(id).await,
+            Intent::Running if seen == Some(Phase::Paused) && !self.is_in_flight(id) => {
+                Ok(self.store().sandbox_paused(id).await?)
+            }
+            // Over the limit or not: it runs.
+            Intent::Paused if seen == Some(Phase::Running) => {
+                self.store().reserve_wake(id, u64::MAX).await.map(drop).map_err(Error::from)
+            }
+            Intent::Running | Intent::Paused => Ok(()),
             Intent::Ending => self.finish(id, KilledBy::Client).await,
         }
     }

@@ -187,8 +187,6 @@ async fn what_is_not_built_says_so_by_name() {
     }
     assert!(world.node.ids().is_empty());
     for (method, path) in [
-        ("POST", "/sandboxes/i1/pause"),
-        ("POST", "/sandboxes/i1/resume"),
         ("POST", "/sandboxes/i1/fork"),
         ("POST", "/sandboxes/i1/snapshots"),
         ("PUT", "/sandboxes/i1/network"),
@@ -198,10 +196,10 @@ async fn what_is_not_built_says_so_by_name() {
     ] {
         world.send(world.request(method, path, "")).await.error(501);
     }
-    insta::assert_json_snapshot!(world.post("/sandboxes/i1/pause", "").await.error(501), @r#"
+    insta::assert_json_snapshot!(world.post("/sandboxes/i1/fork", "").await.error(501), @r#"
     {
       "code": 501,
-      "message": "pausing sandboxes is not supported by this server yet"
+      "message": "forking sandboxes is not supported by this server yet"
     }
     "#);
 }

@@ -89,11 +89,12 @@ impl FakeNode {
         self.changed();
     }
 
-    /// Ends everything whose time is up.
+    /// Ends everything that runs and whose time is up.
     pub(crate) fn expire(&self) {
         let now = self.clock.now();
+        let is_due = |seen: &&Observation| seen.deadline <= now && seen.phase != Phase::Paused;
         let due: Vec<SandboxId> =
-            self.state().live.values().filter(|o| o.deadline <= now).map(|o| o.sandbox_id.clone()).collect();
+            self.state().live.values().filter(is_due).map(|o| o.sandbox_id.clone()).collect();
         for id in due {
             self.end(&id, Some(EndCause::Timeout));
         }
@@ -116,6 +117,8 @@ impl FakeNode {
             phase: Phase::Running,
             started_at: now,
             deadline: now + timeout,
+            timeout,
+            policy: model::Policy::default(),
             isolation: Isolation::Sim,
             build_id,
             envd_version: "0.6.4".to_owned(),
@@ -127,7 +130,8 @@ impl FakeNode {
 impl NodePort for FakeNode {
     fn create(&self, order: CreateSandbox) -> BoxFuture<'_, Result<Observation, Error>> {
         Box::pin(async move {
-            let observation = self.observation(order.sandbox_id.clone(), order.build_id, order.timeout);
+            let mut observation = self.observation(order.sandbox_id.clone(), order.build_id, order.timeout);
+            observation.policy = order.policy;
             self.state().orders.push(order);
             if let Some(error) = self.state().create_errors.pop() {
                 return Err(error);
@@ -167,6 +171,33 @@ impl NodePort for FakeNode {
             let seen = state.live.get_mut(id).ok_or_else(|| Error::NotFound(id.clone()))?;
             seen.deadline = deadline;
             seen.generation += 1;
+            Ok(seen.clone())
+        })
+    }
+
+    fn pause<'a>(&'a self, id: &'a SandboxId, _: bool) -> BoxFuture<'a, Result<Observation, Error>> {
+        Box::pin(async move {
+            self.set_phase(id, Phase::Paused);
+            let mut state = self.state();
+            let seen = state.live.get_mut(id).ok_or_else(|| Error::NotFound(id.clone()))?;
+            seen.deadline = self.clock.now();
+            Ok(seen.clone())
+        })
+    }
+
+    fn resume<'a>(
+        &'a self,
+        id: &'a SandboxId,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<Observation, Error>> {
+        Box::pin(async move {
+            let now = self.clock.now();
+            let mut state = self.state();
+            let seen = state.live.get_mut(id).ok_or_else(|| Error::NotFound(id.clone()))?;
+            if seen.phase == Phase::Paused {
+                seen.phase = Phase::Running;
+                (seen.started_at, seen.deadline) = (now, now + timeout);
+            }
             Ok(seen.clone())
         })
     }

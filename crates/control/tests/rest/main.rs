@@ -12,6 +12,7 @@ mod lifecycle;
 mod lists;
 mod metrics;
 mod openapi;
+mod pause;
 mod reconcile;
 mod session;
 mod templates;

@@ -94,7 +94,8 @@ mod tests {
     use super::*;
 
     fn of(source: &str, dest: &str, mode: Option<&str>) -> Result<String, StepFailure> {
-        let context = Context { env: Default::default(), user: "it's".to_owned(), workdir: None };
+        let context =
+            Context { env: std::collections::BTreeMap::default(), user: "it's".to_owned(), workdir: None };
         script(&Placement { source, dest, owner: None, mode }, &context)
     }
 

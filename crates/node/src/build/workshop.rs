@@ -66,6 +66,7 @@ impl<'a> Workshop<'a> {
             access_token: None,
             timeout: LIMIT,
             wait_for_interpreter: false,
+            policy: model::Policy::default(),
         };
         let (reply, asked) = oneshot::channel();
         handle.admit(&request, &template, crate::handle::Purpose::Build, reply)?;
@@ -76,7 +77,7 @@ impl<'a> Workshop<'a> {
 
     pub(super) fn dial(&self) -> Result<Arc<dyn Dial>, StepFailure> {
         let entry = self.handle.shared.entry(&self.id);
-        let reach = entry.as_ref().and_then(|entry| entry.reach.get());
+        let reach = entry.as_ref().and_then(|entry| entry.reach());
         Ok(reach.map(|reach| reach.dial.clone()).ok_or_else(|| Error::NotFound(self.id.clone()))?)
     }
 

@@ -24,6 +24,9 @@ impl Driver {
         if self.record.started_at().is_none() || self.entry.purpose == Purpose::Build {
             return Err(Halt::End(EndCause::HostLost));
         }
+        if self.record.is_asleep() {
+            return self.adopt_asleep().await;
+        }
         tokio::select! {
             biased;
             cause = killed(&self.entry) => return Err(Halt::End(cause)),
@@ -36,9 +39,25 @@ impl Driver {
         // Not an event of its life: it was running all the time.
         self.state = State::Running;
         self.open_reach();
-        let phase = crate::Phase::Running;
-        self.shared.publish(&self.entry, |observation| observation.phase = phase);
+        self.publish_phase(crate::Phase::Running);
         Ok(())
+    }
+
+    /// Files are all that counts of one that sleeps or was on its way there or
+    /// back: whatever stands of a machine goes.
+    async fn adopt_asleep(&mut self) -> Result<(), Halt> {
+        self.state = if self.record.is_parked() { State::Paused } else { State::Pausing };
+        if self.state == State::Pausing {
+            self.publish_phase(crate::Phase::Pausing);
+            self.put_down().await?;
+            self.state = State::Paused;
+        }
+        self.publish_phase(crate::Phase::Paused);
+        Ok(())
+    }
+
+    fn publish_phase(&self, phase: crate::Phase) {
+        self.shared.publish(&self.entry, |observation| observation.phase = phase);
     }
 
     async fn look(&self) -> Option<std::sync::Arc<dyn runtime::Machine>> {

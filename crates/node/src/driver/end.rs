@@ -101,7 +101,12 @@ impl Driver {
             }
         };
         self.undo_step(Point::BeforeKill, kill).await?;
-        self.undo_step(Point::BeforeUnprepare, backend.unprepare(&spec)).await?;
+        // The slot of one that sleeps may be another's by now.
+        if self.record.is_parked() {
+            self.undo_step(Point::BeforeUnprepare, backend.discard(&spec)).await?;
+        } else {
+            self.undo_step(Point::BeforeUnprepare, backend.unprepare(&spec)).await?;
+        }
         self.undo_step(Point::BeforeUnreserve, backend.unreserve(&spec)).await?;
         self.remember(ended).await
     }
@@ -133,7 +138,7 @@ impl Driver {
         Ok(self.shared.options.faults.at(point).await?)
     }
 
-    async fn undo_step<E: Into<StepError>>(
+    pub(super) async fn undo_step<E: Into<StepError>>(
         &self,
         point: Point,
         work: impl Future<Output = Result<(), E>>,

@@ -4,14 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::EndCause;
 use model::lifecycle::{Decision, Event, transition};
+use model::{AtTimeout, EndCause};
 use runtime::{Exit, Machine, Usage};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::step::killed;
-use super::{Driver, Halt};
+use super::{Driver, Halt, Reply, Turn};
 use crate::shared::Request;
 use crate::{Error, Observation, disk};
 
@@ -30,9 +30,11 @@ pub(super) const fn cause_of(exit: Exit) -> EndCause {
 }
 
 impl Driver {
-    /// Lives until the sandbox has to end or the server leaves.
-    pub(super) async fn live(&mut self) -> Halt {
-        let Some(machine) = self.machine.clone() else { return Halt::End(EndCause::HostLost) };
+    /// Lives until the sandbox has to end or to sleep, or the server leaves.
+    pub(super) async fn live(&mut self) -> Turn {
+        let Some(machine) = self.machine.clone() else {
+            return Turn::Halt(Halt::End(EndCause::HostLost));
+        };
         self.settle(&machine).await;
         let leave = self.shared.tasks.leave().clone();
         let mut next_sample = Instant::now() + self.shared.options.limits.sample;
@@ -41,20 +43,31 @@ impl Driver {
             // By urgency: a kill before everything, a reading of counters last.
             tokio::select! {
                 biased;
-                cause = killed(&self.entry) => return Halt::End(cause),
-                exit = machine.exited() => return Halt::End(cause_of(exit)),
-                () = leave.cancelled() => return Halt::Leave,
+                cause = killed(&self.entry) => return Turn::Halt(Halt::End(cause)),
+                exit = machine.exited() => return Turn::Halt(Halt::End(cause_of(exit))),
+                () = leave.cancelled() => return Turn::Halt(Halt::Leave),
                 () = until_deadline => {
                     if self.left().is_zero() {
-                        return Halt::End(EndCause::Timeout);
+                        return self.timed_out();
                     }
                 }
-                request = self.requests.recv() => self.answer(request, &machine).await,
+                request = self.requests.recv() => {
+                    if let Some(reply) = self.answer(request, &machine).await {
+                        return Turn::Pause(Some(reply));
+                    }
+                }
                 usage = sample(next_sample, &machine) => {
                     next_sample = Instant::now() + self.shared.options.limits.sample;
                     self.note(usage);
                 }
             }
+        }
+    }
+
+    fn timed_out(&self) -> Turn {
+        match self.record.policy().at_timeout {
+            AtTimeout::Kill => Turn::Halt(Halt::End(EndCause::Timeout)),
+            AtTimeout::PauseFiles => Turn::Pause(None),
         }
     }
 
@@ -95,8 +108,9 @@ impl Driver {
         }
     }
 
-    /// A caller that went away misses its answer, no more.
-    async fn answer(&mut self, request: Option<Request>, machine: &Arc<dyn Machine>) {
+    /// A caller that went away misses its answer, no more. Returns the reply of
+    /// one whose wish takes it out of this life: a pause.
+    async fn answer(&mut self, request: Option<Request>, machine: &Arc<dyn Machine>) -> Option<Reply> {
         match request {
             // Closed only when the entry is gone, which the driver itself holds.
             None => {}
@@ -109,7 +123,17 @@ impl Driver {
                 let result = self.seal(machine, &to).await;
                 let _ = reply.send(result);
             }
+            Some(Request::Resume(_, reply)) => {
+                let _ = reply.send(Ok(self.observation()));
+            }
+            Some(Request::Pause { demands_answer, reply }) => {
+                if !demands_answer || self.guest_answers(machine).await {
+                    return Some(reply);
+                }
+                let _ = reply.send(Err(Error::Unresponsive(self.id().clone())));
+            }
         }
+        None
     }
 
     async fn answer_usage(

@@ -2,8 +2,10 @@
 //!
 //! ```text
 //!   start (steps) ──▶ live (waits) ──▶ end (undo) ──▶ gone
-//!     └── failed or killed ─────────────▲
-//!   restart: adopt ──▶ live, or ────────┘
+//!     │                │  ▲ pause, wake    ▲
+//!     │              sleep (waits) ────────┤
+//!     └── failed or killed ────────────────┤
+//!   restart: adopt ──▶ live, sleep, or ────┘
 //! ```
 //!
 //! The driver asks `model::lifecycle` what each event means, does it, and
@@ -13,6 +15,8 @@
 mod adopt;
 mod end;
 mod live;
+mod pause;
+mod sleep;
 mod start;
 mod step;
 
@@ -52,6 +56,13 @@ pub(crate) enum Halt {
     Leave,
 }
 
+/// What a usable sandbox does next.
+pub(crate) enum Turn {
+    Halt(Halt),
+    /// It is to sleep; whoever asked for it waits.
+    Pause(Option<Reply>),
+}
+
 impl Driver {
     pub(crate) fn new(
         shared: &Arc<Shared>,
@@ -80,7 +91,7 @@ impl Driver {
             Ok(observation) => {
                 // Whoever asked is gone: nobody would ever use or end it.
                 let halt = match reply.send(Ok(observation)) {
-                    Ok(()) => self.live().await,
+                    Ok(()) => self.go_on().await,
                     Err(_) => Halt::End(EndCause::Killed(KilledBy::Client)),
                 };
                 self.finish(halt).await;
@@ -100,10 +111,27 @@ impl Driver {
         let adopted = self.adopt().await;
         drop(settled);
         let halt = match adopted {
-            Ok(()) => self.live().await,
+            Ok(()) => self.go_on().await,
             Err(halt) => halt,
         };
         self.finish(halt).await;
+    }
+
+    /// Lives and sleeps in turns until it has to end or the server leaves.
+    async fn go_on(&mut self) -> Halt {
+        loop {
+            let next = if self.state == State::Paused {
+                self.sleep().await
+            } else {
+                match self.live().await {
+                    Turn::Halt(halt) => Err(halt),
+                    Turn::Pause(reply) => self.pause(reply).await,
+                }
+            };
+            if let Err(halt) = next {
+                return halt;
+            }
+        }
     }
 
     /// Removes a sandbox whose driver is no more.
@@ -133,13 +161,17 @@ impl Driver {
         let phase = match next {
             State::Ending(_) | State::Ended(_) => Phase::Ending,
             state if state.is_starting() => Phase::Starting,
+            State::Pausing => Phase::Pausing,
+            State::Paused => Phase::Paused,
+            State::Resuming => Phase::Resuming,
             _ => Phase::Running,
         };
         let record = &self.record;
         self.shared.publish(&self.entry, |observation| {
             observation.phase = phase;
             observation.started_at = record.started_at().unwrap_or(record.created_at());
-            observation.deadline = record.deadline();
+            observation.deadline = record.shown_deadline();
+            observation.timeout = record.timeout();
             observation.envd_version.clone_from(&record.envd_version);
         });
     }

@@ -79,6 +79,14 @@ impl Admitted {
 }
 
 impl Reserved {
+    /// In place of [`Self::prepare`], for one that slept.
+    async fn unpark(self) -> Result<Prepared, StepError> {
+        let Self(context) = self;
+        let unparking = context.shared.options.backend.unpark(&context.spec);
+        context.step(Point::BeforeUnpark, unparking).await?;
+        Ok(Prepared(context))
+    }
+
     async fn prepare(self) -> Result<Prepared, StepError> {
         let Self(context) = self;
         context.step(Point::BeforePrepare, context.shared.options.backend.prepare(&context.spec)).await?;
@@ -138,13 +146,31 @@ async fn start_command(record: &Record, dial: &dyn runtime::Dial, ready: Duratio
 }
 
 impl Driver {
-    /// Walks the start to the end. On failure nothing was undone yet.
-    pub(super) async fn start(&mut self, reply: &mut Reply) -> Result<Observation, Failed> {
-        let context = Context {
+    /// Walks from the files of a sandbox that slept to a guest that answers. On
+    /// failure nothing was undone yet.
+    pub(super) async fn start_again(&mut self) -> Result<String, (&'static str, StepError)> {
+        let context = self.context();
+        let at = |step| move |source| (step, source);
+        let reserving = context.shared.options.backend.reserve(&context.spec);
+        context.step(Point::BeforeWake, reserving).await.map_err(at("reserving"))?;
+        let prepared = Reserved(context).unpark().await.map_err(at("preparing its root and network"))?;
+        let booted = prepared.boot().await.map_err(at("starting its first process"))?;
+        self.machine = Some(Arc::clone(&booted.machine));
+        let ready = booted.init().await.map_err(at("waiting for its daemon"))?;
+        Ok(ready.status.envd_version)
+    }
+
+    fn context(&self) -> Context {
+        Context {
             shared: Arc::clone(&self.shared),
             spec: Arc::clone(&self.spec),
             record: self.record.clone(),
-        };
+        }
+    }
+
+    /// Walks the start to the end. On failure nothing was undone yet.
+    pub(super) async fn start(&mut self, reply: &mut Reply) -> Result<Observation, Failed> {
+        let context = self.context();
         self.pass(Point::BeforeRecord, reply).await?;
         let admitted = Admitted::admit(context).await.map_err(|e| Failed::Step(RECORDING, e))?;
         let reserved = self.preemptible("reserving", reply, admitted.reserve()).await?;
@@ -161,10 +187,7 @@ impl Driver {
     /// Makes it known, on disk before anywhere else, that the sandbox is usable.
     async fn become_ready(&mut self, ready: Ready, reply: &mut Reply) -> Result<Observation, Failed> {
         self.record.set_started(self.shared.options.clock.now());
-        if !ready.status.envd_version.is_empty() {
-            // From inside, so bounded: it is only ever shown.
-            self.record.envd_version = ready.status.envd_version.chars().take(32).collect();
-        }
+        self.note_version(&ready.status.envd_version);
         self.pass(Point::BeforeReady, reply).await?;
         let (record, dir) = (self.record.clone(), self.dir());
         let written = disk::blocking(move || record.write(&dir)).await;
@@ -175,17 +198,23 @@ impl Driver {
         Ok(self.observation())
     }
 
+    /// From inside, so bounded: it is only ever shown.
+    pub(super) fn note_version(&mut self, version: &str) {
+        if !version.is_empty() {
+            self.record.envd_version = version.chars().take(32).collect();
+        }
+    }
+
     /// Lets others reach the machine's ports.
     pub(super) fn open_reach(&self) {
         let Some(machine) = &self.machine else { return };
         let reach = Reach {
             generation: self.shared.next_generation(),
             dial: machine.dialer(),
-            ended: self.entry.ended.clone(),
+            ended: self.entry.ended.child_token(),
             token: self.record.access_token.clone().map(crate::nouns::Token),
         };
-        // Set once: a driver has one machine.
-        let _ = self.entry.reach.set(reach);
+        self.entry.set_reach(Some(reach));
     }
 
     /// Passes a fault point.

@@ -140,6 +140,7 @@ pub(crate) fn request(n: u32) -> CreateSandbox {
         access_token: Some("secret".to_owned()),
         timeout: Duration::from_mins(5),
         wait_for_interpreter: true,
+        policy: model::Policy::default(),
     }
 }
 

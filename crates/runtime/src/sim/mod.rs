@@ -93,6 +93,31 @@ impl Backend for Sim {
         })
     }
 
+    fn park<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            self.world.enact(Act::Park, spec).await?;
+            if self.world.running(&spec.sandbox_id).is_some() {
+                return Err(error(spec, "parking", "the machine still runs"));
+            }
+            Ok(())
+        })
+    }
+
+    fn unpark<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            self.world.enact(Act::Unpark, spec).await?;
+            if self.upper_dir(spec).is_dir() {
+                Ok(())
+            } else {
+                Err(error(spec, "taking the writable layer up", "it is gone"))
+            }
+        })
+    }
+
+    fn discard<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<(), Error>> {
+        self.unprepare(spec)
+    }
+
     fn unreserve<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
             self.world.enact(Act::Unreserve, spec).await?;

@@ -32,6 +32,10 @@ pub enum Act {
     Unprepare,
     /// Before giving back what was claimed.
     Unreserve,
+    /// Before leaving the writable layer to itself.
+    Park,
+    /// Before taking it up again.
+    Unpark,
 }
 
 impl Act {
@@ -45,6 +49,8 @@ impl Act {
             Self::Kill => "killing",
             Self::Unprepare => "removing the writable layer",
             Self::Unreserve => "giving back",
+            Self::Park => "parking",
+            Self::Unpark => "taking the writable layer up",
         }
     }
 }

@@ -62,6 +62,11 @@ impl Images {
         }
     }
 
+    pub(super) fn reopen(dir: &Path) -> Result<(), Error> {
+        let base = WritableLayer::of(dir).base;
+        if is_mount_point(&base)? { Ok(()) } else { mount(&image_of(dir), &base, c"ext4", c"discard") }
+    }
+
     pub(super) fn usage(dir: &Path) -> Result<ByteSize, Error> {
         let base = WritableLayer::of(dir).base;
         let stat = rustix::fs::statvfs(&base).map_err(at("reading the usage of", &base))?;

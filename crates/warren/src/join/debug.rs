@@ -76,6 +76,7 @@ impl DebugSandbox {
             access_token: None,
             timeout: LIFE,
             wait_for_interpreter: true,
+            policy: model::Policy::default(),
         })
     }
 }

@@ -3,6 +3,8 @@
 //! The debug sandbox is left out: it is nobody's, and the control plane ends
 //! what it does not own.
 
+use std::time::Duration;
+
 use control::{BoxFuture, BuildPort, NodePort, Usage};
 use model::{KilledBy, SandboxId, Timestamp};
 use node::{Connection, CreateSandbox, DialError, Ended, Error, Handle, Observation, TemplateBuild};
@@ -48,6 +50,28 @@ impl NodePort for LocalNode {
         Box::pin(async move {
             refuse_debug(sandbox)?;
             self.0.set_deadline(sandbox, deadline).await
+        })
+    }
+
+    fn pause<'a>(
+        &'a self,
+        sandbox: &'a SandboxId,
+        demands_answer: bool,
+    ) -> BoxFuture<'a, Result<Observation, Error>> {
+        Box::pin(async move {
+            refuse_debug(sandbox)?;
+            self.0.pause(sandbox, demands_answer).await
+        })
+    }
+
+    fn resume<'a>(
+        &'a self,
+        sandbox: &'a SandboxId,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<Observation, Error>> {
+        Box::pin(async move {
+            refuse_debug(sandbox)?;
+            self.0.resume(sandbox, timeout).await
         })
     }
 

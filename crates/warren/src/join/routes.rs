@@ -3,8 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use control::{App, Knock, Woken};
 use model::SandboxId;
-use node::{Ended, Handle, Reach};
+use node::{Ended, Handle, Phase, Reach};
 use proxy::{BoxFuture, Connection, Dial, DialError, Lookup, Resolve, Route};
 
 use wire::files::SignedUrl;
@@ -14,11 +15,14 @@ use super::DEBUG_ID;
 /// Routes of every sandbox on this node but the debug one: that has no token
 /// and is for this machine's own ports alone.
 #[derive(Debug)]
-pub(crate) struct Routes(Handle);
+pub(crate) struct Routes {
+    node: Handle,
+    app: App,
+}
 
 impl Routes {
-    pub(crate) fn new(node: Handle) -> Self {
-        Self(node)
+    pub(crate) fn new(node: Handle, app: App) -> Self {
+        Self { node, app }
     }
 }
 
@@ -27,13 +31,31 @@ impl Resolve for Routes {
         let answer = if sandbox_id.as_str() == DEBUG_ID {
             Lookup::NotFound(None)
         } else {
-            lookup(&self.0, sandbox_id)
+            lookup(&self.node, sandbox_id)
         };
         Box::pin(std::future::ready(answer))
     }
 
     fn signer(&self, url: &SignedUrl) -> Option<SandboxId> {
-        self.0.signer(url)
+        self.node.signer(url)
+    }
+
+    fn wake<'a>(
+        &'a self,
+        sandbox_id: &'a SandboxId,
+        port: u16,
+        access_token: Option<&'a str>,
+    ) -> BoxFuture<'a, Lookup> {
+        let for_daemon = port == wire::control::ENVD_PORT;
+        Box::pin(async move {
+            match self.app.knock(Knock { sandbox_id, for_daemon, access_token }).await {
+                Woken::Up => lookup(&self.node, sandbox_id),
+                Woken::No => Lookup::NotFound(None),
+                Woken::Denied => Lookup::WakeDenied,
+                Woken::Full => Lookup::WakeLimit,
+                Woken::Moving => Lookup::Moving,
+            }
+        })
     }
 }
 
@@ -41,8 +63,15 @@ impl Resolve for Routes {
 pub(super) fn lookup(node: &Handle, sandbox_id: &SandboxId) -> Lookup {
     match node.dialer(sandbox_id) {
         Some(reach) => Lookup::Running(route(sandbox_id.clone(), reach)),
+        None if sleeps_lightly(node, sandbox_id) => Lookup::Asleep,
         None => Lookup::NotFound(node.ended(sandbox_id).map(|ended| story(&ended))),
     }
+}
+
+/// Whether traffic may wake it, or has begun to.
+fn sleeps_lightly(node: &Handle, sandbox_id: &SandboxId) -> bool {
+    let asleep = |phase| matches!(phase, Phase::Pausing | Phase::Paused | Phase::Resuming);
+    node.get(sandbox_id).is_some_and(|seen| seen.policy.wakes_by_traffic && asleep(seen.phase))
 }
 
 fn route(sandbox_id: SandboxId, reach: Reach) -> Route {

@@ -152,6 +152,10 @@ async fn open_control(options: &Options, state: &StateDir, node: &Handle, port: 
     wanted.domain = Some(options.api.domain.clone().unwrap_or_else(|| format!("localhost:{port}")));
     wanted.max_sandboxes = options.api.max_sandboxes;
     wanted.max_lifetime = Duration::from_hours(options.api.max_lifetime_hours);
+    wanted.full_pause = match options.api.full_pause {
+        config::FullPause::Refuse => control::FullPause::Refuse,
+        config::FullPause::Files => control::FullPause::Files,
+    };
     wanted.wait_for_interpreter = options.api.wait_for_interpreter;
     wanted.session = session(&options.session)?;
     Ok(App::new(wanted, store, Arc::new(LocalNode::new(node.clone()))))
@@ -190,7 +194,7 @@ async fn traffic(
     });
     let hosts = Hosts::new(&options.listen.public_hosts);
     let settings = ProxyOptions { hosts, ..ProxyOptions::default() };
-    let proxy = Proxy::new(settings.clone(), Arc::new(Routes::new(node.clone())));
+    let proxy = Proxy::new(settings.clone(), Arc::new(Routes::new(node.clone(), app.clone())));
     let api = control::router(app.clone());
     for listener in listeners {
         parts.spawn(proxy.clone().serve(listener, api.clone(), stop.clone()));

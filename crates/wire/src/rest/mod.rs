@@ -29,8 +29,9 @@ pub use error::ErrorBody;
 pub use metrics::{SandboxMetric, SandboxesMetrics};
 pub use network::NetworkConfig;
 pub use sandbox::{
-    AutoResume, ConnectRequest, Iam, Lifecycle, ListedSandbox, NewSandbox, OnTimeout, RefreshRequest,
-    Sandbox, SandboxDetail, SandboxState, TimeoutRequest, VolumeMount,
+    AutoResume, ConnectRequest, Iam, Lifecycle, ListedSandbox, NewSandbox, OnTimeout, PauseMode,
+    PauseRequest, RefreshRequest, ResumeRequest, Sandbox, SandboxDetail, SandboxState, TimeoutRequest,
+    VolumeMount,
 };
 pub use team::Team;
 pub use template::{Template, TemplateAlias, TemplateCreator};

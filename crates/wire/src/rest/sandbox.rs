@@ -203,6 +203,19 @@ pub struct SandboxDetail {
     /// What happens by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifecycle: Option<Lifecycle>,
+    /// What a paused one keeps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause_mode: Option<PauseMode>,
+}
+
+/// What a paused sandbox keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PauseMode {
+    /// Processes and files.
+    Full,
+    /// Files; processes have ended.
+    Filesystem,
 }
 
 /// `POST /sandboxes/{id}/timeout`.
@@ -218,6 +231,29 @@ pub struct RefreshRequest {
     /// Seconds from now, 0 to 3600.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration: Option<i64>,
+}
+
+/// `POST /sandboxes/{id}/pause`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PauseRequest {
+    /// Whether processes go on after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<bool>,
+    /// Whether one whose daemon is stuck is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub require_healthy_guest: Option<bool>,
+}
+
+/// `POST /sandboxes/{id}/resume`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResumeRequest {
+    /// Seconds to live from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<i64>,
+    /// Whether it wakes with its memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<bool>,
 }
 
 /// `POST /sandboxes/{id}/connect` and `POST /v2/sandboxes/{id}/connect`.

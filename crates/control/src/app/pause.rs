@@ -1,0 +1,191 @@
+//! Going to sleep and waking: by request, by connecting, by traffic.
+//!
+//! The node's word on whether a sandbox sleeps counts; the row follows it, so
+//! that sleepers take no place in their team's limit.
+
+use std::time::Duration;
+
+use model::{Policy, SandboxId};
+use node::{Observation, Phase};
+use store::Reservation;
+
+use super::read::Live;
+use super::{App, Caller, Error};
+use crate::FullPause;
+
+/// What traffic wakes lives at least this long, whatever it was given at first.
+const SHORTEST_WAKE: Duration = Duration::from_mins(5);
+
+/// A pause as it was asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PauseCommand {
+    pub(crate) memory: bool,
+}
+
+/// Traffic for a sandbox that sleeps.
+#[derive(Debug, Clone, Copy)]
+pub struct Knock<'a> {
+    /// Whose.
+    pub sandbox_id: &'a SandboxId,
+    /// Whether it is for the daemon, which may demand a token.
+    pub for_daemon: bool,
+    /// The token that came along.
+    pub access_token: Option<&'a str>,
+}
+
+/// What came of a knock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Woken {
+    /// It runs.
+    Up,
+    /// Nothing wakes it, or it could not be woken.
+    No,
+    /// The token does not fit.
+    Denied,
+    /// Its team has as many as it may.
+    Full,
+    /// It takes longer than a request can wait.
+    Moving,
+}
+
+impl App {
+    /// Puts a running sandbox to sleep and answers when it is.
+    pub(crate) async fn pause(
+        &self,
+        caller: &Caller,
+        id: &SandboxId,
+        command: PauseCommand,
+    ) -> Result<(), Error> {
+        let live = self.sandbox_to_move(caller, id).await?;
+        if command.memory && self.options().full_pause == FullPause::Refuse {
+            return Err(Error::NoMemory { what: "pausing with memory", instead: "memory: false" });
+        }
+        match live.observation.phase {
+            Phase::Paused => return Err(Error::AlreadyPaused(id.clone())),
+            Phase::Resuming => return Err(Error::SandboxMoving(id.clone())),
+            Phase::Starting | Phase::Running | Phase::Pausing | Phase::Ending => {}
+        }
+        let (app, id) = (self.clone(), id.clone());
+        self.detached(async move {
+            let _guard = app.in_flight(id.clone());
+            app.within(&id, app.node().pause(&id, true)).await?.map_err(|e| app.not_paused(&id, e))?;
+            app.store().sandbox_paused(&id).await?;
+            tracing::info!(sandbox_id = %id, "sandbox paused");
+            Ok(())
+        })
+        .await
+    }
+
+    /// Wakes a sandbox that sleeps, for clients that know no `connect`.
+    pub(crate) async fn resume(&self, caller: &Caller, id: &SandboxId, seconds: i64) -> Result<Live, Error> {
+        let timeout = self.checked_timeout(seconds)?;
+        let live = self.sandbox_to_move(caller, id).await?;
+        if live.observation.phase == Phase::Running {
+            return Err(Error::AlreadyRunning(id.clone()));
+        }
+        self.wake(live, timeout, caller.team.max_sandboxes).await
+    }
+
+    /// Wakes a sandbox, or joins whoever does.
+    pub(super) async fn wake(
+        &self,
+        live: Live,
+        timeout: Duration,
+        max_of_team: Option<u64>,
+    ) -> Result<Live, Error> {
+        let max = max_of_team.unwrap_or(self.options().max_sandboxes);
+        let app = self.clone();
+        self.detached(async move {
+            let id = &live.row.sandbox_id;
+            let _guard = app.in_flight(id.clone());
+            if app.store().reserve_wake(id, max).await? == Reservation::Full {
+                return Err(Error::TooManySandboxes(max));
+            }
+            let observation = match app.within(id, app.node().resume(id, timeout)).await {
+                Ok(Ok(observation)) => observation,
+                Ok(Err(error)) => {
+                    if app.sleeps(id) {
+                        app.store().sandbox_paused(id).await?;
+                    }
+                    return Err(app.not_resumed(id, error));
+                }
+                Err(late) => return Err(late),
+            };
+            tracing::info!(sandbox_id = %id, "sandbox resumed");
+            let row = store::Sandbox { intent: store::Intent::Running, ..live.row.clone() };
+            Ok(Live { token: app.token_of(&row), row, observation })
+        })
+        .await
+    }
+
+    /// Wakes a sandbox whose owner wants it woken by traffic.
+    pub async fn knock(&self, knock: Knock<'_>) -> Woken {
+        let id = knock.sandbox_id;
+        let Some(seen) = self.node().get(id).filter(|seen| seen.policy.wakes_by_traffic) else {
+            return Woken::No;
+        };
+        match self.let_in(knock, seen).await {
+            Ok(woken) => woken,
+            Err(Error::TooManySandboxes(_)) => Woken::Full,
+            Err(Error::MoveTimedOut(_)) => Woken::Moving,
+            Err(error) => {
+                tracing::warn!(sandbox_id = %id, error = &error as &dyn std::error::Error, "traffic did not wake a sandbox");
+                Woken::No
+            }
+        }
+    }
+
+    async fn let_in(&self, knock: Knock<'_>, seen: Observation) -> Result<Woken, Error> {
+        let id = knock.sandbox_id;
+        let Some(row) = self.store().sandbox(id).await? else { return Ok(Woken::No) };
+        let token = self.token_of(&row);
+        if knock.for_daemon && token.is_some() && token.as_deref() != knock.access_token {
+            return Ok(Woken::Denied);
+        }
+        let max = self.store().team(row.team_id).await?.and_then(|team| team.max_sandboxes);
+        let longest = self.options().max_lifetime;
+        let timeout = seen.timeout.max(SHORTEST_WAKE).min(longest);
+        self.wake(Live { row, observation: seen, token }, timeout, max).await.map(|_| Woken::Up)
+    }
+
+    fn sleeps(&self, id: &SandboxId) -> bool {
+        self.node().get(id).is_some_and(|seen| seen.phase == Phase::Paused)
+    }
+
+    async fn within<T>(&self, id: &SandboxId, work: impl Future<Output = T>) -> Result<T, Error> {
+        let limit = self.options().create_limit;
+        tokio::time::timeout(limit, work).await.map_err(|_| Error::MoveTimedOut(id.clone()))
+    }
+
+    fn not_paused(&self, id: &SandboxId, error: node::Error) -> Error {
+        match error {
+            node::Error::Paused(_) => Error::AlreadyPaused(id.clone()),
+            node::Error::Unresponsive(_) => Error::Unresponsive(id.clone()),
+            other => self.not_moved(id, other),
+        }
+    }
+
+    fn not_resumed(&self, id: &SandboxId, error: node::Error) -> Error {
+        match error {
+            node::Error::Exhausted { .. } => Error::NoRoom(error),
+            node::Error::Resume { .. } => Error::ResumeFailed(error),
+            other => self.not_moved(id, other),
+        }
+    }
+
+    fn not_moved(&self, id: &SandboxId, error: node::Error) -> Error {
+        match error {
+            node::Error::NotFound(_) => self.gone(id),
+            node::Error::Ending(_) => Error::SandboxEnding(id.clone()),
+            node::Error::ShuttingDown => Error::ShuttingDown(error),
+            other => Error::Node(other),
+        }
+    }
+}
+
+impl Live {
+    /// What happens to it by itself.
+    pub(crate) fn policy(&self) -> Policy {
+        self.observation.policy
+    }
+}

@@ -1,0 +1,133 @@
+//! The life of a sandbox that sleeps: wait for a wish to wake it, or for its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::lifecycle::Event;
+use model::{EndCause, Slot};
+
+use super::step::{StepError, chain, killed};
+use super::{Driver, Halt, Reply};
+use crate::faults::Point;
+use crate::shared::Request;
+use crate::{Error, disk};
+
+/// Why it was not woken.
+enum Unwoken {
+    /// It sleeps on; the caller gets this.
+    Refused(Error),
+    /// A step failed: what was begun has to be undone.
+    Failed(&'static str, StepError),
+    /// Somebody wants it gone.
+    Killed(EndCause),
+}
+
+impl Driver {
+    /// Sleeps until it is usable again.
+    pub(super) async fn sleep(&mut self) -> Result<(), Halt> {
+        let leave = self.shared.tasks.leave().clone();
+        loop {
+            let request = tokio::select! {
+                biased;
+                cause = killed(&self.entry) => return Err(Halt::End(cause)),
+                () = leave.cancelled() => return Err(Halt::Leave),
+                request = self.requests.recv() => request,
+            };
+            if let Some((timeout, reply)) = self.answer_asleep(request)
+                && self.wake(timeout, reply).await?
+            {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Refuses all but a wish to wake it.
+    fn answer_asleep(&self, request: Option<Request>) -> Option<(Duration, Reply)> {
+        let paused = || Error::Paused(self.id().clone());
+        match request? {
+            Request::Resume(timeout, reply) => return Some((timeout, reply)),
+            Request::Pause { reply, .. } | Request::SetDeadline(_, reply) => {
+                let _ = reply.send(Err(paused()));
+            }
+            Request::Usage(reply) => {
+                let _ = reply.send(Err(paused()));
+            }
+            Request::Seal(_, reply) => {
+                let _ = reply.send(Err(paused()));
+            }
+        }
+        None
+    }
+
+    /// Wakes it; `false` if it sleeps on.
+    async fn wake(&mut self, timeout: Duration, reply: Reply) -> Result<bool, Halt> {
+        match self.try_wake(timeout).await {
+            Ok(()) => {
+                self.open_reach();
+                self.apply(Event::StepDone);
+                tracing::info!("sandbox resumed from its files");
+                let _ = reply.send(Ok(self.observation()));
+                Ok(true)
+            }
+            Err(Unwoken::Killed(cause)) => Err(Halt::End(cause)),
+            Err(Unwoken::Refused(error)) => {
+                let _ = reply.send(Err(error));
+                Ok(false)
+            }
+            Err(Unwoken::Failed(step, source)) => {
+                tracing::warn!(step, error = chain(&source), "a sandbox does not wake");
+                self.put_down().await?;
+                self.apply(Event::StepFailed);
+                let sandbox_id = self.id().clone();
+                let _ = reply.send(Err(Error::Resume { sandbox_id, step, source: chain(&source).into() }));
+                Ok(false)
+            }
+        }
+    }
+
+    async fn try_wake(&mut self, timeout: Duration) -> Result<(), Unwoken> {
+        self.take_slot(timeout).await.map_err(Unwoken::Refused)?;
+        self.apply(Event::Resume);
+        let entry = Arc::clone(&self.entry);
+        let version = tokio::select! {
+            biased;
+            cause = killed(&entry) => return Err(Unwoken::Killed(cause)),
+            walked = self.start_again() => walked.map_err(|(step, e)| Unwoken::Failed(step, e))?,
+        };
+        let recording = |e| Unwoken::Failed("writing its record", e);
+        self.shared.options.faults.at(Point::BeforeAwake).await.map_err(|e| recording(e.into()))?;
+        let before = self.record.clone();
+        self.note_version(&version);
+        self.record.set_awake(self.shared.options.clock.now());
+        let (copy, dir) = (self.record.clone(), self.dir());
+        if let Err(e) = disk::blocking(move || copy.write(&dir)).await {
+            self.record = before;
+            return Err(recording(e.into()));
+        }
+        Ok(())
+    }
+
+    /// Takes a place on the host and writes that down; all of it or nothing.
+    async fn take_slot(&mut self, timeout: Duration) -> Result<(), Error> {
+        let resources = self.record.resources();
+        // One whose record could not be written kept the place it had.
+        let slot = if self.record.is_parked() {
+            self.shared.ledger().claim(&resources).map_err(Error::exhausted)?
+        } else {
+            Slot(self.record.slot)
+        };
+        let mut record = self.record.clone();
+        record.set_waking(slot, timeout);
+        let (copy, dir) = (record.clone(), self.dir());
+        if let Err(e) = disk::blocking(move || copy.write(&dir)).await {
+            if self.record.is_parked() {
+                self.shared.ledger().release(slot, &resources);
+            }
+            let what = "recording the resume";
+            return Err(Error::Host { sandbox_id: self.id().clone(), what, source: e.into() });
+        }
+        self.spec = Arc::new(record.spec(self.id(), &self.dir()));
+        self.record = record;
+        Ok(())
+    }
+}
