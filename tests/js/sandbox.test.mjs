@@ -245,6 +245,20 @@ describe('lives', LIMIT, () => {
     })
   })
 
+  test('paused with its files, and woken', async () => {
+    const sandbox = await base.Sandbox.create('base', { timeoutMs: 60_000 })
+    after(() => sandbox.kill())
+    await sandbox.files.write('/home/user/kept', 'kept')
+    await assert.rejects(sandbox.pause(), /501.*memory/)
+    assert.equal(await sandbox.pause({ keepMemory: false }), true)
+    assert.equal(await sandbox.pause({ keepMemory: false }), false)
+    assert.equal(await sandbox.isRunning(), false)
+    assert.equal((await sandbox.getInfo()).state, 'paused')
+    const same = await base.Sandbox.connect(sandbox.sandboxId)
+    assert.equal(await same.files.read('/home/user/kept'), 'kept')
+    assert.equal(await sandbox.isRunning(), true)
+  })
+
   test('refusals have their classes', async () => {
     const apiKey = `e2b_${'0'.repeat(40)}`
     await assert.rejects(base.Sandbox.create('base', { apiKey }), base.AuthenticationError)
