@@ -1,9 +1,10 @@
 """Starts one Python kernel the way the code interpreter wants it.
 
     python launch.py -f CONNECTION_FILE
+    python launch.py --nursery SOCKET
 
 Installed with its neighbours at /usr/lib/warren/interpreter. It is a plain
-ipykernel with four differences, each argued below; the user's own IPython
+ipykernel with a few differences, each argued below; the user's own IPython
 configuration still applies on top.
 """
 
@@ -47,8 +48,13 @@ def lenient(pack):
 
 def build():
     """The kernel application, imported late so that `sys.path` is clean first."""
+    lean = load("lean")
+    lean.install()
+    import ipykernel.debugger  # noqa: F401 (it looks for what is left out)
     import zmq
     from ipykernel.kernelapp import IPKernelApp
+
+    lean.finish()
 
     class InterpreterApp(IPKernelApp):
         def init_iopub(self, context):
@@ -78,6 +84,11 @@ def main():
     if os.path.exists(rc):
         os.environ.setdefault("MATPLOTLIBRC", rc)
     app = build()
+    if sys.argv[1] == "--nursery":
+        # As the kernel itself would say it before matplotlib is imported.
+        os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+        load("nursery").serve(sys.argv[2], app, load("stash").Stash())
+        return
     app.initialize(sys.argv[1:])
     app.start()
 

@@ -17,6 +17,8 @@ use tokio::sync::{Mutex, MutexGuard, Notify, watch};
 use super::config::InterpreterConfig;
 use super::kernel::{Error, Kernel};
 use super::language::{Dialect, Language};
+use super::nursery::Nursery;
+use super::silent;
 
 /// What happens to the kernels of a context up to a generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +45,7 @@ pub(super) struct Context {
     pub(super) dialect: Dialect,
     pub(super) cwd: PathBuf,
     config: Arc<InterpreterConfig>,
+    nursery: Arc<Nursery>,
     turn: Mutex<Turn>,
     orders: watch::Sender<Order>,
     generation: watch::Sender<u64>,
@@ -63,6 +66,7 @@ impl Context {
     /// A context without a kernel; the first turn starts it.
     pub(super) fn new(
         config: Arc<InterpreterConfig>,
+        nursery: Arc<Nursery>,
         language: Language,
         dialect: Dialect,
         cwd: PathBuf,
@@ -73,6 +77,7 @@ impl Context {
             dialect,
             cwd,
             config,
+            nursery,
             turn: Mutex::default(),
             orders: watch::Sender::new(Order::Restart { up_to: 0 }),
             generation: watch::Sender::new(0),
@@ -220,12 +225,28 @@ impl Turn {
     }
 
     async fn start(&mut self, context: &Context) -> Result<Kernel, Error> {
-        let deaths = Arc::clone(&context.deaths);
-        let kernel =
-            Kernel::start(&context.config, context.dialect, &context.cwd, move || deaths.notify_one())
-                .await?;
+        let kernel = match Self::spare(context).await {
+            Some(kernel) => kernel,
+            None => Self::from_nothing(context).await?,
+        };
         self.generation += 1;
         context.generation.send_replace(self.generation);
         Ok(kernel)
+    }
+
+    /// A kernel that waited for this, brought to the context's directory.
+    async fn spare(context: &Context) -> Option<Kernel> {
+        if context.dialect != Dialect::Python {
+            return None;
+        }
+        let (mut kernel, deaths) = context.nursery.take()?;
+        _ = deaths.set(Arc::clone(&context.deaths));
+        silent::change_directory(&mut kernel, &context.cwd).await.ok()?;
+        Some(kernel)
+    }
+
+    async fn from_nothing(context: &Context) -> Result<Kernel, Error> {
+        let deaths = Arc::clone(&context.deaths);
+        Kernel::start(&context.config, context.dialect, &context.cwd, move || deaths.notify_one()).await
     }
 }

@@ -15,6 +15,7 @@ use super::config::{InterpreterConfig, MAX_CONTEXTS};
 use super::context::{Context, Removed, RestartError};
 use super::kernel;
 use super::language::Language;
+use super::nursery::Nursery;
 
 /// Why a context cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +56,8 @@ const LISTED: [&str; 2] = ["python", "javascript"];
 #[derive(Debug)]
 pub(super) struct Contexts {
     config: Arc<InterpreterConfig>,
+    /// Woken by those who run code or make contexts.
+    pub(super) nursery: Arc<Nursery>,
     registry: Mutex<Registry>,
     pub(super) tasks: TaskTracker,
 }
@@ -67,7 +70,9 @@ struct Registry {
 
 impl Contexts {
     pub(super) fn new(config: Arc<InterpreterConfig>) -> Self {
-        let contexts = Self { config, registry: Mutex::default(), tasks: TaskTracker::new() };
+        let tasks = TaskTracker::new();
+        let nursery = Arc::new(Nursery::new(Arc::clone(&config), tasks.clone()));
+        let contexts = Self { config, nursery, registry: Mutex::default(), tasks };
         for language in LISTED {
             // Both languages have a kernel, and the list is empty.
             _ = contexts.default_of(&Language::parse(Some(language)));
@@ -129,6 +134,7 @@ impl Contexts {
     pub(super) async fn create(&self, language: Language, cwd: Option<&str>) -> Result<Arc<Context>, Error> {
         let cwd = self.directory(cwd);
         let context = self.add(&mut self.registry(), language, cwd)?;
+        self.nursery.wake();
         let started = match context.turn().await {
             Ok(mut turn) => turn.kernel(&context).await.map(drop).map_err(Error::from),
             Err(removed) => Err(removed.into()),
@@ -168,7 +174,13 @@ impl Contexts {
         if registry.contexts.len() >= MAX_CONTEXTS {
             return Err(Error::Full);
         }
-        let context = Arc::new(Context::new(Arc::clone(&self.config), language, dialect, cwd));
+        let context = Arc::new(Context::new(
+            Arc::clone(&self.config),
+            Arc::clone(&self.nursery),
+            language,
+            dialect,
+            cwd,
+        ));
         self.tasks.spawn(keep(Arc::downgrade(&context)));
         registry.contexts.push(Arc::clone(&context));
         Ok(context)

@@ -6,7 +6,7 @@ use wire::execute::Execute;
 
 use super::context::Context;
 use super::contexts::{Contexts, Error};
-use super::language::Language;
+use super::language::{Dialect, Language};
 use super::lines::{LineBody, lines};
 use super::run::{Task, run};
 
@@ -29,6 +29,9 @@ pub(super) fn execute(
     request: Execute,
 ) -> Result<LineBody, Refusal> {
     let context = choose(contexts, &request)?;
+    if context.dialect == Dialect::Python {
+        contexts.nursery.wake();
+    }
     let (writer, body) = lines();
     let task = Task { code: request.code, env_vars: request.env_vars.unwrap_or_default(), envs };
     contexts.tasks.spawn(async move { run(&context, task, writer).await });

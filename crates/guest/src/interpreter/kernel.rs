@@ -23,6 +23,7 @@ use super::config::{InterpreterConfig, START};
 use super::language::Dialect;
 use super::link::{Ask, Link, Source};
 use super::message::{Incoming, Status};
+use super::nursery::Parent;
 use super::place::{self, Place};
 use super::programs;
 use super::pump::{Channel, Event, Focus, pump};
@@ -74,16 +75,41 @@ impl Kernel {
         let envs = (config.envs)();
         let command = programs::command(config, dialect, cwd, &place, envs.clone());
         let program = command.program.clone();
-        let mut process =
-            config.spawn.spawn(command).await.map_err(|source| Error::Spawn { program, source })?;
+        let process = config.spawn.spawn(command).await.map_err(|source| Error::Spawn { program, source })?;
+        let mut kernel = Self::meet(process, dialect, place, on_death).await?;
+        // A JVM shows its environment only as properties, which it is told like changes.
+        kernel.envs = if dialect == Dialect::Java { BTreeMap::new() } else { envs };
+        Ok(kernel)
+    }
+
+    /// A Python kernel forked by the nursery's `parent`; it has the variables that
+    /// the parent was started with.
+    pub(super) async fn fork(
+        config: &InterpreterConfig,
+        parent: &Parent,
+        on_death: impl Fn() + Clone + Send + 'static,
+    ) -> Result<Self, Error> {
+        let place = Place::make(&config.run_dir)?;
+        let program = config.python.clone();
+        let process = parent.fork(&place).await.map_err(|source| Error::Spawn { program, source })?;
+        let mut kernel = Self::meet(process, Dialect::Python, place, on_death).await?;
+        kernel.envs.clone_from(&parent.envs);
+        Ok(kernel)
+    }
+
+    /// Waits until the kernel of a process answers.
+    async fn meet(
+        mut process: Box<dyn KernelProcess>,
+        dialect: Dialect,
+        place: Place,
+        on_death: impl Fn() + Clone + Send + 'static,
+    ) -> Result<Self, Error> {
         let deadline = Instant::now() + START;
         let connected = tokio::select! {
             connected = Link::connect(dialect, &place, deadline) => connected.ok_or(Error::Silent)?,
             how = process.ended() => return Err(Error::Ended { how, words: process.last_words() }),
         };
         let mut kernel = Self::assemble(process, dialect, connected, place, on_death);
-        // A JVM shows its environment only as properties, which it is told like changes.
-        kernel.envs = if dialect == Dialect::Java { BTreeMap::new() } else { envs };
         if kernel.link.needs_greeting() {
             kernel.greet(deadline).await?;
         }

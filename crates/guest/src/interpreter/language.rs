@@ -1,6 +1,7 @@
 //! Languages: how requests name them, and what the service says to their kernels.
 
 use std::fmt;
+use std::path::Path;
 
 use super::silent::Changes;
 
@@ -108,6 +109,19 @@ impl Dialect {
         };
         ("properties", changes.iter().map(entry).collect::<String>().into_bytes())
     }
+}
+
+/// Code that changes to a directory, if it is there. A kernel that holds packages
+/// which were replaced since it was forked ends instead.
+pub(super) fn python_cd(path: &Path) -> String {
+    // JSON in a literal, as with variables: the outer quotes hold no surrogates.
+    let literal = ascii_json(&serde_json::json!(ascii_json(&serde_json::json!(path.to_string_lossy()))));
+    format!(
+        "[__import__('os')._exit(0) for f in __import__('sys').meta_path \
+         if type(f).__name__ == 'Stash' and f.any_stale()]\n\
+         [__import__('os').chdir(p) for p in [__import__('json').loads({literal})] \
+         if __import__('os').path.isdir(p)] and None"
+    )
 }
 
 /// JSON text in which everything outside ASCII is escaped.

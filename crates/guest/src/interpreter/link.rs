@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::config::MAX_MESSAGE;
-use super::language::Dialect;
+use super::language::{Dialect, python_cd};
 use super::message::{Incoming, Outgoing, Visibility};
 use super::place::{BROADCAST, Place, SHELL};
 use super::pump::Channel;
@@ -49,6 +49,8 @@ pub(super) enum Ask<'a> {
     Cell(&'a str),
     /// To change its environment.
     Variables(&'a Changes),
+    /// To go to a directory; Python's kernel alone is asked this.
+    Directory(&'a Path),
 }
 
 impl Link {
@@ -92,13 +94,14 @@ impl Link {
                     Ask::Variables(changes) => {
                         Outgoing::execute(session, &dialect.set_envs(changes), Visibility::Silent)
                     }
+                    Ask::Directory(path) => Outgoing::execute(session, &python_cd(path), Visibility::Silent),
                 };
                 announce(&request.id);
                 shell.send(&request.frames()).await
             }
             Self::Plain(writer) => {
                 let (kind, payload) = match ask {
-                    Ask::Hello => ("hello", Vec::new()),
+                    Ask::Hello | Ask::Directory(_) => ("hello", Vec::new()),
                     Ask::Cell(code) => (dialect.as_str(), code.as_bytes().to_vec()),
                     Ask::Variables(changes) => dialect.pack_envs(changes),
                 };
@@ -142,7 +145,7 @@ async fn jupyter(path: &Path, kind: Kind, deadline: Instant) -> Option<(zmtp::Re
 }
 
 /// Tries until it succeeds or time is up.
-async fn until_bound<T, F: Future<Output = io::Result<T>>>(
+pub(super) async fn until_bound<T, F: Future<Output = io::Result<T>>>(
     deadline: Instant,
     connect: impl Fn() -> F,
 ) -> Option<T> {

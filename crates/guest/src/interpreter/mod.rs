@@ -23,6 +23,7 @@ mod language;
 mod lines;
 mod link;
 mod message;
+mod nursery;
 mod place;
 mod plain;
 mod programs;

@@ -16,13 +16,25 @@ const JAVA: &str = "/usr/bin/java";
 /// code that is mostly small; the JVM starts in half the time without them.
 const JVM: [&str; 3] = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto"];
 
+/// The command of the process that forks Python kernels on demand.
+pub(super) fn nursery(
+    config: &InterpreterConfig,
+    place: &Place,
+    env: BTreeMap<String, String>,
+) -> KernelCommand {
+    let launcher = config.files.join("launch.py").to_string_lossy().into_owned();
+    let socket = place.socket().to_string_lossy().into_owned();
+    let args = vec![launcher, "--nursery".to_owned(), socket];
+    in_directory(config, &config.cwd, config.python.clone(), args, env)
+}
+
 /// The command of a kernel that will be reached at `place`.
 pub(super) fn command(
     config: &InterpreterConfig,
     dialect: Dialect,
     cwd: &Path,
     place: &Place,
-    mut env: BTreeMap<String, String>,
+    env: BTreeMap<String, String>,
 ) -> KernelCommand {
     let ours = |path: &str| config.files.join(path).to_string_lossy().into_owned();
     let socket = || place.socket().to_string_lossy().into_owned();
@@ -42,6 +54,16 @@ pub(super) fn command(
             (PathBuf::from(JAVA), JVM.into_iter().map(str::to_owned).chain(path).collect())
         }
     };
+    in_directory(config, cwd, program, args, env)
+}
+
+fn in_directory(
+    config: &InterpreterConfig,
+    cwd: &Path,
+    program: PathBuf,
+    args: Vec<String>,
+    mut env: BTreeMap<String, String>,
+) -> KernelCommand {
     // A directory that is not there must not keep the context from existing: the
     // reference's `%cd` only prints then.
     let cwd = [cwd, &config.cwd].into_iter().find(|dir| dir.is_dir()).unwrap_or(Path::new("/"));

@@ -4,6 +4,7 @@
 //! that line numbers in tracebacks stay the user's.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use tokio::time::timeout;
 
@@ -37,12 +38,21 @@ pub(super) async fn overlay(
     Ok(request.keys().map(|name| (name.clone(), kernel.envs.get(name).cloned())).collect())
 }
 
+/// Changes to a directory, if it is there.
+pub(super) async fn change_directory(kernel: &mut Kernel, cwd: &Path) -> Result<(), Stuck> {
+    settle(kernel, Ask::Directory(cwd)).await
+}
+
 /// Runs one snippet, if there is anything to change.
 pub(super) async fn apply(kernel: &mut Kernel, changes: &Changes) -> Result<(), Stuck> {
     if changes.is_empty() {
         return Ok(());
     }
-    kernel.ask(Ask::Variables(changes)).await.map_err(|_| Stuck)?;
+    settle(kernel, Ask::Variables(changes)).await
+}
+
+async fn settle(kernel: &mut Kernel, ask: Ask<'_>) -> Result<(), Stuck> {
+    kernel.ask(ask).await.map_err(|_| Stuck)?;
     let done = timeout(SNIPPET, kernel.both_halves()).await;
     kernel.forget();
     if done == Ok(true) { Ok(()) } else { Err(Stuck) }
