@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use warren_sdk::{
-    CloneOptions, CommandEvent, Config, FileEventKind, PtySize, Sandbox, SandboxManager, Scope, Signal,
+    BuildOptions, CloneOptions, CommandEvent, Config, CreateOptions, FileEventKind, PtySize, Sandbox,
+    SandboxManager, Scope, Signal, Template,
 };
 
 use super::Outcome;
@@ -18,6 +19,7 @@ pub(crate) async fn run(config: &Config) -> Outcome {
     contexts_do_not_see_each_other(&sandbox).await?;
     a_repository_is_kept_inside(&sandbox).await?;
     sandbox.close().await?;
+    a_template_is_built_and_used(config).await?;
     a_program_in_the_background_is_fed_and_signalled(config).await
 }
 
@@ -107,6 +109,27 @@ async fn a_repository_is_kept_inside(sandbox: &Sandbox) -> Outcome {
     git.clone_repository("/home/user/repo", CloneOptions { path: Some("copy"), ..CloneOptions::default() })
         .await?;
     assert!(git.status("copy").await?.is_clean());
+    Ok(())
+}
+
+async fn a_template_is_built_and_used(config: &Config) -> Outcome {
+    let dir = tempfile::tempdir()?;
+    std::fs::write(dir.path().join("told.txt"), "by the client")?;
+    let template = Template::from_template("base")
+        .context(dir.path())
+        .copy("told.txt", "/told.txt")
+        .run("test -s /told.txt");
+    let mut lines = 0;
+    template.build(config, &BuildOptions::new("sdk-check"), |_| lines += 1).await?;
+    assert!(lines > 0 && Template::exists(config, "sdk-check").await?);
+    let sandbox = Sandbox::create_with(config, CreateOptions::new().template("sdk-check")).await?.scoped();
+    assert_eq!(sandbox.files().read("/told.txt").await?, "by the client");
+    sandbox.close().await?;
+    let failing = Template::from_template("base")
+        .run("exit 7")
+        .build(config, &BuildOptions::new("sdk-check"), |_| {})
+        .await;
+    assert_eq!(failing.err().map(|e| e.kind()), Some(warren_sdk::ErrorKind::Build));
     Ok(())
 }
 
