@@ -265,6 +265,11 @@ pub(crate) struct Flags {
     pub(crate) no_debug_ports: bool,
 }
 
+/// Whether whoever runs a command asks for no colours: <https://no-color.org>.
+pub(crate) fn wants_plain_text() -> bool {
+    env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
 /// Puts the settings together and checks them.
 pub(crate) fn load(flags: &Flags) -> Result<Options> {
     let mut options = match &flags.config {

@@ -14,7 +14,7 @@ mod up;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// Self-hosted sandboxes for AI-generated code that speak E2B's protocols.
 #[derive(Debug, Parser)]
@@ -31,12 +31,16 @@ enum Command {
     /// Tell what this host lacks to run sandboxes, and what to do about it.
     Doctor,
     /// Create, use and remove sandboxes of a running server.
-    #[command(subcommand, visible_alias = "sbx")]
+    #[command(visible_alias = "sbx")]
     Sandbox(cli::sandbox::Command),
     /// Make, list, rename and revoke API keys of a running server, as its operator.
     Key(cli::key::Command),
     /// Make, list and change teams of a running server, as its operator.
     Team(cli::team::Command),
+    /// Print completions for a shell.
+    Completions(cli::shell::Completions),
+    /// Write manual pages.
+    Man(cli::shell::Man),
     /// Clone machines for the server at standard input; started by the server alone.
     #[command(hide = true)]
     Launcher,
@@ -49,6 +53,8 @@ fn main() -> ExitCode {
         Command::Launcher => {
             runtime::namespaces::Launcher::serve().map(|()| ExitCode::SUCCESS).map_err(Into::into)
         }
+        Command::Completions(args) => Ok(cli::shell::completions(&args, Cli::command())),
+        Command::Man(args) => cli::shell::man(&args, Cli::command()),
         Command::Key(command) => cli::run(cli::key::run(command)),
         Command::Team(command) => cli::run(cli::team::run(command)),
         Command::Sandbox(command) => cli::run(cli::sandbox::run(command)),

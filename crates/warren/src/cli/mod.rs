@@ -1,9 +1,13 @@
 //! The commands beside the server. Those about sandboxes go through the client library.
 
+mod connect;
+mod copy;
 pub(crate) mod doctor;
 pub(crate) mod key;
 mod operator;
 pub(crate) mod sandbox;
+pub(crate) mod shell;
+mod table;
 pub(crate) mod team;
 
 use std::future::Future;
