@@ -70,9 +70,6 @@ mod tests {
         table.row(vec!["i1".into(), "running".into()]);
         table.row(vec!["ilonger".into(), "é".into()]);
         assert_eq!(table.text(None, false), "ID       STATE\ni1       running\nilonger  é\n");
-        assert_eq!(
-            table.text(Some(12), true),
-            "\u{1b}[1mID       ST…\u{1b}[0m\ni1       ru…\nilonger  é\n"
-        );
+        assert_eq!(table.text(Some(12), true), "\u{1b}[1mID       ST…\u{1b}[0m\ni1       ru…\nilonger  é\n");
     }
 }
