@@ -17,7 +17,7 @@ use crate::process::{Processes, Reaper};
 use crate::rpc::Polled;
 use crate::settings::Settings;
 use crate::watch::Hub;
-use crate::{control, metrics, procfiles, route};
+use crate::{control, memory, metrics, procfiles, route};
 
 /// Threads for file transfers and long walks at a time; more wait.
 const MAX_BLOCKING_THREADS: usize = 16;
@@ -102,6 +102,7 @@ pub async fn run_async(options: Options) -> io::Result<()> {
 
     let mut tasks = JoinSet::new();
     tasks.spawn_local(reaper.run());
+    tasks.spawn_local(memory::keep_small());
     // The first command should not pay for the helper's start.
     launcher.ensure_helper().await?;
     let limit = Rc::new(Connections::default());

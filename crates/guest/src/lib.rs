@@ -16,6 +16,7 @@ mod init;
 mod interpret;
 pub mod interpreter;
 mod kernels;
+mod memory;
 mod metrics;
 mod process;
 mod procfiles;

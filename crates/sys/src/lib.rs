@@ -4,6 +4,7 @@ pub mod btrfs;
 pub mod clone;
 pub mod exec;
 pub mod loopdev;
+pub mod memory;
 pub mod mount;
 pub mod namespace;
 pub mod netlink;

@@ -80,6 +80,7 @@ where
     // A connection that breaks concerns only its client, who knows.
     let _ = builder.serve_connection(TokioIo::new(stream), service).await;
     drop(permit);
+    crate::memory::work_ended();
 }
 
 /// Both listeners of a port: IPv4 and IPv6; one is enough where the other is not there.

@@ -83,6 +83,7 @@ pub(super) async fn run(
             let end = end_event(status);
             processes.retire(&process, &end);
             tell_end(&process, end);
+            crate::memory::work_ended();
             return;
         }
         let event = tokio::select! {
