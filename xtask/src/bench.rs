@@ -5,6 +5,7 @@
 //! it, at the latest by their timeout.
 
 mod bare;
+mod daemon;
 mod floor;
 mod idle;
 mod measure;
@@ -81,6 +82,7 @@ fn against(target: &Target, rounds: u32, mut rows: Vec<Series>) -> anyhow::Resul
     lives(target, rounds, &mut rows)?;
     live_sandbox(target, rounds, &mut rows)?;
     files(target, rounds.clamp(3, 20), &mut rows)?;
+    daemon::measure(target, rounds, &mut rows)?;
     let names = ["create of `code-interpreter-v1`, its kernel ready", "… and its first cell"];
     interpreter_create(target, rounds.div_ceil(10), names, &mut rows)?;
     cells(target, rounds, &mut rows)?;

@@ -64,6 +64,10 @@ impl Sandbox {
     }
 
     fn start(&mut self, start: &Value, root: bool) -> anyhow::Result<(i64, Vec<u8>)> {
+        exit_of(&self.stream(start, root)?)
+    }
+
+    fn stream(&mut self, start: &Value, root: bool) -> anyhow::Result<Vec<u8>> {
         let message = start.to_string();
         let mut body = vec![0];
         body.extend(u32::try_from(message.len()).context("a message of this size")?.to_be_bytes());
@@ -74,8 +78,23 @@ impl Sandbox {
             ("Connect-Protocol-Version", "1"),
             ("Authorization", user),
         ];
-        let answer = self.guest("POST", "/process.Process/Start", DAEMON, &headers, &body)?;
-        exit_of(&answer)
+        self.guest("POST", "/process.Process/Start", DAEMON, &headers, &body)
+    }
+
+    /// Lets a process print so many bytes; gives the length of the stream that carries them.
+    pub(crate) fn print(&mut self, n_bytes: usize) -> anyhow::Result<usize> {
+        let arguments = ["-c".to_owned(), n_bytes.to_string(), "/dev/zero".to_owned()];
+        let start = json!({ "process": { "cmd": "head", "args": arguments }, "stdin": false });
+        let stream = self.stream(&start, false)?;
+        anyhow::ensure!(stream.ends_with(b"{}"), "the stream has no good end");
+        Ok(stream.len())
+    }
+
+    /// A unary call of the daemon.
+    pub(crate) fn call(&mut self, method: &str, message: &Value) -> anyhow::Result<Value> {
+        let headers = [("Content-Type", "application/json"), ("Authorization", AS_USER)];
+        let answer = self.guest("POST", method, DAEMON, &headers, message.to_string().as_bytes())?;
+        serde_json::from_slice(&answer).with_context(|| format!("read the answer of {method}"))
     }
 
     /// Writes one file, raw.

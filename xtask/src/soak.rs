@@ -1,5 +1,6 @@
 //! `cargo xtask soak`: creates and ends sandboxes in every way a client can, in
-//! an order that a seed repeats, and looks at what is left behind.
+//! an order that a seed repeats, loads one of them with commands, watches and
+//! files, and looks at what is left behind.
 
 pub(crate) mod sessions;
 
@@ -11,6 +12,8 @@ use crate::census::Census;
 use crate::command::say;
 use crate::raw::Sandbox;
 use crate::server::{Options, Server};
+use crate::tally::Tally;
+use crate::world::suites;
 use crate::{build, packages, repo};
 
 /// Arguments of `soak`.
@@ -63,8 +66,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         ));
         rounds(&server, Plan { rounds: args.rounds, workers: args.workers, seed: args.seed })
     });
+    let mut tally = Tally::default();
+    suites::load(&server.access(), &mut tally);
     server.stop()?;
     result?;
+    tally.close()?;
     before.settle()?;
     say("Nothing is left behind.");
     Ok(())

@@ -17,6 +17,10 @@ pub(super) const SHELL: &str = "floor: `bash -c true` on the host";
 pub(super) const MACHINE: &str = "floor: clone3, overlay, pivot, `true`, gone";
 /// 64 bytes there and back.
 pub(super) const ROUND_TRIP: &str = "floor: loopback TCP round trip, 64 B";
+/// What a small file costs to carry, and its acknowledgement.
+pub(super) const KIBIBYTE: &str = "floor: loopback TCP, 1 KiB there and back";
+/// The same for a larger one.
+pub(super) const MEBIBYTE: &str = "floor: loopback TCP, 1 MiB there and back";
 /// The file of the file measurements.
 pub(super) const COPY: &str = "floor: 64 MiB over loopback TCP";
 
@@ -25,7 +29,9 @@ pub(super) fn measure(rounds: u32, rows: &mut Vec<Series>) -> anyhow::Result<()>
     rows.push(machine(rounds)?);
     rows.push(spawn(SPAWN, rounds, &["/bin/true"])?);
     rows.push(spawn(SHELL, rounds, &["/bin/bash", "-c", "true"])?);
-    rows.push(round_trip(rounds * 10)?);
+    rows.push(round_trip(ROUND_TRIP, rounds * 10, 64)?);
+    rows.push(round_trip(KIBIBYTE, rounds, 1024)?);
+    rows.push(round_trip(MEBIBYTE, rounds, 1024 * 1024)?);
     rows.push(copy()?);
     Ok(())
 }
@@ -48,15 +54,15 @@ fn machine(rounds: u32) -> anyhow::Result<Series> {
     Ok(series)
 }
 
-/// 64 bytes there and back over loopback TCP.
-fn round_trip(rounds: u32) -> anyhow::Result<Series> {
+/// So many bytes there and, when all have arrived, back over loopback TCP.
+fn round_trip(name: &str, rounds: u32, n_bytes: usize) -> anyhow::Result<Series> {
     let (mut near, mut far) = pair()?;
     let echo = std::thread::spawn(move || {
-        let mut bytes = [0; 64];
+        let mut bytes = vec![0; n_bytes];
         while far.read_exact(&mut bytes).and_then(|()| far.write_all(&bytes)).is_ok() {}
     });
-    let mut series = Series::ms(ROUND_TRIP);
-    let mut bytes = [0; 64];
+    let mut series = Series::ms(name);
+    let mut bytes = vec![0; n_bytes];
     for _ in 0..rounds {
         series.time(|| {
             near.write_all(&bytes).context("send")?;

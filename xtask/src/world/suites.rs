@@ -33,6 +33,19 @@ pub(crate) fn python(server: &Access, tally: &mut Tally, paths: &[&str]) {
     count(&name, result, tally);
 }
 
+/// Loads one sandbox as much as it may be loaded.
+pub(crate) fn load(server: &Access, tally: &mut Tally) {
+    let name = "suite tests/python/test_load.py (long)";
+    say(name);
+    let result = Venv::ensure("suites", PYTHON).and_then(|venv| {
+        let mut pytest = venv.python();
+        // The SDK opens a connection for each of hundreds of streams.
+        server.lead(&mut pytest).env("WARREN_LOAD", "long").env("E2B_MAX_CONNECTIONS", "1000");
+        run_pytest(pytest, &["tests/python/test_load.py", "--timeout=600"])
+    });
+    count(name, result, tally);
+}
+
 /// With nothing but `E2B_DEBUG=true` the SDKs use the well-known ports.
 pub(crate) fn debug_mode(server: &Access, tally: &mut Tally) {
     let name = "suite tests/debug";
