@@ -223,6 +223,8 @@ fn extended(value: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const TYPE: &str = "multipart/form-data; boundary=\"xYz\"";
@@ -263,6 +265,22 @@ mod tests {
         ];
         for cut in 1..body.len() {
             assert_eq!(items(body, cut).unwrap(), wanted, "cut into {cut}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn strangers_bytes_are_cut_alike_however_they_arrive(
+            body in r#"((--xYz|\r\n|--|xYz|content-disposition: form-data; |name=file|filename="a%22/b\\"|;|"|=|x| ){0,24})"#,
+            cut in 1usize..9,
+        ) {
+            prop_assert_eq!(items(body.as_bytes(), cut), items(body.as_bytes(), body.len().max(1)));
+        }
+
+        #[test]
+        fn any_head_of_a_part_is_read(head in ".{0,200}", bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            part(format!("content-disposition: form-data; {head}").as_bytes());
+            part(&bytes);
         }
     }
 

@@ -71,6 +71,8 @@ pub(crate) fn base_name(path: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn at_home(path: &str) -> Result<String, PathError> {
@@ -97,6 +99,18 @@ mod tests {
         assert_eq!(at_home("~root/x"), Err(PathError::OtherHome));
         assert_eq!(at_home("/a\0b"), Err(PathError::Nul));
         assert_eq!(at_home(&"a".repeat(5000)), Err(PathError::TooLong));
+    }
+
+    proptest! {
+        #[test]
+        fn every_path_is_absolute_and_a_relative_one_has_no_dots(path in "(~|\\.|\\.\\.|/|a|é|\0){0,12}") {
+            let Ok(resolved) = at_home(&path) else { return Ok(()) };
+            prop_assert!(resolved.starts_with('/'));
+            if !path.starts_with('/') {
+                prop_assert!(resolved.split('/').all(|part| part != ".." && part != "."), "{}", resolved);
+            }
+            prop_assert!(!base_name(&resolved).is_empty());
+        }
     }
 
     #[test]

@@ -23,9 +23,9 @@ use super::table::Processes;
 /// A subscriber that takes nothing for this long is cut off, and the process goes on.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// After a kill, at most this much of what was already written is still told:
-/// children that write on must not delay the end for ever.
-const MAX_DRAIN: usize = 1 << 20;
+/// After a kill, at most this often what was already written is still read from
+/// each output, 1 MiB of a pipe: children that write on must not delay the end for ever.
+const MAX_DRAIN: usize = 32;
 
 /// One output of a process.
 pub(super) struct Output {
@@ -72,15 +72,17 @@ pub(super) async fn run(
     processes: Rc<Processes>,
     process: Rc<Process>,
     mut outputs: [Output; 2],
-    mut exit: oneshot::Receiver<Exit>,
+    exit: oneshot::Receiver<Exit>,
 ) {
-    let mut status = None;
+    spawn_local(note_exit(Rc::clone(&process), exit));
     loop {
+        // Before the look, so that no change is missed after it.
+        let changed = process.changed.notified();
         let [first, second] = &mut outputs;
         let may_end = process.killed.get() || (first.ended() && second.ended());
-        if let (Some(status), true) = (status, may_end) {
+        if let (Some(exit), true) = (process.exit.get(), may_end) {
             drain(&process, &outputs).await;
-            let end = end_event(status);
+            let end = end_event(exit);
             processes.retire(&process, &end);
             tell_end(&process, end);
             crate::memory::work_ended();
@@ -91,14 +93,7 @@ pub(super) async fn run(
             // and what was written before the exit is still drained after it.
             event = first.next() => event,
             event = second.next() => event,
-            ended = &mut exit, if status.is_none() => {
-                process.reaped.set(true);
-                // The reaper drops a sender only at the daemon's own end.
-                let Ok(ended) = ended else { return };
-                status = Some(ended);
-                None
-            }
-            () = process.was_killed.notified() => None,
+            () = changed => None,
         };
         if let Some(event) = event {
             tell_all(&process, &Event::Data(event)).await;
@@ -106,23 +101,22 @@ pub(super) async fn run(
     }
 }
 
-/// Tells what a killed process had written before it died.
-async fn drain(process: &Process, outputs: &[Output; 2]) {
-    for output in outputs {
-        let mut n_bytes = 0;
-        while n_bytes < MAX_DRAIN
-            && let Ok(Some(event)) = output.next_now()
-        {
-            n_bytes += len(&event);
-            tell_all(process, &Event::Data(event)).await;
-        }
+/// Apart from the pump, which may be waiting for a subscriber.
+async fn note_exit(process: Rc<Process>, exit: oneshot::Receiver<Exit>) {
+    // The reaper drops a sender only at the daemon's own end.
+    if let Ok(exit) = exit.await {
+        process.exit.set(Some(exit));
+        process.changed.notify_waiters();
     }
 }
 
-fn len(event: &DataEvent) -> usize {
-    match event {
-        DataEvent::Stdout(bytes) | DataEvent::Stderr(bytes) | DataEvent::Pty(bytes) => bytes.len(),
-        DataEvent::Unset => 0,
+/// Tells what a killed process had written before it died.
+async fn drain(process: &Process, outputs: &[Output; 2]) {
+    for output in outputs {
+        for _ in 0..MAX_DRAIN {
+            let Ok(Some(event)) = output.next_now() else { break };
+            tell_all(process, &Event::Data(event)).await;
+        }
     }
 }
 
@@ -131,14 +125,19 @@ fn len(event: &DataEvent) -> usize {
 async fn tell_all(process: &Process, event: &Event) {
     process.subscribers.borrow_mut().retain_mut(|subscriber| subscriber.offer(event));
     loop {
-        let allowed = if process.killed.get() { MAX_BACKLOG } else { 0 };
+        let changed = process.changed.notified();
+        let allowed = match (process.killed.get(), process.exit.get()) {
+            (false, _) => 0,
+            (true, None) => MAX_BACKLOG,
+            // What is drained from here on is bounded.
+            (true, Some(_)) => usize::MAX,
+        };
         let slow = process.subscribers.borrow().iter().find_map(|subscriber| subscriber.waiting(allowed));
         let Some((sender, event)) = slow else { return };
-        let was_killed = process.was_killed.notified();
         let took = tokio::select! {
             took = timeout(PATIENCE, sender.send(event)) => matches!(took, Ok(Ok(()))),
             // What was being sent stays in the backlog.
-            () = was_killed => continue,
+            () = changed => continue,
         };
         process
             .subscribers

@@ -7,6 +7,7 @@ use tokio::sync::{Notify, mpsc};
 use wire::process::{DataEvent, EndEvent, ProcessConfig, ProcessInfo};
 
 use super::input::Input;
+use super::reaper::Exit;
 use super::subscriber::Subscriber;
 
 /// Pieces of output that wait for one subscriber. A full queue holds the pump,
@@ -34,10 +35,12 @@ pub(crate) struct Process {
     /// Where it reads from.
     pub(crate) input: Input,
     pub(super) subscribers: RefCell<Vec<Subscriber>>,
-    pub(super) reaped: Cell<bool>,
+    /// How it ended, once it was reaped.
+    pub(super) exit: Cell<Option<Exit>>,
     /// Set when the end must not wait for the end of the outputs.
     pub(super) killed: Cell<bool>,
-    pub(super) was_killed: Notify,
+    /// Rung when one of the two above is set.
+    pub(super) changed: Notify,
 }
 
 impl Process {
@@ -48,9 +51,9 @@ impl Process {
             tag,
             input,
             subscribers: RefCell::default(),
-            reaped: Cell::new(false),
+            exit: Cell::new(None),
             killed: Cell::new(false),
-            was_killed: Notify::new(),
+            changed: Notify::new(),
         }
     }
 
@@ -66,11 +69,11 @@ impl Process {
     /// its outputs open, so its end no longer waits for them.
     pub(crate) fn signal(&self, signal: Signal) -> rustix::io::Result<()> {
         // Once reaped, the id may belong to another process.
-        if !self.reaped.get() {
+        if self.exit.get().is_none() {
             kill_process(self.pid, signal)?;
         }
         self.killed.set(true);
-        self.was_killed.notify_waiters();
+        self.changed.notify_waiters();
         Ok(())
     }
 
