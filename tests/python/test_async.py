@@ -67,10 +67,10 @@ def test_background_and_stdin():
         assert (await ended.wait()).exit_code == 0, "an end can be asked for afterwards"
         slow = await sandbox.commands.run("sleep 60", background=True)
         assert await slow.kill()
-        assert not await sandbox.commands.kill(slow.pid)
         with pytest.raises(CommandExitException) as killed:
             await slow.wait()
         assert killed.value.error == "signal: killed"
+        assert not await sandbox.commands.kill(slow.pid)
         with pytest.raises(NotFoundException):
             await sandbox.commands.connect(4_000_000)
 
@@ -93,6 +93,8 @@ def test_a_terminal():
         await sandbox.pty.send_stdin(terminal.pid, b"stty size; echo done=$((40+2))\n")
         await until(lambda: b"33 101" in seen and b"done=42" in seen, seen)
         assert await sandbox.pty.kill(terminal.pid)
+        with pytest.raises(CommandExitException):
+            await terminal.wait()
         assert not await sandbox.pty.kill(terminal.pid)
 
     with_sandbox(check)
