@@ -54,8 +54,10 @@ def test_commands():
 
 def test_background_and_stdin():
     async def check(sandbox):
-        handle = await sandbox.commands.run("cat", background=True, stdin=True)
+        said = []
+        handle = await sandbox.commands.run("cat", background=True, stdin=True, on_stdout=said.append)
         await sandbox.commands.send_stdin(handle.pid, "one ")
+        await until(lambda: said == ["one "], said)
         listed = await sandbox.commands.list()
         assert handle.pid in [process.pid for process in listed]
         await handle.disconnect()
