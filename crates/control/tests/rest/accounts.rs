@@ -138,7 +138,7 @@ async fn an_api_key_manages_no_keys_and_is_no_operator() {
     "#);
     ask(&world, key, "POST", "/access-tokens", json!({"name": "x"})).await.error(401);
     ask(&world, key, "GET", "/admin/teams", Value::Null).await.error(401);
-    let wrong: &[(&str, &str)] = &[("x-admin-token", "the operato")];
+    let wrong: &[(&str, &str)] = &[("x-admin-token", "the operator!")];
     ask(&world, wrong, "GET", "/admin/teams", Value::Null).await.error(401);
     for name in ["", " ", "a\u{7}b", &"x".repeat(200)] {
         ask(&world, OPERATOR, "POST", "/admin/teams", json!({"name": name})).await.error(400);
