@@ -1,6 +1,9 @@
 // The JavaScript twin of the Python suites, smaller: what the two SDKs do
 // differently on the wire (chunked bodies, streams, error codes) is tried here.
 import assert from 'node:assert/strict'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import * as base from 'e2b'
 import { Sandbox } from '@e2b/code-interpreter'
@@ -264,5 +267,47 @@ describe('lives', LIMIT, () => {
     await assert.rejects(base.Sandbox.create('base', { apiKey }), base.AuthenticationError)
     await assert.rejects(base.Sandbox.create('no-such-template'), /no-such-template/)
     await assert.rejects(base.Sandbox.create('base', { allowInternetAccess: false }), /501/)
+  })
+})
+
+describe('templates', LIMIT, () => {
+  const name = `js-${Date.now()}`
+  after(async () => {
+    const headers = { 'X-API-Key': process.env.E2B_API_KEY }
+    await fetch(`${process.env.E2B_API_URL}/templates/${name}`, { method: 'DELETE', headers })
+  })
+
+  test('steps, uploads and the start command', async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'warren-'))
+    await writeFile(join(dir, 'a.txt'), 'from js\n')
+    const template = base
+      .Template({ fileContextPath: dir })
+      .fromTemplate('base')
+      .copy('a.txt', 'copied/')
+      .setEnvs({ A: '1' })
+      .runCmd(`echo $A > a; echo ${name}`)
+      .setStartCmd('python3 -m http.server 8123', base.waitForPort(8123))
+    const seen = []
+    const built = await base.Template.build(template, name, { onBuildLogs: (entry) => seen.push(entry.message) })
+    assert.deepEqual(built.tags, ['default'])
+    assert.ok(seen.some((line) => line.includes(`[stdout]: ${name}`)), seen.join('\n'))
+    const sandbox = await base.Sandbox.create(name)
+    try {
+      const shown = await sandbox.commands.run('cat copied/a.txt a; curl -s localhost:8123/a')
+      assert.equal(shown.stdout, 'from js\n1\n1\n')
+    } finally {
+      await sandbox.kill()
+    }
+    await rm(dir, { recursive: true })
+  })
+
+  test('a failure ends in the line of its step, and names exist or not', async () => {
+    const template = base.Template().fromTemplate('base').runCmd('true').runCmd('exit 4')
+    await assert.rejects(base.Template.build(template, `${name}:bad`), (error) => {
+      assert.match(error.message, /failed to run command 'exit 4': exit status 4/)
+      return error.constructor.name === 'BuildError'
+    })
+    assert.equal(await base.Template.exists(name), true)
+    assert.equal(await base.Template.exists(`${name}-none`), false)
   })
 })

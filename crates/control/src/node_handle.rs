@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use model::{BuildId, KilledBy, SandboxId, TeamId, Timestamp};
-use node::build::{BuildOrder, BuildProgress, FilesHash, LogEntry, LogPage, UploadError};
+use node::build::{
+    BuildOrder, BuildProgress, CachedStep, Collected, FilesHash, LogEntry, LogPage, UploadError,
+};
 use node::{Connection, CreateSandbox, DialError, Ended, Error, Handle, Observation, TemplateBuild};
 use tokio::sync::watch;
 
@@ -105,6 +107,22 @@ impl BuildPort for Handle {
 
     fn forget(&self, build: BuildId) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(self.forget_build(build))
+    }
+
+    fn cancel(&self, build: BuildId) -> bool {
+        self.cancel_build(build)
+    }
+
+    fn steps(&self, team: TeamId) -> BoxFuture<'_, Result<Vec<CachedStep>, Error>> {
+        Box::pin(self.cached_steps(team))
+    }
+
+    fn forget_step<'a>(&'a self, team: TeamId, key: &'a str) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(Self::forget_step(self, team, key))
+    }
+
+    fn collect(&self, team: TeamId, unused_for: Duration) -> BoxFuture<'_, Result<Collected, Error>> {
+        Box::pin(self.collect_layers(team, unused_for))
     }
 
     fn has_files<'a>(&'a self, team: TeamId, hash: &'a FilesHash) -> BoxFuture<'a, bool> {

@@ -10,7 +10,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::Stream;
 use model::{BuildId, ByteSize, KilledBy, SandboxId, TeamId, Timestamp};
-use node::build::{BuildOrder, BuildProgress, FilesHash, LogEntry, LogPage, UploadError};
+use node::build::{
+    BuildOrder, BuildProgress, CachedStep, Collected, FilesHash, LogEntry, LogPage, UploadError,
+};
 use node::{Connection, CreateSandbox, DialError, Ended, Error, Observation, TemplateBuild};
 use tokio::sync::watch;
 
@@ -106,6 +108,18 @@ pub trait BuildPort: Debug + Send + Sync {
 
     /// Forgets a build, and ends it if it is under way.
     fn forget(&self, build: BuildId) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Ends a build under way; `false` if there is none.
+    fn cancel(&self, build: BuildId) -> bool;
+
+    /// The steps that a team's builds find.
+    fn steps(&self, team: TeamId) -> BoxFuture<'_, Result<Vec<CachedStep>, Error>>;
+
+    /// Forgets a step; `false` if there is none.
+    fn forget_step<'a>(&'a self, team: TeamId, key: &'a str) -> BoxFuture<'a, Result<bool, Error>>;
+
+    /// Removes layers that nothing leads to or stands on.
+    fn collect(&self, team: TeamId, unused_for: Duration) -> BoxFuture<'_, Result<Collected, Error>>;
 
     /// Whether a team uploaded files of this hash.
     fn has_files<'a>(&'a self, team: TeamId, hash: &'a FilesHash) -> BoxFuture<'a, bool>;

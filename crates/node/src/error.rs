@@ -90,6 +90,13 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The cache of build steps cannot be used.
+    #[error("using the cache of build steps")]
+    Cache {
+        /// The cause.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The node is shutting down; nothing was started.
     #[error("the node is shutting down")]
     ShuttingDown,
@@ -118,9 +125,11 @@ impl Error {
             Self::Ending(_) | Self::Exists(_) | Self::Paused(_) => ErrorKind::Conflict,
             Self::Exhausted { .. } | Self::DiskFull { .. } => ErrorKind::Exhausted,
             Self::ShuttingDown | Self::Unresponsive(_) => ErrorKind::Unavailable,
-            Self::Start { .. } | Self::Resume { .. } | Self::Host { .. } | Self::Build { .. } => {
-                ErrorKind::Bug
-            }
+            Self::Start { .. }
+            | Self::Resume { .. }
+            | Self::Host { .. }
+            | Self::Build { .. }
+            | Self::Cache { .. } => ErrorKind::Bug,
         }
     }
 

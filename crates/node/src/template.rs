@@ -3,7 +3,7 @@
 //! A build names its layers (directories of the state file system, by hash) and
 //! what its sandboxes start with. Builds are immutable; a new one is a new file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
@@ -150,6 +150,11 @@ impl Templates {
     pub(crate) fn forget(&self, build_id: BuildId) -> Result<(), disk::Error> {
         self.builds.write().expect("no holder of this lock panics").remove(&build_id);
         disk::remove_file(&self.dir.join(format!("{build_id}.json")))
+    }
+
+    /// Names of the layers that some build stands on.
+    pub(crate) fn layers(&self) -> BTreeSet<String> {
+        self.read().values().flat_map(|template| template.layers.iter().cloned()).collect()
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<BuildId, Arc<Template>>> {

@@ -206,4 +206,15 @@ pub trait Backend: Send + Sync + Debug {
             })
         })
     }
+
+    /// Removes a layer that nothing stands on. Safe twice. A backend whose layers
+    /// are no plain directories overrides this.
+    fn remove_layer<'a>(&'a self, layer: &'a Path) -> BoxFuture<'a, Result<(), std::io::Error>> {
+        Box::pin(async move {
+            match std::fs::remove_dir_all(layer) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
+                _ => Ok(()),
+            }
+        })
+    }
 }

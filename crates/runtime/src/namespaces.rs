@@ -255,6 +255,14 @@ impl Backend for Namespaces {
         WritableLayer::of(&spec.dir).upper
     }
 
+    fn remove_layer<'a>(&'a self, layer: &'a Path) -> BoxFuture<'a, Result<(), std::io::Error>> {
+        let (host, layer) = (self.host.clone(), layer.to_owned());
+        Box::pin(async move {
+            let removed = tokio::task::spawn_blocking(move || host.storage.remove_layer(&layer)).await;
+            removed.map_err(std::io::Error::other)?.map_err(std::io::Error::other)
+        })
+    }
+
     fn seal<'a>(&'a self, spec: &'a MachineSpec, to: &'a Path) -> BoxFuture<'a, Result<(), Error>> {
         let to = to.to_owned();
         Box::pin(self.step(spec, "sealing the layer", move |host, spec| {

@@ -40,6 +40,7 @@ mod sandbox;
 mod secret;
 mod shell;
 mod template;
+mod templates;
 mod volume;
 
 pub use admin::Admin;
@@ -67,4 +68,5 @@ pub use secret::{Secret, SecretInfo};
 pub use template::{
     BuildInfo, BuildOptions, BuildStatus, CopyOptions, LogEntry, LogLevel, Ready, Template, TemplateTag,
 };
+pub use templates::Templates;
 pub use volume::{Ownership, Volume, VolumeEntry, VolumeEntryKind, VolumeInfo};

@@ -35,6 +35,9 @@ enum Command {
     Sandbox(cli::sandbox::Command),
     /// Make, list, rename and revoke API keys of a running server, as its operator.
     Key(cli::key::Command),
+    /// Build, list and delete templates of a running server.
+    #[command(subcommand)]
+    Template(cli::template::Command),
     /// Make, list and change teams of a running server, as its operator.
     Team(cli::team::Command),
     /// Print completions for a shell.
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Command::Completions(args) => Ok(cli::shell::completions(&args, Cli::command())),
         Command::Man(args) => cli::shell::man(&args, Cli::command()),
         Command::Key(command) => cli::run(cli::key::run(command)),
+        Command::Template(command) => cli::run(cli::template::run(command)),
         Command::Team(command) => cli::run(cli::team::run(command)),
         Command::Sandbox(command) => cli::run(cli::sandbox::run(command)),
     };

@@ -274,3 +274,13 @@ pub(super) async fn logs(
     };
     Ok(Json(BuildLogs { logs }))
 }
+
+/// `POST /templates/{templateID}/builds/{buildID}/cancel`.
+pub(super) async fn cancel(
+    State(app): State<App>,
+    caller: Caller,
+    Path((template, build)): Path<(String, String)>,
+) -> Result<StatusCode, Failure> {
+    app.cancel_build(&caller, &template_id(&template)?, build_id(&build)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -5,6 +5,7 @@
 mod account;
 mod admin;
 mod build;
+mod cache;
 mod create;
 mod early;
 mod edge;
@@ -67,6 +68,10 @@ pub fn router(app: App) -> Router {
         .route("/v2/templates/{template_id}/builds/{build_id}", post(build::start))
         .route("/templates/{template_id}/builds/{build_id}/status", get(build::status))
         .route("/templates/{template_id}/builds/{build_id}/logs", get(build::logs))
+        .route("/templates/{template_id}/builds/{build_id}/cancel", post(build::cancel))
+        .route("/template-cache", get(cache::list))
+        .route("/template-cache/{key}", delete(cache::forget))
+        .route("/template-cache/gc", post(cache::collect))
         .route("/default-templates", get(template::defaults));
     let routes = unbuilt::add(routes).route_layer(from_fn_with_state(app.clone(), rate::limit));
     let uploads = Router::new().route("/upload/{team_id}/{hash}", put(build::upload));

@@ -248,6 +248,24 @@ impl App {
         self.node().builds().receive_files(team, hash, expected, content).await
     }
 
+    /// Ends a build that waits or is under way.
+    pub(crate) async fn cancel_build(
+        &self,
+        caller: &Caller,
+        template_id: &TemplateId,
+        build_id: BuildId,
+    ) -> Result<(), Error> {
+        self.own_template(caller, template_id).await?;
+        let state = self.store().build_state(template_id, build_id).await?;
+        let reason = Reason { message: "The build was canceled".to_owned(), step: None };
+        let now = self.options().clock.now();
+        match state.ok_or(Error::NoBuild(build_id))?.build.status {
+            BuildStatus::Waiting => Ok(self.store().build_ended(build_id, Some(&reason), now).await?),
+            BuildStatus::Building if self.node().builds().cancel(build_id) => Ok(()),
+            _ => Err(Error::BuildEnded),
+        }
+    }
+
     /// Writes down how a build ended, if the node says so.
     async fn settle_build(&self, build_id: BuildId) -> Result<bool, Error> {
         let now = self.options().clock.now();

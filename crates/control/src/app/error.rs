@@ -148,6 +148,12 @@ pub enum Error {
     /// No such build of that template.
     #[error("Build '{0}' not found")]
     NoBuild(model::BuildId),
+    /// No such step in the cache.
+    #[error("the cache has no step '{0}'")]
+    NoStep(String),
+    /// The build has ended.
+    #[error("the build has ended")]
+    BuildEnded,
     /// The build has begun or ended.
     #[error("build is not in waiting state")]
     BuildNotWaiting,
@@ -246,9 +252,11 @@ impl Error {
     /// What it means for whoever asked.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Refused(_) | Self::TemplateInUse(_) | Self::NoBuild(_) | Self::BuildNotWaiting => {
-                ErrorKind::Refused
-            }
+            Self::Refused(_)
+            | Self::TemplateInUse(_)
+            | Self::NoBuild(_)
+            | Self::BuildNotWaiting
+            | Self::BuildEnded => ErrorKind::Refused,
             Self::KeyMissing
             | Self::KeyMalformed
             | Self::KeyUnknown
@@ -261,6 +269,7 @@ impl Error {
             | Self::NoSandbox(_)
             | Self::SandboxEnded { .. }
             | Self::NoTemplate(_)
+            | Self::NoStep(_)
             | Self::NoTag { .. } => ErrorKind::NotFound,
             Self::SandboxEnding(_)
             | Self::NameIsId(_)

@@ -8,6 +8,7 @@ mod account;
 mod auth;
 mod bootstrap;
 mod build;
+mod cache;
 mod create;
 mod deadline;
 mod error;

@@ -265,3 +265,41 @@ async fn builds_under_way_are_bounded() {
     assert_eq!(refused.header("should-retry"), Some("false"));
     refused.error(429);
 }
+
+#[tokio::test]
+async fn a_build_can_be_canceled_until_it_ends() {
+    let world = World::new().await;
+    let (waiting, building) = (world.ask(r#"{"name":"a"}"#).await, world.ask(r#"{"name":"b"}"#).await);
+    world.start_build(&building).await;
+    for asked in [&waiting, &building] {
+        let uri = format!("/templates/{}/builds/{}/cancel", asked.template, asked.build);
+        world.post(&uri, "").await.expect(204);
+        let status = world.status(asked, "").await;
+        assert_eq!(
+            (&status["status"], &status["reason"]["message"]),
+            (&"error".into(), &"The build was canceled".into())
+        );
+        world.post(&uri, "").await.error(400);
+    }
+}
+
+#[tokio::test]
+async fn the_cache_is_shown_and_cleared() {
+    let world = World::new().await;
+    insta::assert_json_snapshot!(world.get("/template-cache").await.expect(200).json(), @r#"
+    [
+      {
+        "createdAt": "2026-11-21T10:00:00.000000Z",
+        "inUse": true,
+        "key": "k1",
+        "lastUsedAt": "2026-11-21T10:00:01.000000Z",
+        "sizeBytes": 1048576,
+        "title": "RUN ls"
+      }
+    ]
+    "#);
+    world.delete("/template-cache/k1").await.expect(204);
+    world.delete("/template-cache/k2").await.error(404);
+    let collected = world.post("/template-cache/gc", r#"{"unusedForHours":5}"#).await.expect(200).json();
+    assert_eq!((&collected["layers"], &collected["sizeBytes"]), (&5.into(), &3_145_728.into()));
+}

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use model::{BuildId, ByteSize, EndCause, Isolation, KilledBy, Peaks, SandboxId, TeamId, Timestamp};
-use node::build::{BuildOrder, BuildProgress, FilesHash, LogEntry, LogLevel, LogPage, UploadError};
+use node::build::{
+    BuildFailure, BuildOrder, BuildProgress, CacheEntry, CachedStep, Collected, FilesHash, LogEntry,
+    LogLevel, LogPage, UploadError,
+};
 use node::{Connection, CreateSandbox, DialError, Ended, Error, Observation, Phase, TemplateBuild};
 use tokio::sync::watch;
 use warren_control::{BoxFuture, BuildPort, Clock, NodePort, Upload, Usage};
@@ -304,6 +307,33 @@ impl BuildPort for FakeBuilds {
     fn forget(&self, build: BuildId) -> BoxFuture<'_, Result<(), Error>> {
         self.forgotten.lock().unwrap().push(build);
         Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn cancel(&self, build: BuildId) -> bool {
+        let failure = BuildFailure { step: String::new(), message: "The build was canceled".to_owned() };
+        self.progress.lock().unwrap().insert(build, BuildProgress::Failed(failure)).is_some()
+    }
+
+    fn steps(&self, team: TeamId) -> BoxFuture<'_, Result<Vec<CachedStep>, Error>> {
+        let entry = CacheEntry {
+            key: "k1".to_owned(),
+            layer: "l1".to_owned(),
+            team_id: team.to_string(),
+            title: "RUN ls".to_owned(),
+            made_at: 1_795_255_200_000_000,
+            used_at: 1_795_255_201_000_000,
+        };
+        let step = CachedStep { entry, size: ByteSize::mib(1), in_use: true };
+        Box::pin(std::future::ready(Ok(vec![step])))
+    }
+
+    fn forget_step<'a>(&'a self, _: TeamId, key: &'a str) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(std::future::ready(Ok(key == "k1")))
+    }
+
+    fn collect(&self, _: TeamId, unused_for: Duration) -> BoxFuture<'_, Result<Collected, Error>> {
+        let layers = usize::try_from(unused_for.as_secs() / 3600).unwrap();
+        Box::pin(std::future::ready(Ok(Collected { layers, size: ByteSize::mib(3) })))
     }
 
     fn has_files<'a>(&'a self, _: TeamId, hash: &'a FilesHash) -> BoxFuture<'a, bool> {

@@ -5,7 +5,7 @@
 //! same lock that a removal takes: what was found stays.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde::{Deserialize, Serialize};
@@ -102,11 +102,22 @@ impl Cache {
         Ok(Self { dir, layers_dir: options.layers_dir(), pins: Mutex::default(), making: Mutex::default() })
     }
 
-    fn pins(&self) -> MutexGuard<'_, BTreeMap<String, usize>> {
+    /// How many builds hold each layer.
+    pub(super) fn pins(&self) -> MutexGuard<'_, BTreeMap<String, usize>> {
         self.pins.lock().expect("no holder of this lock panics")
     }
 
-    fn path(&self, key: &str) -> PathBuf {
+    pub(super) fn is_pinned(&self, layer: &str) -> bool {
+        self.pins().contains_key(layer)
+    }
+
+    /// Where the entries are.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The file of an entry.
+    pub(super) fn path(&self, key: &str) -> PathBuf {
         self.dir.join(format!("{key}.json"))
     }
 

@@ -21,6 +21,10 @@ use crate::driver::chain;
 use crate::handle::Handle;
 use crate::template::{FORMAT, Template};
 
+/// A root's layers travel to its first process as descriptors of one message, of
+/// which the kernel takes 253.
+const MOST_LAYERS: usize = 240;
+
 /// Why an order came to nothing.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct BuildFailure {
@@ -100,6 +104,12 @@ impl Performance<'_> {
                     .ok_or_else(|| format!("template '{}' is not on this node", stand_in.template))?
             }
         };
+        let layers = parent.layers.len() + self.order.steps.len();
+        if layers > MOST_LAYERS {
+            return Err(format!(
+                "the steps and those below them would make {layers} layers; {MOST_LAYERS} can be mounted"
+            ));
+        }
         let mut pins = Pins::new(&self.handle.shared.cache);
         parent.layers.iter().for_each(|layer| pins.hold(layer));
         let team = self.order.team_id.to_string();

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::{BuildId, ByteSize, Resources, SandboxId, TemplateId};
 use runtime::Dial;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::step::{LIMIT, StepFailure};
 use crate::handle::Handle;
@@ -16,6 +18,11 @@ use crate::{CreateSandbox, Error};
 
 /// What compilers and package managers need, whatever the template's own limits.
 const MEMORY: ByteSize = ByteSize::gib(2);
+
+/// How long a step waits for room on a full host.
+const ROOM: Duration = Duration::from_mins(2);
+/// Between two attempts.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// What the sandbox of a step is made of.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +41,21 @@ pub(super) struct Workshop<'a> {
 }
 
 impl<'a> Workshop<'a> {
+    /// Waits for room if the host is full: the sandbox before this one, or one that
+    /// a killed server left, may still be on its way out.
     pub(super) async fn open(handle: &'a Handle, bench: Bench<'_>) -> Result<Self, StepFailure> {
+        let start = Instant::now();
+        loop {
+            match Self::try_open(handle, bench).await {
+                Err(StepFailure::Sandbox(Error::Exhausted { .. })) if start.elapsed() < ROOM => {
+                    tokio::time::sleep(AGAIN).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn try_open(handle: &'a Handle, bench: Bench<'_>) -> Result<Self, StepFailure> {
         let mut random = [0; 20];
         random[..16].copy_from_slice(uuid::Uuid::new_v4().as_bytes());
         let id = SandboxId::from_random(random);

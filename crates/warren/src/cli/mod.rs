@@ -9,6 +9,7 @@ pub(crate) mod sandbox;
 pub(crate) mod shell;
 mod table;
 pub(crate) mod team;
+pub(crate) mod template;
 
 use std::future::Future;
 use std::process::ExitCode;

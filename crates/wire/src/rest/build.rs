@@ -310,3 +310,40 @@ pub struct TemplateBuildRequestedV2 {
     /// Its names without namespaces.
     pub aliases: Vec<String>,
 }
+
+/// One item of `GET /template-cache`: a step that later builds find.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CachedStep {
+    /// Names it.
+    pub key: String,
+    /// The step in words.
+    pub title: String,
+    /// What its layer takes on disk.
+    pub size_bytes: u64,
+    /// When it was done.
+    pub created_at: Rfc3339,
+    /// When a build last found it.
+    pub last_used_at: Rfc3339,
+    /// Whether a template, a build under way or a sandbox stands on its layer.
+    pub in_use: bool,
+}
+
+/// Body of `POST /template-cache/gc`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CollectLayers {
+    /// Keep steps that a build used within so many hours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unused_for_hours: Option<u64>,
+}
+
+/// Answer to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CollectedLayers {
+    /// Layers that were removed.
+    pub layers: usize,
+    /// What they took on disk.
+    pub size_bytes: u64,
+}

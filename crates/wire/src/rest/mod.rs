@@ -20,10 +20,10 @@ pub use account::{
     NewUser, RunningCount, TeamChange, TeamUser,
 };
 pub use build::{
-    AssignTags, AssignedTags, BuildLogEntry, BuildLogs, BuildReason, ImageRegistry, RemoveTags,
-    TemplateBuild, TemplateBuildInfo, TemplateBuildRequest, TemplateBuildRequested, TemplateBuildRequestedV2,
-    TemplateBuildStart, TemplateFiles, TemplateStep, TemplateTag, TemplateUpdate, TemplateUpdated,
-    TemplateWithBuilds,
+    AssignTags, AssignedTags, BuildLogEntry, BuildLogs, BuildReason, CachedStep, CollectLayers,
+    CollectedLayers, ImageRegistry, RemoveTags, TemplateBuild, TemplateBuildInfo, TemplateBuildRequest,
+    TemplateBuildRequested, TemplateBuildRequestedV2, TemplateBuildStart, TemplateFiles, TemplateStep,
+    TemplateTag, TemplateUpdate, TemplateUpdated, TemplateWithBuilds,
 };
 pub use error::ErrorBody;
 pub use metrics::{SandboxMetric, SandboxesMetrics};

@@ -1,0 +1,35 @@
+//! The cache of build steps, as its team sees it.
+
+use std::time::Duration;
+
+use node::build::{CachedStep, Collected};
+
+use super::{App, Caller, Error};
+
+impl App {
+    /// The steps that the caller's builds find.
+    pub(crate) async fn cached_steps(&self, caller: &Caller) -> Result<Vec<CachedStep>, Error> {
+        self.node().builds().steps(caller.team.team_id).await.map_err(Error::Node)
+    }
+
+    /// Forgets a step.
+    pub(crate) async fn forget_step(&self, caller: &Caller, key: &str) -> Result<(), Error> {
+        match self.node().builds().forget_step(caller.team.team_id, key).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Error::NoStep(key.chars().take(64).collect())),
+            Err(error) => Err(Error::Node(error)),
+        }
+    }
+
+    /// Removes layers that nothing leads to or stands on.
+    pub(crate) async fn collect_layers(
+        &self,
+        caller: &Caller,
+        unused_for: Duration,
+    ) -> Result<Collected, Error> {
+        let (app, team) = (self.clone(), caller.team.team_id);
+        let collecting =
+            async move { app.node().builds().collect(team, unused_for).await.map_err(Error::Node) };
+        self.detached(collecting).await
+    }
+}

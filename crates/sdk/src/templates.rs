@@ -1,0 +1,45 @@
+//! A team's templates: the list, deleting, and the cache of build steps.
+
+use wire::rest::{CachedStep, CollectLayers, CollectedLayers, Template};
+
+use crate::api::Api;
+use crate::http::escape;
+use crate::{Config, Error};
+
+/// The templates of the key's team. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Templates {
+    api: Api,
+}
+
+impl Templates {
+    /// Those of a server.
+    pub fn new(config: &Config) -> Self {
+        Self { api: Api::new(config) }
+    }
+
+    /// Every template that the team sees, newest first.
+    pub async fn list(&self) -> Result<Vec<Template>, Error> {
+        self.api.get("/templates").await
+    }
+
+    /// Removes a template with all its builds; `false` if there is none.
+    pub async fn delete(&self, name: &str) -> Result<bool, Error> {
+        self.api.delete(&format!("/templates/{}", escape(name))).await
+    }
+
+    /// The steps that the team's builds find, newest use first.
+    pub async fn cached_steps(&self) -> Result<Vec<CachedStep>, Error> {
+        self.api.get("/template-cache").await
+    }
+
+    /// Forgets a step; `false` if there is none.
+    pub async fn forget_step(&self, key: &str) -> Result<bool, Error> {
+        self.api.delete(&format!("/template-cache/{}", escape(key))).await
+    }
+
+    /// Removes layers that nothing leads to or stands on.
+    pub async fn collect_layers(&self, wanted: &CollectLayers) -> Result<CollectedLayers, Error> {
+        self.api.post("/template-cache/gc", wanted).await
+    }
+}
