@@ -39,6 +39,8 @@ def command():
 def info():
     found = json.loads(e2b("info", "-f", "json", sandbox_id))
     ensure(found["sandboxId"] == sandbox_id, found)
+    ensure("Sandbox started" in e2b("logs", sandbox_id), "logs")
+    e2b("metrics", sandbox_id)
 
 
 def listing():

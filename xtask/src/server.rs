@@ -38,13 +38,19 @@ pub(crate) struct Access {
     /// `host:port` of its listener.
     pub(crate) address: String,
     api_key: String,
+    /// The operator's, of a server of our own.
+    admin_token: Option<String>,
 }
 
 impl Access {
     /// A server that somebody else started: `http://host:port`.
     pub(crate) fn running(url: &str, api_key: &str) -> anyhow::Result<Self> {
         let address = url.strip_prefix("http://").context("name the server as http://host:port")?;
-        Ok(Self { address: address.trim_end_matches('/').to_owned(), api_key: api_key.to_owned() })
+        Ok(Self {
+            address: address.trim_end_matches('/').to_owned(),
+            api_key: api_key.to_owned(),
+            admin_token: None,
+        })
     }
 
     /// Leads the official clients there, with nothing of the caller's own.
@@ -52,6 +58,9 @@ impl Access {
         let url = format!("http://{}", self.address);
         for name in ["E2B_DEBUG", "E2B_DOMAIN", "E2B_ACCESS_TOKEN"] {
             command.env_remove(name);
+        }
+        if let Some(token) = &self.admin_token {
+            command.env("WARREN_ADMIN_TOKEN", token);
         }
         command.env("E2B_API_URL", &url).env("E2B_SANDBOX_URL", url).env("E2B_API_KEY", &self.api_key)
     }
@@ -65,6 +74,7 @@ pub(crate) struct Server {
     pub(crate) address: String,
     /// A key that it accepts.
     pub(crate) api_key: String,
+    admin_token: String,
     /// Where it writes.
     pub(crate) log: PathBuf,
     /// From the start of the process to the first answer.
@@ -112,13 +122,16 @@ impl Server {
         up.stdout(output.try_clone().context("share the log")?).stderr(output);
         let start = Instant::now();
         let child = up.spawn().context("start the server")?;
-        let api_key = String::new();
-        let mut server = Self { child, address, api_key, log, started_in: Duration::ZERO };
+        let (api_key, admin_token) = (String::new(), String::new());
+        let mut server = Self { child, address, api_key, admin_token, log, started_in: Duration::ZERO };
         server.wait_until_it_answers(start)?;
         server.started_in = start.elapsed();
         let key = options.state.join("api-key");
         let key = fs::read_to_string(&key).with_context(|| format!("read {}", key.display()))?;
         key.trim().clone_into(&mut server.api_key);
+        let token = options.state.join("admin-token");
+        let token = fs::read_to_string(&token).with_context(|| format!("read {}", token.display()))?;
+        token.trim().clone_into(&mut server.admin_token);
         Ok(server)
     }
 
@@ -144,7 +157,11 @@ impl Server {
 
     /// How clients get here.
     pub(crate) fn access(&self) -> Access {
-        Access { address: self.address.clone(), api_key: self.api_key.clone() }
+        Access {
+            address: self.address.clone(),
+            api_key: self.api_key.clone(),
+            admin_token: Some(self.admin_token.clone()),
+        }
     }
 
     /// A connection for raw requests.

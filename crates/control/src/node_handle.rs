@@ -83,6 +83,15 @@ impl NodePort for Handle {
         })
     }
 
+    fn logs<'a>(
+        &'a self,
+        sandbox: &'a SandboxId,
+        from: u64,
+        limit: Duration,
+    ) -> BoxFuture<'a, Result<wire::control::LogPage, Error>> {
+        Box::pin(Self::logs(self, sandbox, from, limit))
+    }
+
     fn templates(&self) -> Vec<TemplateBuild> {
         Self::templates(self)
     }

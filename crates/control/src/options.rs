@@ -70,7 +70,11 @@ pub struct AppOptions {
     pub max_builds: u64,
     /// How often the use of running sandboxes is sampled.
     pub sample_every: Duration,
-    /// How long the records of ended sandboxes are kept.
+    /// Where the logs of sandboxes are kept; `None` keeps none.
+    pub logs: Option<store::Logs>,
+    /// Where samples are kept; `None` keeps them in memory, of what runs.
+    pub samples: Option<store::Samples>,
+    /// How long the records of ended sandboxes, events, logs and samples are kept.
     pub keep_records: Duration,
     /// Sandboxes of web applications' sessions.
     pub session: SessionOptions,
@@ -127,6 +131,8 @@ impl AppOptions {
             wait_for_interpreter: true,
             max_builds: 20,
             sample_every: Duration::from_secs(5),
+            logs: None,
+            samples: None,
             keep_records: Duration::from_hours(7 * 24),
             session: SessionOptions::default(),
             full_pause: FullPause::Refuse,

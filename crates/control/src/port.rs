@@ -85,6 +85,14 @@ pub trait NodePort: Debug + Send + Sync + 'static {
         port: u16,
     ) -> BoxFuture<'a, Result<Box<dyn Connection>, DialError>>;
 
+    /// What the daemon inside had to tell from a number on, within `limit`.
+    fn logs<'a>(
+        &'a self,
+        sandbox: &'a SandboxId,
+        from: u64,
+        limit: Duration,
+    ) -> BoxFuture<'a, Result<wire::control::LogPage, Error>>;
+
     /// The builds that sandboxes can be started from here.
     fn templates(&self) -> Vec<TemplateBuild>;
 

@@ -1,4 +1,4 @@
-//! The host's socket: `POST /init` and `GET /status`.
+//! The host's socket: `POST /init`, `GET /status` and `GET /logs`.
 //!
 //! An abstract Unix socket in the sandbox's network namespace. Whoever is inside
 //! can dial it too, so each peer's credentials are looked at: a process outside
@@ -53,6 +53,9 @@ fn trusted(stream: &UnixStream, daemon: &Daemon) -> bool {
 }
 
 async fn answer(daemon: &Rc<Daemon>, request: Request) -> Response {
+    if request.method() == Method::GET && request.uri().path() == "/logs" {
+        return json(&daemon.journal.page(first_wanted(request.uri().query())));
+    }
     let result = match (request.method(), request.uri().path()) {
         (&Method::POST, "/init") => take_init(daemon, request).await,
         (&Method::GET, "/status") => Ok(()),
@@ -72,6 +75,12 @@ async fn take_init(daemon: &Rc<Daemon>, request: Request) -> Result<(), HttpFail
     init::apply(daemon, &init).map_err(|error| {
         HttpFailure::new(StatusCode::INTERNAL_SERVER_ERROR, format!("failed to apply init: {error}"))
     })
+}
+
+/// `from=N`; everything without.
+fn first_wanted(query: Option<&str>) -> u64 {
+    let from = query.and_then(|query| query.split('&').find_map(|pair| pair.strip_prefix("from=")));
+    from.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 fn status(daemon: &Daemon) -> Status {

@@ -13,6 +13,7 @@ use wire::control::ENVD_PORT;
 use crate::exec::Launcher;
 use crate::http::server::{Connections, listen, serve};
 use crate::interpret::Interpreter;
+use crate::journal::Journal;
 use crate::process::{Processes, Reaper};
 use crate::rpc::Polled;
 use crate::settings::Settings;
@@ -58,6 +59,7 @@ impl Default for Options {
 #[derive(Debug)]
 pub(crate) struct Daemon {
     pub(crate) settings: Arc<Settings>,
+    pub(crate) journal: Arc<Journal>,
     pub(crate) processes: Rc<Processes>,
     pub(crate) watches: Rc<Hub>,
     pub(crate) polled: Polled,
@@ -85,11 +87,18 @@ pub async fn run_async(options: Options) -> io::Result<()> {
     let settings = Arc::new(Settings::default());
     let launcher = Rc::new(Launcher::new(options.helper.clone()));
     let reaper = Rc::new(Reaper::default());
-    let processes = Rc::new(Processes::new(Rc::clone(&launcher), Rc::clone(&reaper), Arc::clone(&settings)));
+    let journal = Arc::new(Journal::default());
+    let processes = Rc::new(Processes::new(
+        Rc::clone(&launcher),
+        Rc::clone(&reaper),
+        Arc::clone(&settings),
+        Arc::clone(&journal),
+    ));
     let listeners = listen(&options.envd_addresses)?;
     let control = options.control_socket.as_deref().map(control::listen).transpose()?;
     let daemon = Rc::new(Daemon {
         settings,
+        journal,
         processes,
         watches: Rc::default(),
         polled: Polled::default(),

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::rc::Rc;
 
-use wire::control::Init;
+use wire::control::{Init, LogLevel};
 
 use crate::ca;
 use crate::daemon::Daemon;
@@ -20,6 +20,8 @@ const DIR: &str = "/run/e2b";
 pub(crate) fn apply(daemon: &Rc<Daemon>, init: &Init) -> io::Result<()> {
     daemon.settings.apply(init);
     prepare_root(daemon, init)?;
+    let version = [("version", wire::control::ENVD_VERSION.to_owned())];
+    daemon.journal.note(LogLevel::Info, "envd", "The daemon is ready", &version);
     // Last: a kernel reads its environment and the certificates when it starts.
     if init.interpreter == Some(true) {
         daemon.interpreter.get_or_init(|| Interpreter::start(daemon));

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::spawn_local;
-use wire::control::INTERPRETER_PORT;
+use wire::control::{INTERPRETER_PORT, LogLevel};
 
 use crate::daemon::Daemon;
 use crate::http::server::listen;
 use crate::interpreter::{InterpreterConfig, serve};
+use crate::journal::Journal;
 use crate::kernels::HelperSpawner;
 
 /// The template's virtual environment, else the system's Python.
@@ -45,9 +46,14 @@ impl Interpreter {
             files: PathBuf::from(FILES),
             cwd: PathBuf::from(if Path::new(HOME).is_dir() { HOME } else { "/" }),
             run_dir: PathBuf::from(RUN_DIR),
-            spawn: Arc::new(HelperSpawner::new(Rc::clone(&daemon.launcher), Rc::clone(&daemon.reaper))),
+            spawn: Arc::new(HelperSpawner::new(
+                Rc::clone(&daemon.launcher),
+                Rc::clone(&daemon.reaper),
+                Arc::clone(&daemon.journal),
+            )),
         };
-        spawn_local(keep_running(config));
+        spawn_local(tell_when_ready(ready.clone(), Arc::clone(&daemon.journal)));
+        spawn_local(keep_running(config, Arc::clone(&daemon.journal)));
         Self { ready }
     }
 
@@ -57,15 +63,33 @@ impl Interpreter {
     }
 }
 
-async fn keep_running(config: InterpreterConfig) {
+async fn tell_when_ready(mut ready: watch::Receiver<bool>, journal: Arc<Journal>) {
+    while ready.wait_for(|ready| *ready).await.is_ok() {
+        journal.note(LogLevel::Info, "interpreter", "The default context is ready", &[]);
+        if ready.wait_for(|ready| !*ready).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn keep_running(config: InterpreterConfig, journal: Arc<Journal>) {
     let address: SocketAddr = (Ipv4Addr::UNSPECIFIED, INTERPRETER_PORT).into();
     loop {
-        // Its errors are told to those who ask it for `/health`: it does not answer.
-        if let Ok(mut listeners) = listen(&[address])
-            && let Some(listener) = listeners.pop()
-        {
-            let _ = serve(listener, config.clone()).await;
-        }
+        // Those who ask it for `/health` see it too: it does not answer.
+        let end = match listen(&[address]) {
+            Ok(mut listeners) => match listeners.pop() {
+                Some(listener) => serve(listener, config.clone()).await.err(),
+                None => None,
+            },
+            Err(error) => Some(error),
+        };
+        let reason = end.map_or_else(|| "it ended".to_owned(), |error| error.to_string());
+        journal.note(
+            LogLevel::Error,
+            "interpreter",
+            "The interpreter is started again",
+            &[("reason", reason)],
+        );
         config.ready.send_replace(false);
         tokio::time::sleep(PAUSE).await;
     }

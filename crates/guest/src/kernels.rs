@@ -14,10 +14,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
+use wire::control::LogLevel;
 
 use crate::exec::{Launcher, Request, Session};
 use crate::interpreter::{KernelCommand, KernelProcess, KernelSignal, KernelSpawner};
-use crate::process::{Endpoint, Exit, Reaper, end_event, environment};
+use crate::journal::Journal;
+use crate::process::{Endpoint, Exit, Reaper, end_event, environment, raw};
 use crate::user::User;
 
 type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -41,11 +43,15 @@ struct Order {
 
 impl HelperSpawner {
     /// Starts the task in between; it ends with the spawner.
-    pub(crate) fn new(launcher: Rc<Launcher>, reaper: Rc<Reaper>) -> Self {
+    pub(crate) fn new(launcher: Rc<Launcher>, reaper: Rc<Reaper>, journal: Arc<Journal>) -> Self {
         let (orders, mut incoming) = mpsc::channel::<Order>(QUEUE);
         spawn_local(async move {
             while let Some(Order { command, started }) = incoming.recv().await {
-                let kernel = start(&launcher, &reaper, command).await;
+                let kernel = start(&launcher, &reaper, command, &journal).await;
+                if let Err(error) = &kernel {
+                    let reason = [("reason", error.to_string())];
+                    journal.note(LogLevel::Error, "interpreter", "A kernel did not start", &reason);
+                }
                 // A kernel that nobody waits for any more is killed by its drop.
                 drop(started.send(kernel));
             }
@@ -66,7 +72,12 @@ impl KernelSpawner for HelperSpawner {
     }
 }
 
-async fn start(launcher: &Launcher, reaper: &Rc<Reaper>, command: KernelCommand) -> io::Result<Kernel> {
+async fn start(
+    launcher: &Launcher,
+    reaper: &Rc<Reaper>,
+    command: KernelCommand,
+    journal: &Arc<Journal>,
+) -> io::Result<Kernel> {
     let root = User::named("root").ok_or_else(|| io::Error::other("there is no user root"))?;
     let (stderr, their_stderr) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let null = || File::options().read(true).write(true).open("/dev/null").map(OwnedFd::from);
@@ -85,7 +96,9 @@ async fn start(launcher: &Launcher, reaper: &Rc<Reaper>, command: KernelCommand)
     let exit = starting.started(pid);
     let words = Arc::new(Mutex::new(Vec::new()));
     spawn_local(listen(Endpoint::pipe(stderr)?, Arc::clone(&words)));
-    Ok(Kernel { pid, exit, end: None, words })
+    let facts = [("pid", raw(pid).to_string())];
+    journal.note(LogLevel::Info, "interpreter", "Kernel started", &facts);
+    Ok(Kernel { pid, exit, end: None, words, journal: Arc::clone(journal) })
 }
 
 /// Reads standard error for as long as anybody has it open, and keeps its end.
@@ -107,6 +120,7 @@ struct Kernel {
     exit: oneshot::Receiver<Exit>,
     end: Option<String>,
     words: Arc<Mutex<Vec<u8>>>,
+    journal: Arc<Journal>,
 }
 
 impl KernelProcess for Kernel {
@@ -119,6 +133,8 @@ impl KernelProcess for Kernel {
                 Ok(exit) => end_event(exit).status,
                 Err(_) => "the daemon is ending".to_owned(),
             };
+            let facts = [("pid", raw(self.pid).to_string()), ("status", end.clone())];
+            self.journal.note(LogLevel::Info, "interpreter", "Kernel ended", &facts);
             self.end = Some(end.clone());
             end
         })

@@ -15,6 +15,7 @@ mod http;
 mod init;
 mod interpret;
 pub mod interpreter;
+mod journal;
 mod kernels;
 mod memory;
 mod metrics;

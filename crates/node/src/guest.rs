@@ -1,7 +1,8 @@
-//! Speaks with the daemon inside over its control socket: `POST /init`, `GET /status`.
+//! Speaks with the daemon inside over its control socket: `POST /init`,
+//! `GET /status`, `GET /logs`.
 //!
 //! The guest is hostile: each call is bounded in time, each answer in size, and
-//! what it says is only ever parsed into [`Status`].
+//! what it says is only ever parsed into [`Status`] and [`LogPage`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,13 +12,16 @@ use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use runtime::{Dial, DialError};
+use serde::de::DeserializeOwned;
 use tokio::time::Instant;
-use wire::control::{Init, Status};
+use wire::control::{Init, LogPage, Status};
 
 use crate::disk;
 
 /// No answer is longer.
 const ANSWER_LIMIT: usize = 64 * 1024;
+/// But that of its journal.
+const LOGS_LIMIT: usize = 512 * 1024;
 /// Waits between attempts while the daemon is not up yet; the last repeats.
 const RETRY_MICROS: [u64; 6] = [200, 500, 1000, 2000, 5000, 10_000];
 
@@ -91,7 +95,31 @@ impl Guest {
         tokio::time::timeout(limit, call).await.is_ok_and(|answer| answer.is_ok())
     }
 
+    /// The entries of its journal from a number on, within `limit`. A daemon that
+    /// keeps none has none.
+    pub(crate) async fn logs(&self, from: u64, limit: Duration) -> Result<LogPage, CallError> {
+        let path = format!("/logs?from={from}");
+        let answer = tokio::time::timeout(limit, self.exchange(Method::GET, &path, Bytes::new(), LOGS_LIMIT));
+        match answer.await {
+            Ok(Ok((status, _))) if status == StatusCode::NOT_FOUND => Ok(LogPage::default()),
+            Ok(Ok((status, body))) => read_answer(status, &body),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(CallError::Timeout(limit)),
+        }
+    }
+
     async fn call(&self, method: Method, path: &str, body: Bytes) -> Result<Status, CallError> {
+        let (status, body) = self.exchange(method, path, body, ANSWER_LIMIT).await?;
+        read_answer(status, &body)
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        limit: usize,
+    ) -> Result<(StatusCode, Bytes), CallError> {
         let stream = TokioIo::new(self.dial.dial_control().await?);
         let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
         let request = Request::builder()
@@ -104,9 +132,9 @@ impl Guest {
         let exchange = async {
             let response = sender.send_request(request).await?;
             let status = response.status();
-            let body = Limited::new(response.into_body(), ANSWER_LIMIT).collect().await;
+            let body = Limited::new(response.into_body(), limit).collect().await;
             let body = body.map_err(|e| CallError::Answer(e.to_string()))?.to_bytes();
-            read_answer(status, &body)
+            Ok((status, body))
         };
         // Both are driven here, so that nothing runs on when this future is dropped.
         let mut exchange = std::pin::pin!(exchange);
@@ -120,13 +148,13 @@ impl Guest {
     }
 }
 
-fn read_answer(status: StatusCode, body: &[u8]) -> Result<Status, CallError> {
+fn read_answer<T: DeserializeOwned + Default>(status: StatusCode, body: &[u8]) -> Result<T, CallError> {
     if !status.is_success() {
         let text = String::from_utf8_lossy(&body[..body.len().min(512)]).into_owned();
         return Err(CallError::Status { status, text });
     }
     if body.is_empty() {
-        return Ok(Status::default());
+        return Ok(T::default());
     }
     serde_json::from_slice(body).map_err(|e| CallError::Answer(e.to_string()))
 }

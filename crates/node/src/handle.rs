@@ -155,6 +155,22 @@ impl Handle {
         self.ask(sandbox_id, Request::Usage).await
     }
 
+    /// What the daemon inside and its processes had to tell from a number on,
+    /// within `limit`. The answer is a hostile guest's: bounded in size, no more.
+    pub async fn logs(
+        &self,
+        sandbox_id: &SandboxId,
+        from: u64,
+        limit: std::time::Duration,
+    ) -> Result<wire::control::LogPage, Error> {
+        let ending = || Error::Ending(sandbox_id.clone());
+        let reach = self.dialer(sandbox_id).ok_or_else(ending)?;
+        let guest = crate::guest::Guest::new(reach.dial);
+        let answer = reach.ended.run_until_cancelled(guest.logs(from, limit)).await.ok_or_else(ending)?;
+        let host = |source| Error::Host { sandbox_id: sandbox_id.clone(), what: "reading its log", source };
+        answer.map_err(|error| host(error.into()))
+    }
+
     pub(crate) async fn ask<T>(
         &self,
         sandbox_id: &SandboxId,

@@ -3,7 +3,7 @@
 use model::{BuildId, EndCause, Peaks, SandboxId, TeamId, TemplateId, Timestamp};
 
 use crate::row::{Columns, column};
-use crate::{Error, Store};
+use crate::{Error, Event, Store, event};
 
 /// What an ended sandbox leaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,8 +27,8 @@ pub struct Record {
 }
 
 impl Store {
-    /// Moves a sandbox to its record, in one transaction. Safe twice: without
-    /// a row, the record that is there stays.
+    /// Moves a sandbox to its record, in one transaction with the event that
+    /// tells of it. Safe twice: without a row, the record that is there stays.
     pub async fn end(
         &self,
         sandbox: &SandboxId,
@@ -36,10 +36,11 @@ impl Store {
         started_at: Option<Timestamp>,
         ended_at: Timestamp,
         peaks: Peaks,
+        event: Option<&Event>,
     ) -> Result<(), Error> {
         let op = || Error::query("moving a sandbox to its record");
         let mut tx = self.write.begin().await.map_err(op())?;
-        sqlx::query(
+        let made = sqlx::query(
             "INSERT INTO ended (sandbox_id, team_id, template_id, build_id, cause, started_at, ended_at, \
              peak_memory_bytes, peak_disk_bytes, cpu_micros, oom_kills) \
              SELECT sandbox_id, team_id, template_id, build_id, $2, $3, $4, $5, $6, $7, $8 \
@@ -56,6 +57,9 @@ impl Store {
         .execute(&mut *tx)
         .await
         .map_err(op())?;
+        if let Some(event) = event.filter(|_| made.rows_affected() == 1) {
+            event::insert(&mut tx, event).await?;
+        }
         sqlx::query("DELETE FROM sandboxes WHERE sandbox_id = $1")
             .bind(sandbox.as_str())
             .execute(&mut *tx)

@@ -20,7 +20,7 @@ use model::{BuildId, Resources, SandboxId, TeamId, TemplateId, Timestamp};
 use sqlx::any::AnyRow;
 
 use crate::row::{Columns, column};
-use crate::{Error, Store};
+use crate::{Error, Event, Store, event};
 
 /// What is wanted of a sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,9 +159,15 @@ impl Store {
         Ok(if written.rows_affected() == 1 { Reservation::Made } else { Reservation::Full })
     }
 
-    /// Turns `starting` into `running` and counts the start for its template.
+    /// Turns `starting` into `running`, counts the start for its template and
+    /// writes the event that tells of it.
     /// `false` if the row is gone or somebody wants it ended meanwhile.
-    pub async fn sandbox_started(&self, sandbox: &SandboxId, at: Timestamp) -> Result<bool, Error> {
+    pub async fn sandbox_started(
+        &self,
+        sandbox: &SandboxId,
+        at: Timestamp,
+        event: Option<&Event>,
+    ) -> Result<bool, Error> {
         let op = Error::query;
         let mut tx = self.write.begin().await.map_err(op("noting a start"))?;
         let changed = sqlx::query(
@@ -183,6 +189,9 @@ impl Store {
         .execute(&mut *tx)
         .await
         .map_err(op("counting a start"))?;
+        if let Some(event) = event {
+            event::insert(&mut tx, event).await?;
+        }
         tx.commit().await.map_err(op("noting a start"))?;
         Ok(true)
     }

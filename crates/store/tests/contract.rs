@@ -86,8 +86,8 @@ async fn a_sandbox_goes_through_its_life_and_survives_reopening() {
     assert_eq!(store.reserve(&wanted, 1).await.unwrap(), Reservation::Made);
     assert_eq!(store.sandbox(&id("i1")).await.unwrap(), Some(wanted.clone()));
     assert!(store.standing_of_team(TeamId::from_u128(1)).await.unwrap().is_empty());
-    assert!(store.sandbox_started(&id("i1"), NOW).await.unwrap());
-    assert!(!store.sandbox_started(&id("i1"), NOW).await.unwrap(), "it starts once");
+    assert!(store.sandbox_started(&id("i1"), NOW, None).await.unwrap());
+    assert!(!store.sandbox_started(&id("i1"), NOW, None).await.unwrap(), "it starts once");
     store.close().await;
 
     let store = open(&dir).await;
@@ -101,8 +101,8 @@ async fn a_sandbox_goes_through_its_life_and_survives_reopening() {
     assert_eq!(store.intents().await.unwrap(), [(id("i1"), Intent::Ending)]);
     let peaks = Peaks { memory: ByteSize::mib(9), disk: ByteSize::mib(8), cpu_micros: 7, oom_kills: 6 };
     let cause = EndCause::Killed(KilledBy::Client);
-    store.end(&id("i1"), cause, Some(NOW), NOW + Duration::from_secs(1), peaks).await.unwrap();
-    store.end(&id("i1"), EndCause::HostLost, None, NOW, Peaks::default()).await.unwrap();
+    store.end(&id("i1"), cause, Some(NOW), NOW + Duration::from_secs(1), peaks, None).await.unwrap();
+    store.end(&id("i1"), EndCause::HostLost, None, NOW, Peaks::default(), None).await.unwrap();
     let record = store.record(&id("i1")).await.unwrap().unwrap();
     assert_eq!((record.cause, record.peaks, record.started_at), (cause, peaks, Some(NOW)));
     assert_eq!(store.sandbox(&id("i1")).await.unwrap(), None);
@@ -117,11 +117,11 @@ async fn one_whose_end_is_wanted_does_not_start() {
     let store = furnished(&dir).await;
     assert_eq!(store.reserve(&sandbox("i1", 1), 9).await.unwrap(), Reservation::Made);
     store.intend_end(&id("i1")).await.unwrap();
-    assert!(!store.sandbox_started(&id("i1"), NOW).await.unwrap());
+    assert!(!store.sandbox_started(&id("i1"), NOW, None).await.unwrap());
     store.forget(&id("i1")).await.unwrap();
     store.forget(&id("i1")).await.unwrap();
     assert!(store.intents().await.unwrap().is_empty());
-    store.end(&id("i1"), EndCause::Timeout, None, NOW, Peaks::default()).await.unwrap();
+    store.end(&id("i1"), EndCause::Timeout, None, NOW, Peaks::default(), None).await.unwrap();
     assert_eq!(store.record(&id("i1")).await.unwrap(), None, "who has no row leaves no record");
 }
 

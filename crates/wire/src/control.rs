@@ -82,3 +82,71 @@ pub struct Status {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interpreter_ready: Option<bool>,
 }
+
+/// How much an entry of the log matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// For those who look for the cause of something.
+    Debug,
+    /// Something happened as it should.
+    Info,
+    /// Something did not, and it went on.
+    Warn,
+    /// Something failed.
+    Error,
+}
+
+impl LogLevel {
+    /// Its name on every wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+}
+
+impl std::str::FromStr for LogLevel {
+    type Err = ();
+
+    /// In any case.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let all = [Self::Debug, Self::Info, Self::Warn, Self::Error];
+        all.into_iter().find(|level| level.as_str().eq_ignore_ascii_case(text)).ok_or(())
+    }
+}
+
+/// One entry of the daemon's journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LogEntry {
+    /// Counts up by one; a gap says how many were dropped.
+    pub number: u64,
+    /// When, in microseconds since 1970 by the guest's clock.
+    pub at_micros: u64,
+    /// How much it matters.
+    pub level: LogLevel,
+    /// Which part tells it: `envd`, `process`, `interpreter`.
+    pub logger: String,
+    /// What happened.
+    pub message: String,
+    /// Facts about it.
+    #[serde(default)]
+    pub fields: BTreeMap<String, String>,
+}
+
+/// Answer of `GET /logs?from=N`: the entries from this number on, oldest first,
+/// and where the next answer starts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LogPage {
+    /// Tells the numbers of one daemon from those of another in the same sandbox.
+    pub epoch: u64,
+    /// Where to go on.
+    pub next: u64,
+    /// The entries.
+    pub entries: Vec<LogEntry>,
+}

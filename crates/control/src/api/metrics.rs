@@ -41,11 +41,11 @@ pub(super) async fn one(
     let start = range.start.map(|seconds| second(seconds, 0));
     // A second is whole: a sample within the last one counts.
     let end = range.end.map(|seconds| second(seconds, 999_999));
-    let samples = app.samples(&caller, &id, start, end);
+    let samples = app.samples(&caller, &id, start, end).await?;
     Ok(Json(samples.iter().map(metric).collect()))
 }
 
-fn second(seconds: u64, micros: i64) -> Timestamp {
+pub(super) fn second(seconds: u64, micros: i64) -> Timestamp {
     let whole = i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000_000);
     Timestamp::from_unix_micros(whole.saturating_add(micros))
 }

@@ -10,15 +10,18 @@ mod create;
 mod early;
 mod edge;
 mod error;
+mod event;
 mod extract;
 mod lifecycle;
 mod list;
+mod log;
 mod metrics;
 mod rate;
 mod sandbox;
 mod session;
 mod steps;
 mod tag;
+mod team_metrics;
 mod template;
 mod unbuilt;
 
@@ -47,7 +50,19 @@ pub fn router(app: App) -> Router {
         .route("/sandboxes/{sandbox_id}/connect", post(lifecycle::connect_v1))
         .route("/v2/sandboxes/{sandbox_id}/connect", post(lifecycle::connect_v2))
         .route("/sandboxes/{sandbox_id}/metrics", get(metrics::one))
+        .route("/sandboxes/{sandbox_id}/logs", get(log::v1))
+        .route("/v2/sandboxes/{sandbox_id}/logs", get(log::v2))
+        .route("/events/sandboxes", get(event::all))
+        .route("/events/sandboxes/{sandbox_id}", get(event::of_sandbox))
+        .route("/events/webhooks", get(event::webhooks).post(event::make_webhook))
+        .route(
+            "/events/webhooks/{webhook_id}",
+            get(event::webhook).patch(event::change_webhook).delete(event::remove_webhook),
+        )
+        .route("/events/webhooks/{webhook_id}/undelivered", get(event::undelivered))
         .route("/teams", get(account::teams))
+        .route("/teams/{team_id}/metrics", get(team_metrics::all))
+        .route("/teams/{team_id}/metrics/max", get(team_metrics::max))
         .route("/api-keys", get(account::keys).post(account::make_key))
         .route("/api-keys/{api_key_id}", patch(account::rename_key).delete(account::revoke_key))
         .route("/access-tokens", post(account::make_token))

@@ -12,8 +12,6 @@ const ROUTES: &[(&str, MethodFilter, &str)] = &[
     ("/sandboxes/{sandbox_id}/snapshots", MethodFilter::POST, "taking snapshots is"),
     ("/snapshots", MethodFilter::GET, "listing snapshots is"),
     ("/sandboxes/{sandbox_id}/network", MethodFilter::PUT, "changing the network of a sandbox is"),
-    ("/sandboxes/{sandbox_id}/logs", MethodFilter::GET, "reading the logs of a sandbox is"),
-    ("/v2/sandboxes/{sandbox_id}/logs", MethodFilter::GET, "reading the logs of a sandbox is"),
     ("/templates", MethodFilter::POST, "building templates from images that the client pushes is"),
     (
         "/templates/{template_id}",
@@ -34,18 +32,9 @@ const ROUTES: &[(&str, MethodFilter, &str)] = &[
     ("/secrets/{secret}", MethodFilter::GET, "secrets are"),
     ("/secrets/{secret}", MethodFilter::POST, "secrets are"),
     ("/secrets/{secret}", MethodFilter::DELETE, "secrets are"),
-    ("/teams/{team_id}/metrics", MethodFilter::GET, "metrics of teams are"),
-    ("/teams/{team_id}/metrics/max", MethodFilter::GET, "metrics of teams are"),
     ("/nodes", MethodFilter::GET, "reading nodes is"),
     ("/nodes/{node_id}", MethodFilter::GET, "reading nodes is"),
     ("/nodes/{node_id}", MethodFilter::POST, "steering nodes is"),
-    ("/events/sandboxes", MethodFilter::GET, "lifecycle events are"),
-    ("/events/sandboxes/{sandbox_id}", MethodFilter::GET, "lifecycle events are"),
-    ("/events/webhooks", MethodFilter::GET, "webhooks are"),
-    ("/events/webhooks", MethodFilter::POST, "webhooks are"),
-    ("/events/webhooks/{webhook_id}", MethodFilter::GET, "webhooks are"),
-    ("/events/webhooks/{webhook_id}", MethodFilter::PATCH, "webhooks are"),
-    ("/events/webhooks/{webhook_id}", MethodFilter::DELETE, "webhooks are"),
 ];
 
 pub(super) fn add(routes: Router<App>) -> Router<App> {

@@ -9,7 +9,9 @@ use std::time::Duration;
 use model::{AtTimeout, KilledBy, Policy, SandboxId, TemplateRef};
 use node::{CreateSandbox, Observation};
 use store::{Build, Intent, Reservation, Resolved};
+use wire::control::LogLevel;
 
+use super::event::created_event;
 use super::once::{Claimed, Once};
 use super::read::Live;
 use super::{App, Caller, Error, random, token};
@@ -163,8 +165,14 @@ impl App {
     }
 
     async fn acknowledge(&self, row: store::Sandbox, observation: Observation) -> Result<Live, Error> {
-        match self.store().sandbox_started(&row.sandbox_id, observation.started_at).await {
+        let event = created_event(&row, observation.started_at);
+        let started = self.store().sandbox_started(&row.sandbox_id, observation.started_at, Some(&event));
+        match started.await {
             Ok(true) => {
+                self.wake_deliveries();
+                self.count_start(row.team_id);
+                let facts = [("template_id", row.template_id.to_string())];
+                self.tell(&row.sandbox_id, LogLevel::Info, "Sandbox started", &facts);
                 tracing::info!(sandbox_id = %row.sandbox_id, template_id = %row.template_id, "sandbox started");
                 let row = store::Sandbox { intent: Intent::Running, ..row };
                 Ok(Live { token: self.token_of(&row), row, observation })

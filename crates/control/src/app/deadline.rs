@@ -80,7 +80,11 @@ impl App {
     pub(super) async fn move_deadline(&self, live: &Live, deadline: Timestamp) -> Result<Live, Error> {
         let id = &live.row.sandbox_id;
         match self.node().set_deadline(id, deadline).await {
-            Ok(observation) => Ok(Live { observation, ..live.clone() }),
+            Ok(observation) => {
+                let live = Live { observation, ..live.clone() };
+                self.tell_updated(&live).await;
+                Ok(live)
+            }
             Err(node::Error::NotFound(_) | node::Error::Paused(_)) => Err(Error::NoSandbox(id.clone())),
             Err(node::Error::Ending(_)) => Err(Error::SandboxEnding(id.clone())),
             Err(error) => Err(Error::of_node(error)),

@@ -214,6 +214,9 @@ pub enum Error {
     /// The store failed.
     #[error("the store failed")]
     Store(#[source] store::Error),
+    /// No message can be sent with TLS.
+    #[error("reading the system's certificate authorities")]
+    Authorities(#[source] std::io::Error),
     /// A task of ours panicked.
     #[error("internal failure")]
     Panicked(#[source] tokio::task::JoinError),
@@ -290,9 +293,11 @@ impl Error {
                 store::ErrorKind::Unavailable => ErrorKind::Unavailable,
                 store::ErrorKind::Exhausted | store::ErrorKind::Bug => ErrorKind::Bug,
             },
-            Self::StartFailed(_) | Self::ResumeFailed(_) | Self::Node(_) | Self::Panicked(_) => {
-                ErrorKind::Bug
-            }
+            Self::StartFailed(_)
+            | Self::ResumeFailed(_)
+            | Self::Node(_)
+            | Self::Panicked(_)
+            | Self::Authorities(_) => ErrorKind::Bug,
         }
     }
 
@@ -306,7 +311,9 @@ impl Error {
             Self::KeyInProgress(_) => Some("idempotency_in_progress"),
             Self::KeyOutcomeUnknown(_) => Some("idempotency_outcome_unknown"),
             Self::DiskFull(_) | Self::DatabaseFull(_) => Some("disk_full"),
-            Self::Node(_) | Self::Store(_) | Self::Panicked(_) => Some("internal_server_error"),
+            Self::Node(_) | Self::Store(_) | Self::Panicked(_) | Self::Authorities(_) => {
+                Some("internal_server_error")
+            }
             _ => None,
         }
     }

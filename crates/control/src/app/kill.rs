@@ -1,9 +1,16 @@
 //! Ending a sandbox on request: intent, node, record.
 
+use std::time::Duration;
+
 use model::{EndCause, KilledBy, Peaks, SandboxId};
 use node::Ended;
 
+use super::event::killed_event;
 use super::{App, Caller, Error};
+
+/// How long a kill may wait for what the daemon inside still has to tell; most
+/// answer within a millisecond.
+const LAST_WORDS: Duration = Duration::from_millis(50);
 
 impl App {
     /// Kills a sandbox of the caller's team; answers once it is gone. Killing
@@ -27,6 +34,8 @@ impl App {
                 let error = &error as &dyn std::error::Error;
                 tracing::error!(sandbox_id = %id, error, "a kill is not noted, and goes on");
             }
+            // What was not fetched goes with the sandbox; one that does not answer loses it.
+            let _ = tokio::time::timeout(LAST_WORDS, app.fetch_log(&id)).await;
             let ended = app.end_on_node(&id, KilledBy::Client).await?;
             // It is gone, whether or not that can be written down now; what stays
             // in the store says so, and the reconciler writes it later.
@@ -70,9 +79,17 @@ impl App {
     }
 
     async fn record(&self, ended: &Ended) -> Result<(), Error> {
+        let row = self.store().sandbox(&ended.sandbox_id).await?;
+        let event = row.map(|row| killed_event(&row, ended));
+        let event = event.as_ref();
         self.store()
-            .end(&ended.sandbox_id, ended.cause, ended.started_at, ended.ended_at, ended.peaks)
+            .end(&ended.sandbox_id, ended.cause, ended.started_at, ended.ended_at, ended.peaks, event)
             .await?;
+        if event.is_some() {
+            self.wake_deliveries();
+            self.tell_end(ended);
+        }
+        self.close_log(&ended.sandbox_id);
         tracing::info!(sandbox_id = %ended.sandbox_id, cause = %ended.cause, "sandbox ended");
         Ok(())
     }

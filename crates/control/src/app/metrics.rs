@@ -1,8 +1,9 @@
 //! What running sandboxes use: sampled, kept in memory, thinned with age.
 //!
 //! The last hour is kept in steps of a sample, the day before in steps of a
-//! minute: at most 170 KB for a sandbox that lives a day. A restart of the
-//! server starts the history anew; the node's records keep the peaks.
+//! minute: at most 170 KB for a sandbox that lives a day. Once a minute, and at
+//! its end, what is new goes to a file, from where a restarted server and those
+//! who ask for an ended sandbox have it back.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
@@ -11,6 +12,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use model::{Resources, SandboxId, TeamId, Timestamp};
 use node::{Observation, Phase};
+use store::UsageSample;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -21,11 +23,14 @@ const FINE: usize = 720;
 const COARSE: usize = 1440;
 const COARSE_STEP: Duration = Duration::from_mins(1);
 
-/// How long the series of an ended sandbox can still be read.
-const KEEP_ENDED: Duration = Duration::from_hours(1);
+/// Samples that wait for being written: about a minute's.
+const UNWRITTEN: usize = 12;
 
 /// Sandboxes that are asked at a time, and how long one may take.
 const AT_A_TIME: usize = 16;
+/// A sandbox that was busy for longer between two samples may have something to
+/// tell; answering that takes its daemon much less.
+const BUSY: Duration = Duration::from_millis(2);
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 
 /// What a sandbox used at a moment.
@@ -44,6 +49,7 @@ struct Series {
     resources: Resources,
     fine: VecDeque<Sample>,
     coarse: VecDeque<Sample>,
+    unwritten: Vec<Sample>,
     /// Moment and processor time of the sample before.
     last: (Timestamp, u64),
 }
@@ -59,26 +65,35 @@ impl Series {
             resources: row.resources,
             fine: VecDeque::new(),
             coarse: VecDeque::new(),
+            unwritten: Vec::new(),
             last: (started_at, 0),
         }
     }
 
-    fn push(&mut self, at: Timestamp, usage: Usage) {
+    /// Answers how long its processors were busy since the sample before.
+    fn push(&mut self, at: Timestamp, usage: Usage) -> Duration {
         let (before, cpu_before) = self.last;
         let elapsed = at.since(before);
         if elapsed.is_zero() {
-            return;
+            return Duration::ZERO;
         }
         let busy = Duration::from_micros(usage.cpu_micros.saturating_sub(cpu_before));
         let capacity = elapsed.as_secs_f64() * f64::from(self.resources.cpu_count.max(1));
         let cpu_used_percent = (busy.as_secs_f64() / capacity * 100.0).clamp(0.0, 100.0);
         self.last = (at, usage.cpu_micros);
+        let sample = Sample { at, cpu_used_percent, usage, resources: self.resources };
+        self.push_fine(sample);
+        self.unwritten.push(sample);
+        busy
+    }
+
+    fn push_fine(&mut self, sample: Sample) {
         if self.fine.len() == FINE
             && let Some(oldest) = self.fine.pop_front()
         {
             self.push_coarse(oldest);
         }
-        self.fine.push_back(Sample { at, cpu_used_percent, usage, resources: self.resources });
+        self.fine.push_back(sample);
     }
 
     fn push_coarse(&mut self, sample: Sample) {
@@ -94,21 +109,21 @@ impl Series {
     fn between(&self, start: Option<Timestamp>, end: Option<Timestamp>) -> Vec<Sample> {
         let wanted = |at: Timestamp| start.is_none_or(|start| at >= start) && end.is_none_or(|end| at <= end);
         let all = self.coarse.iter().chain(&self.fine).copied().filter(|sample| wanted(sample.at));
-        thin(all.collect())
+        thin(all.collect(), |sample| sample.at)
     }
 }
 
 /// Leaves the first sample of each step; the longer the range, the longer the step.
-fn thin(samples: Vec<Sample>) -> Vec<Sample> {
+pub(super) fn thin<T>(samples: Vec<T>, at: impl Fn(&T) -> Timestamp) -> Vec<T> {
     let (Some(first), Some(last)) = (samples.first(), samples.last()) else { return samples };
-    let step = step(last.at.since(first.at));
-    let mut next = first.at;
+    let step = step(at(last).since(at(first)));
+    let mut next = at(first);
     samples
         .into_iter()
         .filter(|sample| {
-            let kept = sample.at >= next;
+            let kept = at(sample) >= next;
             if kept {
-                next = sample.at + step;
+                next = at(sample) + step;
             }
             kept
         })
@@ -123,23 +138,55 @@ fn step(range: Duration) -> Duration {
         range if range < 6 * HOUR => Duration::from_secs(29),
         range if range < 12 * HOUR => Duration::from_secs(59),
         range if range < 24 * HOUR => Duration::from_secs(119),
-        _ => Duration::from_secs(299),
+        range if range < 7 * 24 * HOUR => Duration::from_secs(299),
+        _ => Duration::from_secs(899),
     }
 }
 
 impl App {
     /// The samples of a sandbox between two moments, oldest first; none for an
     /// unknown one or another team's.
-    pub(crate) fn samples(
+    pub(crate) async fn samples(
         &self,
         caller: &Caller,
         id: &SandboxId,
         start: Option<Timestamp>,
         end: Option<Timestamp>,
-    ) -> Vec<Sample> {
-        let series = self.history();
-        let own = series.get(id).filter(|series| series.team_id == caller.team.team_id);
-        own.map_or_else(Vec::new, |series| series.between(start, end))
+    ) -> Result<Vec<Sample>, Error> {
+        let theirs = |series: &Series| series.team_id == caller.team.team_id;
+        let live = self.history().get(id).map(|series| theirs(series).then(|| series.between(start, end)));
+        if let Some(own) = live {
+            return Ok(own.unwrap_or_default());
+        }
+        match self.row_of(caller, id).await {
+            Ok(_) | Err(Error::SandboxEnded { .. }) => {}
+            Err(Error::NoSandbox(_)) => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        }
+        let mut kept = self.kept_samples(id).await;
+        kept.retain(|one| start.is_none_or(|start| one.at >= start) && end.is_none_or(|end| one.at <= end));
+        Ok(thin(kept, |sample| sample.at))
+    }
+
+    async fn kept_samples(&self, id: &SandboxId) -> Vec<Sample> {
+        let Some(files) = &self.options().samples else { return Vec::new() };
+        files.read(id).await.into_iter().map(from_kept).collect()
+    }
+
+    /// Writes what is new of the series that are due, and lets go of those that
+    /// have ended.
+    fn write_samples(&self, running: Option<&HashSet<SandboxId>>) {
+        let has_ended = |id: &SandboxId| running.is_none_or(|running| !running.contains(id));
+        let mut history = self.history();
+        for (id, series) in history.iter_mut() {
+            if series.unwritten.len() >= UNWRITTEN || (has_ended(id) && !series.unwritten.is_empty()) {
+                let new: Vec<UsageSample> = series.unwritten.drain(..).map(to_kept).collect();
+                if let Some(files) = &self.options().samples {
+                    files.append(id, &new);
+                }
+            }
+        }
+        history.retain(|id, _| !has_ended(id));
     }
 
     /// The latest sample of a sandbox of the caller's team.
@@ -154,9 +201,10 @@ impl App {
         let mut ticks = tokio::time::interval(self.options().sample_every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                _ = ticks.tick() => {}
+            if stop.run_until_cancelled(ticks.tick()).await.is_none() {
+                // What is running goes on under the next server.
+                self.write_samples(None);
+                return;
             }
             if let Err(error) = self.sample_all().await {
                 tracing::error!(
@@ -177,9 +225,9 @@ impl App {
         futures_util::stream::iter(each)
             .for_each_concurrent(AT_A_TIME, async |id| self.sample(&id).await)
             .await;
-        let now = self.options().clock.now();
-        let mut series = self.history();
-        series.retain(|id, series| ids.contains(id) || now.since(series.last.0) < KEEP_ENDED);
+        self.keep_logs_of(&ids);
+        self.sample_teams();
+        self.write_samples(Some(&ids));
         Ok(())
     }
 
@@ -187,7 +235,11 @@ impl App {
         for seen in running {
             let is_known = self.history().contains_key(&seen.sandbox_id);
             if !is_known && let Some(row) = self.store().sandbox(&seen.sandbox_id).await? {
-                self.history().insert(seen.sandbox_id.clone(), Series::new(&row, seen.started_at));
+                let mut series = Series::new(&row, seen.started_at);
+                for sample in self.kept_samples(&seen.sandbox_id).await {
+                    series.push_fine(sample);
+                }
+                self.history().insert(seen.sandbox_id.clone(), series);
             }
         }
         Ok(())
@@ -199,8 +251,10 @@ impl App {
         let now = self.options().clock.now();
         match answer {
             Ok(Ok(usage)) => {
-                if let Some(series) = self.history().get_mut(id) {
-                    series.push(now, usage);
+                let busy = self.history().get_mut(id).map(|series| series.push(now, usage));
+                // Whatever started or ended inside took some time of a processor.
+                if busy.unwrap_or_default() > BUSY {
+                    self.fetch_log(id).await;
                 }
             }
             Ok(Err(node::Error::NotFound(_) | node::Error::Ending(_))) => {}
@@ -211,8 +265,43 @@ impl App {
         }
     }
 
+    /// How many sandboxes of each team are sampled.
+    pub(super) fn sampled_by_team(&self) -> HashMap<TeamId, u32> {
+        let mut counts = HashMap::new();
+        for series in self.history().values() {
+            *counts.entry(series.team_id).or_default() += 1;
+        }
+        counts
+    }
+
     fn history(&self) -> std::sync::MutexGuard<'_, HashMap<SandboxId, Series>> {
         self.0.history.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 10,000")]
+fn to_kept(sample: Sample) -> UsageSample {
+    UsageSample {
+        at: sample.at,
+        cpu_hundredths: (sample.cpu_used_percent * 100.0).round() as u32,
+        memory: sample.usage.memory,
+        memory_cache: sample.usage.memory_cache,
+        disk: sample.usage.disk,
+        resources: sample.resources,
+    }
+}
+
+fn from_kept(sample: UsageSample) -> Sample {
+    Sample {
+        at: sample.at,
+        cpu_used_percent: f64::from(sample.cpu_hundredths) / 100.0,
+        usage: Usage {
+            cpu_micros: 0,
+            memory: sample.memory,
+            memory_cache: sample.memory_cache,
+            disk: sample.disk,
+        },
+        resources: sample.resources,
     }
 }
 
@@ -230,6 +319,7 @@ mod tests {
             resources: Resources::DEFAULT,
             fine: VecDeque::new(),
             coarse: VecDeque::new(),
+            unwritten: Vec::new(),
             last: (second(0), 0),
         }
     }

@@ -12,8 +12,10 @@ mod cache;
 mod create;
 mod deadline;
 mod error;
+mod event;
 mod kill;
 mod list;
+mod log;
 mod metrics;
 mod once;
 mod page;
@@ -25,8 +27,10 @@ mod reconcile;
 mod secret;
 mod session;
 mod tag;
+mod team_metrics;
 mod template;
 mod token;
+mod webhook;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -45,6 +49,7 @@ pub(crate) use build::{BuildRequest, BuildStart, BuildStatusView, Requested, WHO
 pub(crate) use create::CreateCommand;
 pub use error::{Error, ErrorKind};
 pub(crate) use list::{ListQuery, Listed};
+pub(crate) use log::LogQuery;
 pub(crate) use metrics::Sample;
 pub(crate) use once::Once;
 pub(crate) use page::{Key, Order, PageRequest};
@@ -55,6 +60,8 @@ pub use rate::RateLimit;
 pub(crate) use read::Live;
 pub(crate) use secret::Kind;
 pub(crate) use session::{Error as SessionError, Executed, Shown, target};
+pub(crate) use team_metrics::{TeamMetric, shown};
+pub(crate) use webhook::{Wanted, told};
 
 /// The control plane. Cheap to clone; all clones are one.
 #[derive(Debug, Clone)]
@@ -68,6 +75,9 @@ struct Inner {
     history: metrics::History,
     key_uses: auth::KeyUses,
     buckets: rate::Buckets,
+    tails: log::Tails,
+    bell: webhook::Bell,
+    teams: team_metrics::Teams,
     /// What of the node's builds is in the store already.
     registered: Mutex<Vec<node::TemplateBuild>>,
     /// Creates and kills under way, and how many of each sandbox's: the
@@ -90,6 +100,9 @@ impl App {
             history: metrics::History::default(),
             key_uses: auth::KeyUses::default(),
             buckets: rate::Buckets::default(),
+            tails: log::Tails::default(),
+            bell: webhook::Bell::default(),
+            teams: team_metrics::Teams::default(),
             registered: Mutex::default(),
             in_flight: Mutex::default(),
             starting: Mutex::default(),
@@ -98,12 +111,13 @@ impl App {
         }))
     }
 
-    /// Reconciles and samples until `stop`, then waits for creates and kills
+    /// Reconciles, samples and delivers until `stop`, then waits for creates and kills
     /// under way; each of them is bounded by its own limit.
     pub async fn run(&self, stop: CancellationToken) {
         let reconciling = self.reconcile_until(&stop);
         let sampling = self.sample_until(&stop);
-        tokio::join!(reconciling, sampling, self.drop_records_until(&stop));
+        let delivering = self.deliver_until(&stop);
+        tokio::join!(reconciling, sampling, delivering, self.drop_records_until(&stop));
         self.0.tasks.close();
         self.0.tasks.wait().await;
     }

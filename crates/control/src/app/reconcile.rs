@@ -85,6 +85,13 @@ impl App {
         self.store().drop_records(now - self.options().keep_records).await?;
         self.store().drop_claims(now - KEEP_KEYS).await?;
         self.store().drop_sessions(now - self.options().keep_records).await?;
+        self.store().drop_events(now - self.options().keep_records).await?;
+        if let Some(logs) = &self.options().logs {
+            logs.sweep(now - self.options().keep_records).await;
+        }
+        if let Some(samples) = &self.options().samples {
+            samples.sweep(now - self.options().keep_records).await;
+        }
         Ok(())
     }
 

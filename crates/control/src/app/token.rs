@@ -31,7 +31,12 @@ pub(super) fn is_upload(seed: &Seed, team: &str, hash: &str, expires: i64, token
 
 /// SHA-256 in hexadecimal.
 pub(super) fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
+    hex(&digest(bytes))
+}
+
+/// SHA-256.
+pub(super) fn digest(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
 }
 
 /// Lower-case hexadecimal.

@@ -21,6 +21,7 @@ struct State {
     orders: Vec<CreateSandbox>,
     create_errors: Vec<Error>,
     create_hangs: bool,
+    logs: HashMap<SandboxId, Vec<wire::control::LogEntry>>,
 }
 
 #[derive(Debug)]
@@ -54,6 +55,21 @@ impl FakeNode {
     /// Creates take for ever, with the sandbox half up.
     pub(crate) fn hang_creates(&self) {
         self.state().create_hangs = true;
+    }
+
+    /// The daemon in a sandbox has something to tell.
+    pub(crate) fn tell(&self, id: &SandboxId, level: wire::control::LogLevel, message: &str) {
+        let at_micros = u64::try_from(self.clock.now().unix_micros()).unwrap();
+        let mut state = self.state();
+        let entries = state.logs.entry(id.clone()).or_default();
+        entries.push(wire::control::LogEntry {
+            number: entries.len() as u64,
+            at_micros,
+            level,
+            logger: "process".to_owned(),
+            message: message.to_owned(),
+            fields: [("pid".to_owned(), "7".to_owned())].into(),
+        });
     }
 
     pub(crate) fn last_order(&self) -> CreateSandbox {
@@ -243,6 +259,21 @@ impl NodePort for FakeNode {
     ) -> BoxFuture<'a, Result<Box<dyn Connection>, DialError>> {
         let gone = self.get(id).is_none();
         Box::pin(async move { Err(if gone { DialError::Gone } else { DialError::Refused(port) }) })
+    }
+
+    fn logs<'a>(
+        &'a self,
+        sandbox: &'a SandboxId,
+        from: u64,
+        _limit: Duration,
+    ) -> BoxFuture<'a, Result<wire::control::LogPage, Error>> {
+        Box::pin(async move {
+            let state = self.state();
+            let entries = state.logs.get(sandbox).cloned().unwrap_or_default();
+            let wanted = entries.into_iter().filter(|entry| entry.number >= from).collect::<Vec<_>>();
+            let next = wanted.last().map_or(from, |last| last.number + 1);
+            Ok(wire::control::LogPage { epoch: 1, next, entries: wanted })
+        })
     }
 
     fn templates(&self) -> Vec<TemplateBuild> {

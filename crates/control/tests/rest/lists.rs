@@ -127,3 +127,39 @@ async fn a_walk_sees_each_survivor_once_while_others_come_and_go() {
     survivors.sort();
     assert_eq!(seen, survivors);
 }
+
+/// Five thousand sandboxes, of which some come and go between two pages: who was
+/// there all along is shown exactly once, and nobody twice.
+#[tokio::test]
+async fn a_walk_over_thousands_that_come_and_go() {
+    const MANY: usize = 5000;
+    let world = World::with(|options| options.max_sandboxes = 10_000).await;
+    let mut there = std::collections::VecDeque::new();
+    for n in 0..MANY {
+        there.push_back(world.create_base().await);
+        // Ties among starts are common.
+        if n % 3 == 0 {
+            world.pass(Duration::from_micros(1));
+        }
+    }
+    let mut seen = Vec::new();
+    let mut uri = "/v2/sandboxes".to_owned();
+    loop {
+        let answer = world.get(&uri).await.expect(200);
+        assert_eq!(answer.header("x-total-running"), Some(MANY.to_string().as_str()));
+        seen.extend(ids(&answer));
+        let Some(next) = answer.header("x-next-token") else { break };
+        uri = format!("/v2/sandboxes?nextToken={next}");
+        for n in 0..4 {
+            // Some from the old end, which is not shown yet, and some that were shown.
+            let id = if n < 2 { there.pop_front() } else { there.pop_back() }.unwrap();
+            world.delete(&format!("/sandboxes/{id}")).await.expect(204);
+            world.pass(Duration::from_micros(1));
+            world.create_base().await;
+        }
+    }
+    let distinct: std::collections::HashSet<&String> = seen.iter().collect();
+    assert_eq!(distinct.len(), seen.len(), "nobody is shown twice");
+    let missing = there.iter().filter(|id| !distinct.contains(&id.to_string())).count();
+    assert_eq!(missing, 0, "of {} who were there all along", there.len());
+}

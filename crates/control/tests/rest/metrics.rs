@@ -76,3 +76,52 @@ async fn refused_and_unknown() {
     }
     "#);
 }
+
+#[tokio::test]
+async fn samples_outlive_the_server_and_the_sandbox() {
+    let dir = tempfile::tempdir().unwrap();
+    let samples = store::Samples::open(dir.path()).unwrap();
+    let mut world = World::with(|options| {
+        options.sample_every = Duration::from_millis(1);
+        options.samples = Some(samples.clone());
+    })
+    .await;
+    let id = world.create_base().await;
+    let path = format!("/sandboxes/{id}/metrics");
+    let mut seen = 0;
+    for _ in 0..2 {
+        let (stop, app) = (CancellationToken::new(), world.app.clone());
+        let running = tokio::spawn({
+            let stop = stop.clone();
+            async move { app.run(stop).await }
+        });
+        for _ in 0..20 {
+            world.pass(Duration::from_secs(5));
+            let at = world.now().unix_micros() / 1_000_000;
+            while world.get(&format!("{path}?start={at}")).await.json().as_array().unwrap().is_empty() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        seen += 20;
+        stop.cancel();
+        running.await.unwrap();
+        world.app = world.restarted();
+        let kept = world.get(&path).await.expect(200).json();
+        assert_eq!(kept.as_array().unwrap().len(), seen, "after a restart");
+    }
+    let team = world.get("/teams").await.json()[0]["teamID"].as_str().unwrap().to_owned();
+    world.delete(&format!("/sandboxes/{id}")).await.expect(204);
+    assert_eq!(world.get(&path).await.expect(200).json().as_array().unwrap().len(), 40, "after its end");
+
+    let of_team = world.get(&format!("/teams/{team}/metrics")).await.expect(200).json();
+    assert!(of_team.as_array().unwrap().len() > 5, "{of_team}");
+    assert_eq!(of_team[1]["concurrentSandboxes"], 1);
+    let max = format!("/teams/{team}/metrics/max");
+    let most = world.get(&format!("{max}?metric=concurrent_sandboxes")).await.expect(200).json();
+    assert_eq!(most["value"], 1.0);
+    let rate = world.get(&format!("{max}?metric=sandbox_start_rate")).await.expect(200).json();
+    assert!(rate["value"].as_f64().unwrap() > 0.0, "{rate}");
+    world.get(&max).await.error(400);
+    world.get(&format!("/teams/{team}/metrics?start=2&end=1")).await.error(400);
+    world.get("/teams/00000000-0000-4000-8000-000000000000/metrics").await.error(403);
+}

@@ -8,18 +8,19 @@ use std::rc::Rc;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::tcsetwinsize;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::spawn_local;
 use tokio::time::Instant;
+use wire::control::LogLevel;
 use wire::process::{DataEvent, ProcessConfig, PtySize};
 
 use super::endpoint::Endpoint;
 use super::input::{Input, winsize};
 use super::pump::{self, Output};
-use super::running::{Event, Process};
+use super::running::{Event, Process, raw};
 use super::table::Processes;
 use crate::exec::{LaunchError, Request, Session};
 use crate::fs::path::{PathError, resolve_cwd};
@@ -84,6 +85,13 @@ impl Processes {
         }
     }
 
+    fn tell_start(&self, pid: Pid, spec: &Spec) {
+        let command = std::iter::once(&spec.config.cmd).chain(&spec.config.args);
+        let command = command.map(String::as_str).collect::<Vec<_>>().join(" ");
+        let facts = [("pid", raw(pid).to_string()), ("user", spec.user.name.clone()), ("command", command)];
+        self.journal.note(LogLevel::Info, "process", "Process started", &facts);
+    }
+
     async fn start_now(
         self: Rc<Self>,
         spec: Spec,
@@ -102,6 +110,7 @@ impl Processes {
         let starting = self.reaper.starting();
         let pid = self.launcher.launch(&request, wiring.theirs).await?;
         let exit = starting.started(pid);
+        self.tell_start(pid, &spec);
         let process = Rc::new(Process::new(pid, spec.config, spec.tag, wiring.input));
         let events = process.subscribe();
         self.add(Rc::clone(&process));

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use wire::control::LogLevel;
 use wire::process::{EndEvent, ProcessInfo, ProcessSelector};
 
 use super::reaper::Reaper;
 use super::running::{Process, raw};
 use crate::exec::Launcher;
+use crate::journal::Journal;
 use crate::settings::Settings;
 
 /// How long an end can be asked for.
@@ -25,6 +27,7 @@ pub(crate) struct Processes {
     pub(super) launcher: Rc<Launcher>,
     pub(super) reaper: Rc<Reaper>,
     pub(super) settings: std::sync::Arc<Settings>,
+    pub(super) journal: std::sync::Arc<Journal>,
     live: RefCell<Vec<Rc<Process>>>,
     came: Notify,
     retained: RefCell<VecDeque<Retained>>,
@@ -58,11 +61,13 @@ impl Processes {
         launcher: Rc<Launcher>,
         reaper: Rc<Reaper>,
         settings: std::sync::Arc<Settings>,
+        journal: std::sync::Arc<Journal>,
     ) -> Self {
         Self {
             launcher,
             reaper,
             settings,
+            journal,
             live: RefCell::default(),
             came: Notify::new(),
             retained: RefCell::default(),
@@ -112,6 +117,9 @@ impl Processes {
 
     /// Takes it out of the list and keeps its end.
     pub(super) fn retire(&self, process: &Rc<Process>, end: &EndEvent) {
+        let pid = raw(process.pid).to_string();
+        let facts = [("pid", pid), ("exit_code", end.exit_code.to_string()), ("status", end.status.clone())];
+        self.journal.note(LogLevel::Info, "process", "Process ended", &facts);
         self.live.borrow_mut().retain(|other| !Rc::ptr_eq(other, process));
         self.forget_expired();
         let mut retained = self.retained.borrow_mut();

@@ -113,6 +113,18 @@ impl NodePort for LocalNode {
         })
     }
 
+    fn logs<'a>(
+        &'a self,
+        sandbox: &'a SandboxId,
+        from: u64,
+        limit: Duration,
+    ) -> BoxFuture<'a, Result<wire::control::LogPage, Error>> {
+        Box::pin(async move {
+            refuse_debug(sandbox)?;
+            self.0.logs(sandbox, from, limit).await
+        })
+    }
+
     fn templates(&self) -> Vec<TemplateBuild> {
         self.0.templates()
     }

@@ -148,6 +148,8 @@ async fn open_control(options: &Options, state: &StateDir, node: &Handle, port: 
     let mut wanted = AppOptions::new(Seed::new(secret::seed(state)?));
     wanted.admin_token = Some(Seed::new(secret::admin_token(state)?));
     wanted.rate_limits = options.api.rate_limits();
+    wanted.logs = Some(store::Logs::open(&state.path().join("logs")).context("open the logs of sandboxes")?);
+    wanted.samples = Some(store::Samples::open(&state.path().join("samples")).context("open the samples")?);
     wanted.require_keys = options.api.require_keys;
     wanted.domain = Some(options.api.domain.clone().unwrap_or_else(|| format!("localhost:{port}")));
     wanted.max_sandboxes = options.api.max_sandboxes;

@@ -36,3 +36,29 @@ pub struct SandboxesMetrics {
     /// By sandbox id; ids without a sample are left out.
     pub sandboxes: BTreeMap<String, SandboxMetric>,
 }
+
+/// One sample of a team.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TeamMetric {
+    /// When it was taken.
+    pub timestamp: Rfc3339,
+    /// The same in seconds since 1970.
+    pub timestamp_unix: i64,
+    /// Sandboxes that ran.
+    pub concurrent_sandboxes: u32,
+    /// Sandboxes started a second, since the sample before.
+    pub sandbox_start_rate: f64,
+}
+
+/// The highest value of one of these.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TeamMetricMax {
+    /// When it was reached.
+    pub timestamp: Rfc3339,
+    /// The same in seconds since 1970.
+    pub timestamp_unix: i64,
+    /// The value.
+    pub value: f64,
+}

@@ -7,6 +7,8 @@
 mod account;
 mod build;
 mod error;
+mod event;
+mod log;
 pub mod metadata;
 mod metrics;
 mod network;
@@ -26,7 +28,9 @@ pub use build::{
     TemplateTag, TemplateUpdate, TemplateUpdated, TemplateWithBuilds,
 };
 pub use error::ErrorBody;
-pub use metrics::{SandboxMetric, SandboxesMetrics};
+pub use event::{SandboxEvent, Undelivered, Webhook, WebhookSettings};
+pub use log::{SandboxLog, SandboxLogEntry, SandboxLogs, SandboxLogsV2};
+pub use metrics::{SandboxMetric, SandboxesMetrics, TeamMetric, TeamMetricMax};
 pub use network::NetworkConfig;
 pub use sandbox::{
     AutoResume, ConnectRequest, Iam, Lifecycle, ListedSandbox, NewSandbox, OnTimeout, PauseMode,
