@@ -18,6 +18,8 @@ enum Advice {
     None,
     /// Again, a little later: nothing was changed and it may pass.
     Soon,
+    /// Again, after some seconds: the server is getting ready.
+    Later,
     /// Not again: it would fail the same way, or do harm.
     Never,
 }
@@ -57,6 +59,12 @@ impl Failure {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "Rate limit exceeded")
     }
 
+    /// The server is getting ready.
+    pub(super) fn not_ready(progress: &str) -> Self {
+        let message = format!("this server is building its templates ({progress})");
+        Self { advice: Advice::Later, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
+    }
+
     /// Not in this version.
     pub(super) fn not_built(what: &str) -> Self {
         Error::NotBuilt(what.to_owned()).into()
@@ -74,6 +82,7 @@ fn table(kind: ErrorKind) -> (StatusCode, Advice) {
         // Three quick retries do not make room in a limit.
         ErrorKind::Limited => (StatusCode::TOO_MANY_REQUESTS, Advice::Never),
         ErrorKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, Advice::Soon),
+        ErrorKind::NotReady => (StatusCode::SERVICE_UNAVAILABLE, Advice::Later),
         // Python's client turns the number into a name: 507 has one. It is not
         // repeated by itself, and room comes from killing or from the operator.
         ErrorKind::DiskFull => (StatusCode::INSUFFICIENT_STORAGE, Advice::Never),
@@ -105,9 +114,10 @@ impl IntoResponse for Failure {
         let headers = response.headers_mut();
         match self.advice {
             Advice::None => {}
-            Advice::Soon => {
+            Advice::Soon | Advice::Later => {
+                let seconds = if self.advice == Advice::Soon { "1" } else { "10" };
                 headers.insert(SHOULD_RETRY, HeaderValue::from_static("true"));
-                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+                headers.insert(RETRY_AFTER, HeaderValue::from_static(seconds));
             }
             Advice::Never => {
                 headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));

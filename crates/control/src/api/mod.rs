@@ -26,10 +26,12 @@ mod template;
 mod unbuilt;
 
 use axum::Router;
+use axum::extract::State;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, patch, post, put};
 
 use crate::App;
+use error::Failure;
 
 /// Bodies above this are refused.
 const BODY_LIMIT: usize = 16 << 20;
@@ -112,11 +114,16 @@ fn operator() -> Router<App> {
 /// The session API alone, for a port of its own.
 pub fn session_router(app: App) -> Router {
     Router::new()
-        .nest(session::BASE, session::routes(&app).with_state(app))
+        .nest(session::BASE, session::routes(&app).with_state(app.clone()))
         .route("/health", get(health))
         .fallback(session::unknown_route)
+        .with_state(app)
 }
 
-async fn health() -> &'static str {
-    "Health check successful"
+/// For load balancers: whether this server can do everything it is there for.
+async fn health(State(app): State<App>) -> Result<&'static str, Failure> {
+    match app.building() {
+        None => Ok("Health check successful"),
+        Some(progress) => Err(Failure::not_ready(&progress)),
+    }
 }

@@ -23,6 +23,8 @@ pub enum ErrorKind {
     Limited,
     /// The host is full or busy; nothing was changed.
     Unavailable,
+    /// Not yet: the server is still getting ready.
+    NotReady,
     /// A disk of the server is full; nothing was changed.
     DiskFull,
     /// It took too long and was undone.
@@ -131,6 +133,14 @@ pub enum Error {
     /// No such template, or another team's.
     #[error("template '{0}' not found")]
     NoTemplate(String),
+    /// No such template, while the server still builds its own.
+    #[error("template '{template}' is not here yet: this server is building its templates ({progress})")]
+    Building {
+        /// What was asked for.
+        template: String,
+        /// How far it is, in words.
+        progress: String,
+    },
     /// The template has no such tag.
     #[error("tag '{tag}' does not exist for template '{template}'")]
     NoTag {
@@ -274,6 +284,7 @@ impl Error {
             | Self::NoTemplate(_)
             | Self::NoStep(_)
             | Self::NoTag { .. } => ErrorKind::NotFound,
+            Self::Building { .. } => ErrorKind::NotReady,
             Self::SandboxEnding(_)
             | Self::NameIsId(_)
             | Self::SandboxMoving(_)

@@ -86,6 +86,8 @@ struct Inner {
     /// Builds on their way from the store to the node.
     starting: Mutex<HashSet<BuildId>>,
     sessions: Arc<session::Slots>,
+    /// How far the server's own templates are, while some are being built.
+    building: Mutex<Option<String>>,
     /// Work that goes on when the client that asked for it has gone.
     tasks: TaskTracker,
 }
@@ -107,6 +109,7 @@ impl App {
             in_flight: Mutex::default(),
             starting: Mutex::default(),
             sessions: Arc::default(),
+            building: Mutex::default(),
             tasks: TaskTracker::new(),
         }))
     }
@@ -120,6 +123,18 @@ impl App {
         tokio::join!(reconciling, sampling, delivering, self.drop_records_until(&stop));
         self.0.tasks.close();
         self.0.tasks.wait().await;
+    }
+
+    /// Says how far the server's own templates are; `None` when all are there.
+    /// Until then `GET /health` answers 503, and so does a create of a template
+    /// that is not there; everything else works.
+    pub fn say_building(&self, progress: Option<String>) {
+        *self.0.building.lock().unwrap_or_else(PoisonError::into_inner) = progress;
+    }
+
+    /// What was last said about that.
+    pub(crate) fn building(&self) -> Option<String> {
+        self.0.building.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn options(&self) -> &AppOptions {

@@ -59,7 +59,7 @@ impl App {
         wanted: &TemplateRef,
     ) -> Result<(Resolved, Build), Error> {
         let found = self.template_named(caller, &wanted.name).await?;
-        let found = found.ok_or_else(|| Error::NoTemplate(wanted.name.to_string()))?;
+        let found = found.ok_or_else(|| self.no_template(wanted))?;
         let template_id = &found.template.template_id;
         let tag = wanted.tag.as_deref().unwrap_or("default");
         let build = match tag.parse::<BuildId>() {
@@ -68,6 +68,15 @@ impl App {
         };
         let no_tag = || Error::NoTag { tag: tag.to_owned(), template: wanted.name.to_string() };
         Ok((found, build.ok_or_else(no_tag)?))
+    }
+
+    /// It may be one that is being built.
+    fn no_template(&self, wanted: &TemplateRef) -> Error {
+        let template = wanted.name.to_string();
+        match self.building() {
+            Some(progress) => Error::Building { template, progress },
+            None => Error::NoTemplate(template),
+        }
     }
 
     /// The templates in the caller's list.
@@ -86,7 +95,7 @@ impl App {
             return Err(Error::Refused(format!("namespace '{namespace}' is not yours")));
         }
         let found = self.template_named(caller, &alias.name).await?;
-        let found = found.ok_or_else(|| Error::NoTemplate(alias.name.to_string()))?;
+        let found = found.ok_or_else(|| self.no_template(alias))?;
         if alias.tag.is_some() {
             self.ready_build(caller, alias).await?;
         }

@@ -115,3 +115,27 @@ async fn the_command_line_finds_its_team_by_either_header() {
         assert_eq!(teams[0]["apiKey"], world.key.as_str());
     }
 }
+
+#[tokio::test]
+async fn while_templates_are_built_only_what_needs_them_has_to_wait() {
+    let world = World::new().await;
+    let sandbox = world.create_base().await;
+    world.app.say_building(Some("template code-interpreter: step 2/5: Install Python packages".to_owned()));
+    let missing = world.post("/v2/sandboxes", r#"{"templateID":"code-interpreter-v1"}"#).await;
+    assert_eq!((missing.header("retry-after"), missing.header("should-retry")), (Some("10"), Some("true")));
+    assert_eq!(
+        missing.error(503)["message"],
+        "template 'code-interpreter-v1' is not here yet: this server is building its templates \
+         (template code-interpreter: step 2/5: Install Python packages)"
+    );
+    let health = world.get("/health").await;
+    assert_eq!(health.header("retry-after"), Some("10"));
+    health.error(503);
+    world.get(&format!("/sandboxes/{sandbox}")).await.expect(200);
+    world.create_base().await;
+    world.delete(&format!("/sandboxes/{sandbox}")).await.expect(204);
+
+    world.app.say_building(None);
+    world.get("/health").await.expect(200);
+    world.post("/v2/sandboxes", r#"{"templateID":"code-interpreter-v1"}"#).await.error(404);
+}

@@ -4,7 +4,7 @@
 //! ```text
 //! settings → backend's helper process (before any thread) → log, state directory, lock
 //!   → listeners → backend → node (adopts what runs) → store, control plane, key
-//!   → built-in templates → serving, until a signal
+//!   → serving → built-in templates → ready, until a signal
 //! ```
 //!
 //! No rule lives here: a part gets its options and the parts it may call.
@@ -82,21 +82,23 @@ async fn serve(options: &Options, state: &StateDir, ground: Ground) -> Result<()
     let node = open_node(options, state, &backend).await?;
     let app = open_control(options, state, &node, port).await?;
     let key = secret::api_key(state, &app).await?;
-    if ready(options, state, &node, &stop).await? {
-        app.register_builds(node.templates()).await.context("enter the templates of this machine")?;
-        let mut parts = traffic(options, listeners, &node, &app, &stop).await;
+    app.register_builds(node.templates()).await.context("enter the templates of this machine")?;
+    let mut parts = traffic(options, listeners, &node, &app, &stop).await;
+    let ready = ready(options, state, &node, &app, &stop).await;
+    if let Ok(true) = ready {
         welcome::print(options, port, key.as_deref());
         stop.cancelled().await;
         tracing::info!("stopping; sandboxes run on, a second signal ends the server at once");
-        while parts.join_next().await.is_some() {}
-        end_debug_sandbox(&node).await;
     }
+    stop.cancel();
+    while parts.join_next().await.is_some() {}
+    end_debug_sandbox(&node).await;
     node.shutdown(Sandboxes::Leave).await;
     let nothing_runs = node.list().is_empty();
     // Both hold the backend, which lets go only of what nobody uses.
     drop((app, node));
     backend.close(nothing_runs).await;
-    Ok(())
+    ready.map(drop)
 }
 
 /// The debug sandbox is nobody's and is made anew on first use: it does not
@@ -112,13 +114,25 @@ async fn end_debug_sandbox(node: &Handle) {
     }
 }
 
-/// Builds the built-in templates where they are missing. `false` when a signal came first.
-async fn ready(options: &Options, state: &StateDir, node: &Handle, stop: &CancellationToken) -> Result<bool> {
-    match options.isolation {
-        // A simulation runs nothing, so it has no use for a root.
-        Isolation::Sim => Ok(true),
-        _ => Box::pin(templates::ensure(state, node, stop)).await,
+/// Builds the built-in templates where they are missing; what runs and what is
+/// built already can be used meanwhile. `false` when a signal came first.
+async fn ready(
+    options: &Options,
+    state: &StateDir,
+    node: &Handle,
+    app: &App,
+    stop: &CancellationToken,
+) -> Result<bool> {
+    // A simulation runs nothing, so it has no use for a root.
+    if options.isolation == Isolation::Sim {
+        return Ok(true);
     }
+    let all_there = Box::pin(templates::ensure(state, node, app, stop)).await?;
+    if all_there {
+        app.register_builds(node.templates()).await.context("enter the templates of this machine")?;
+        app.say_building(None);
+    }
+    Ok(all_there)
 }
 
 async fn open_node(options: &Options, state: &StateDir, backend: &backend::Open) -> Result<Handle> {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use control::App;
 use indicatif::{ProgressBar, ProgressStyle};
 use node::Handle;
 use node::build::{BuildEvent, Progress};
@@ -28,14 +29,19 @@ const RECIPES: [&str; 2] = ["base", "code-interpreter"];
 /// Events between a build and its display; when full, lines of output are lost, never states.
 const EVENTS: usize = 64;
 
-/// Builds what is missing. `false` when a signal came first: the layers that
+/// Builds what is missing and tells clients how far it is. `false` when a signal came first: the layers that
 /// are finished stay, and the next start goes on there.
-pub(crate) async fn ensure(state: &StateDir, node: &Handle, stop: &CancellationToken) -> Result<bool> {
+pub(crate) async fn ensure(
+    state: &StateDir,
+    node: &Handle,
+    app: &App,
+    stop: &CancellationToken,
+) -> Result<bool> {
     let recipes = write_out(&state.path().join("recipes")).context("write out the built-in recipes")?;
     for name in RECIPES {
         let (told, events) = mpsc::channel(EVENTS);
         let dir = recipes.join(name);
-        let work = Box::pin(async { tokio::join!(node.ensure_template(&dir, told), show(events)).0 });
+        let work = Box::pin(async { tokio::join!(node.ensure_template(&dir, told), show(events, app)).0 });
         match stop.run_until_cancelled(work).await {
             None => return Ok(false),
             Some(built) => built.with_context(|| format!("build the template {name}"))?,
@@ -60,12 +66,20 @@ fn write_out(dir: &Path) -> Result<PathBuf> {
 }
 
 /// Shows a build until its channel closes.
-async fn show(mut events: mpsc::Receiver<BuildEvent>) {
+async fn show(mut events: mpsc::Receiver<BuildEvent>, app: &App) {
     let mut display = Display::new();
     while let Some(event) = events.recv().await {
+        if event.progress == Progress::Started {
+            app.say_building(Some(progress(&event)));
+        }
         display.take(&event);
     }
     display.bar.finish_and_clear();
+}
+
+/// How far a build is, in words.
+fn progress(event: &BuildEvent) -> String {
+    format!("template {}: step {}/{}: {}", event.template, event.step, event.of, event.title)
 }
 
 struct Display {
@@ -94,10 +108,7 @@ impl Display {
                 self.bar.set_prefix(event.template.clone());
                 self.bar.set_message(event.title.clone());
                 self.bar.enable_steady_tick(Duration::from_millis(120));
-                self.say(&format!(
-                    "template {}: step {}/{}: {}",
-                    event.template, event.step, event.of, event.title
-                ));
+                self.say(&progress(event));
             }
             Progress::Line(line) => self.bar.set_message(format!("{}: {line}", event.title)),
         }
