@@ -73,7 +73,17 @@ where
             Self::Fallback(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Self::Own(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
             Self::Sandbox(body) => {
-                let frame = ready!(Pin::new(&mut body.incoming).poll_frame(cx));
+                if body.traffic.is_stream() && body.traffic.poll_ended(cx).is_ready() {
+                    return Poll::Ready(Some(Err("the sandbox ended".into())));
+                }
+                let frame = loop {
+                    let frame = ready!(Pin::new(&mut body.incoming).poll_frame(cx));
+                    // Clients hang up on a server that sends many empty DATA frames.
+                    let data = frame.as_ref().and_then(|f| f.as_ref().ok()).and_then(Frame::data_ref);
+                    if data.is_none_or(|data| !data.is_empty()) {
+                        break frame;
+                    }
+                };
                 match &frame {
                     None => body.release(true),
                     // A cut-off stream must not look like a finished one.

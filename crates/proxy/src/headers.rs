@@ -1,6 +1,6 @@
 //! Headers that belong to one hop of the way and are not carried on.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Version, request, response};
 
 const HOP_BY_HOP: [HeaderName; 5] = [
@@ -38,6 +38,7 @@ pub(crate) fn to_sandbox(head: &mut request::Parts, upgrade: bool) {
     {
         head.headers.insert(HOST, host);
     }
+    join_cookies(&mut head.headers);
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     head.uri = path.parse().unwrap_or_default();
     head.version = Version::HTTP_11;
@@ -75,6 +76,17 @@ fn strip(headers: &mut HeaderMap) {
     headers.remove(UPGRADE);
 }
 
+/// HTTP/2 may send each cookie in a field of its own; in HTTP/1.1 there is one.
+fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() < 2 {
+        return;
+    }
+    if let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        headers.insert(COOKIE, joined);
+    }
+}
+
 /// The words of every `Connection` header.
 fn tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     headers
@@ -100,6 +112,8 @@ mod tests {
             .header("x-secret", "1")
             .header("content-length", "0")
             .header("te", "Trailers")
+            .header("cookie", "a=1")
+            .header("cookie", "b=2")
             .header("proxy-authorization", "x")
             .header("x-kept", "1");
         let (mut head, ()) = request.body(()).unwrap().into_parts();
@@ -108,8 +122,9 @@ mod tests {
         assert_eq!(head.uri, "/a?b=c");
         let mut names: Vec<&str> = head.headers.keys().map(http::HeaderName::as_str).collect();
         names.sort_unstable();
-        assert_eq!(names, ["content-length", "host", "te", "x-kept"]);
+        assert_eq!(names, ["content-length", "cookie", "host", "te", "x-kept"]);
         assert_eq!(head.headers["host"], "8000-iabc.test:3000");
+        assert_eq!(head.headers["cookie"], "a=1; b=2");
     }
 
     #[test]

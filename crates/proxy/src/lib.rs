@@ -6,6 +6,7 @@
 
 mod body;
 mod client;
+mod connection;
 mod forward;
 mod headers;
 mod internal;
@@ -15,6 +16,7 @@ mod route;
 mod serve;
 mod signed;
 pub mod target;
+mod tls;
 mod tunnel;
 mod upstream;
 
@@ -22,3 +24,4 @@ pub use options::ProxyOptions;
 pub use route::{BoxFuture, Connection, Dial, DialError, Lookup, Resolve, Route};
 pub use serve::Proxy;
 pub use target::{Hosts, Target};
+pub use tls::Tls;

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use crate::Hosts;
+use crate::{Hosts, Tls};
 
 /// Settings of a [`Proxy`](crate::Proxy).
 #[derive(Debug, Clone)]
 pub struct ProxyOptions {
+    /// TLS on every listener, beside plain HTTP on loopback.
+    pub tls: Option<Tls>,
     /// Host names that share one origin among sandboxes and API.
     pub hosts: Hosts,
     /// Client connections at once, over all listeners; more wait to be accepted.
@@ -30,6 +32,7 @@ pub struct ProxyOptions {
 impl Default for ProxyOptions {
     fn default() -> Self {
         Self {
+            tls: None,
             hosts: Hosts::default(),
             max_connections: 8_192,
             max_per_sandbox: 1_024,

@@ -2,11 +2,8 @@
 
 use std::convert::Infallible;
 use std::error::Error as StdError;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,25 +11,22 @@ use http::header::HOST;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioTimer;
 use model::SandboxId;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::body::Body;
-use crate::client::{ClientIo, Traffic};
+use crate::client::Traffic;
 use crate::forward::Forwarder;
 use crate::options::ProxyOptions;
 use crate::target::{self, BadTarget, Target};
 use crate::upstream::Upstreams;
-use crate::{Resolve, reply, signed};
+use crate::{Resolve, connection, reply, signed};
 
-type BoxError = Box<dyn StdError + Send + Sync>;
+pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// The wait after an accept failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -130,9 +124,12 @@ impl Proxy {
             let Some((accepted, permit)) = shutdown.run_until_cancelled(next).await else { break };
             match (accepted, permit) {
                 (Ok((stream, _)), Ok(permit)) => {
-                    let options = &self.forwarder.options;
-                    let waits = (options.first_head_timeout, options.idle_timeout);
-                    connections.spawn(connection(stream, permit, route.clone(), waits, shutdown.clone()));
+                    let (forwarder, stop) = (Arc::clone(&self.forwarder), shutdown.clone());
+                    let route = route.clone();
+                    connections.spawn(async move {
+                        connection::serve(stream, route, &forwarder.options, stop).await;
+                        drop(permit);
+                    });
                 }
                 (Err(error), _) => {
                     tracing::warn!(%error, "accepting a connection");
@@ -158,57 +155,6 @@ fn watch_for_dead_peers(listener: &TcpListener) -> rustix::io::Result<()> {
     sockopt::set_tcp_keepidle(listener, Duration::from_mins(1))?;
     sockopt::set_tcp_keepintvl(listener, Duration::from_secs(15))?;
     sockopt::set_tcp_keepcnt(listener, 4)
-}
-
-/// Serves one client until it leaves, the sandbox it talks to ends, or the
-/// server shuts down and the running request is answered. One that connects
-/// and asks nothing has its place only for a short while.
-async fn connection<R, A, F>(
-    stream: TcpStream,
-    _permit: OwnedSemaphorePermit,
-    route: R,
-    (first_head_timeout, idle_timeout): (Duration, Duration),
-    shutdown: CancellationToken,
-) where
-    R: Fn(Request<Incoming>, Arc<Traffic>) -> A + Send + Sync + 'static,
-    A: Future<Output = Response<Body<F>>> + Send + 'static,
-    F: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
-    F::Error: Into<BoxError>,
-{
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a client left at once");
-    }
-    let traffic = Arc::new(Traffic::default());
-    let has_asked = AtomicBool::new(false);
-    let service = service_fn(|request| {
-        has_asked.store(true, Ordering::Relaxed);
-        let answer = route(request, Arc::clone(&traffic));
-        async { Ok::<_, Infallible>(answer.await) }
-    });
-    let io = ClientIo::new(stream, Arc::clone(&traffic));
-    let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(idle_timeout);
-    let mut serving = pin!(builder.serve_connection(io, service).with_upgrades());
-    let mut too_long = pin!(tokio::time::sleep(first_head_timeout));
-    let mut stopping = Some(Box::pin(shutdown.cancelled_owned()));
-    poll_fn(|cx| {
-        if let Some(stop) = &mut stopping
-            && stop.as_mut().poll(cx).is_ready()
-        {
-            serving.as_mut().graceful_shutdown();
-            stopping = None;
-        }
-        if let Poll::Ready(outcome) = serving.as_mut().poll(cx) {
-            tracing::trace!(?outcome, "a client's connection closed");
-            return Poll::Ready(());
-        }
-        if !has_asked.load(Ordering::Relaxed) && too_long.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        // After the service was polled: only then is it known whose traffic this is.
-        traffic.poll_ended(cx).map(|()| traffic.reset_on_drop())
-    })
-    .await;
 }
 
 fn main_target(request: &Request<Incoming>, options: &ProxyOptions) -> Result<Target, BadTarget> {

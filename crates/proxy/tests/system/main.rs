@@ -6,4 +6,5 @@
 mod carry;
 mod end;
 mod pool;
+mod tls;
 mod world;

@@ -68,6 +68,7 @@ pub(crate) struct World {
     routes: Arc<Routes>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) proxy: Proxy,
+    pub(crate) options: ProxyOptions,
     pub(crate) serving: tokio::task::JoinHandle<()>,
 }
 
@@ -82,9 +83,9 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let shutdown = CancellationToken::new();
-        let proxy = Proxy::new(options, Arc::clone(&routes) as Arc<dyn Resolve>);
+        let proxy = Proxy::new(options.clone(), Arc::clone(&routes) as Arc<dyn Resolve>);
         let serving = tokio::spawn(proxy.clone().serve(listener, tower::service_fn(api), shutdown.clone()));
-        let world = Self { port, sandbox, routes, shutdown, proxy, serving };
+        let world = Self { port, sandbox, routes, shutdown, proxy, options, serving };
         world.restart(1);
         world
     }
