@@ -13,7 +13,8 @@ pub(crate) fn run(_: &Args) -> anyhow::Result<()> {
     packages::ensure(packages::SERVER, true)?;
     packages::ensure(packages::CLIENTS, true)?;
     let warren = build::warren()?;
-    let server = Server::start(&Options { warren: &warren, state: &repo::state(), debug_ports: false })?;
+    let server =
+        Server::start(&Options { warren: &warren, state: &repo::state(), debug_ports: false, domain: None })?;
     let mut tally = Tally::default();
     world::suites::python(&server.access(), &mut tally, &["tests/python/attack"]);
     tally.step("the server stops", || server.stop().map(|()| None));

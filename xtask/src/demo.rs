@@ -26,7 +26,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let warren = build::warren()?;
     let venv = Venv::ensure("quickstart", crate::world::PYTHON_QUICKSTART)?;
     let modules = Modules::ensure("quickstart", crate::world::JS_QUICKSTART)?;
-    let server = Server::start(&Options { warren: &warren, state: &repo::state(), debug_ports: false })?;
+    let server =
+        Server::start(&Options { warren: &warren, state: &repo::state(), debug_ports: false, domain: None })?;
     println!("    answering on {} after {:.1} s", server.address, server.started_in.as_secs_f64());
 
     let access = server.access();

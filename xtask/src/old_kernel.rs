@@ -104,7 +104,7 @@ fn templates(from: Option<&Path>, warren: &Path, work: &Path) -> anyhow::Result<
         return copy_templates(from, &work.join("state"));
     }
     let from = repo::state();
-    let server = Server::start(&Options { warren, state: &from, debug_ports: false })?;
+    let server = Server::start(&Options { warren, state: &from, debug_ports: false, domain: None })?;
     // Before the stop: without sandboxes it unmounts the layers.
     let copied = copy_templates(&from, &work.join("state"));
     server.stop()?;

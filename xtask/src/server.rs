@@ -21,8 +21,7 @@ const STOP: Duration = Duration::from_secs(30);
 /// Settings that keep a server out of the way of one that people use here, and
 /// of another test run beside this one that has another `WARREN_TEST_LANE`.
 fn apart() -> anyhow::Result<String> {
-    let lane = std::env::var("WARREN_TEST_LANE").unwrap_or_else(|_| "0".to_owned());
-    let lane: u32 = lane.parse().ok().filter(|lane| *lane < 16).context("WARREN_TEST_LANE is 0 to 15")?;
+    let lane = lane()?;
     Ok(format!(
         "instance = \"test{lane}\"\n\
          [network]\nrange = \"10.{}.0.0/16\"\ninterface_prefix = \"wt{lane:x}\"\n\
@@ -30,6 +29,12 @@ fn apart() -> anyhow::Result<String> {
         215 + lane,
         700_000_000 + lane * 50_000_000
     ))
+}
+
+/// The number of this test run among those that stand beside each other.
+pub(crate) fn lane() -> anyhow::Result<u32> {
+    let lane = std::env::var("WARREN_TEST_LANE").unwrap_or_else(|_| "0".to_owned());
+    lane.parse().ok().filter(|lane| *lane < 16).context("WARREN_TEST_LANE is 0 to 15")
 }
 
 /// Where a server is, and a key that it accepts.
@@ -90,6 +95,8 @@ pub(crate) struct Options<'a> {
     pub(crate) state: &'a Path,
     /// Open the well-known debug ports too; at most one server can.
     pub(crate) debug_ports: bool,
+    /// Serve TLS for this domain too, with an authority of its own.
+    pub(crate) domain: Option<&'a str>,
 }
 
 impl Server {
@@ -103,7 +110,11 @@ impl Server {
         let settings = crate::repo::tools().join("server.toml");
         fs::create_dir_all(crate::repo::tools()).context("make the directory of the settings")?;
         fs::write(&settings, apart()? + more).context("write the server's settings")?;
-        Self::start_with(options, &["--config".as_ref(), settings.as_os_str()])
+        let mut arguments: Vec<&OsStr> = vec!["--config".as_ref(), settings.as_os_str()];
+        if let Some(domain) = options.domain {
+            arguments.extend(["--domain".as_ref(), domain.as_ref()] as [&OsStr; 2]);
+        }
+        Self::start_with(options, &arguments)
     }
 
     /// Starts one with these arguments of `warren up` and waits until it answers.

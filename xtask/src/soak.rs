@@ -55,7 +55,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     packages::ensure(packages::SERVER, true)?;
     let warren = build::warren()?;
     let before = Census::take();
-    let options = Options { warren: &warren, state: &repo::state(), debug_ports: false };
+    let options = Options { warren: &warren, state: &repo::state(), debug_ports: false, domain: None };
     let server = Server::start_set(&options, PROMISES)?;
     let plan = sessions::Plan { sessions: args.sessions, calls: args.calls };
     let result = sessions::run(&server, plan, args.seed).and_then(|()| {

@@ -2,6 +2,7 @@
 //! HTTP, against the real binary with the real isolation.
 
 pub(crate) mod compatibility;
+mod domain;
 pub(crate) mod matrix;
 pub(crate) mod suites;
 
@@ -33,7 +34,7 @@ pub(crate) fn run(tally: &mut Tally) -> anyhow::Result<()> {
     }
     let warren = build::warren()?;
     let before = Census::take();
-    let options = Options { warren: &warren, state: &repo::state(), debug_ports: false };
+    let options = Options { warren: &warren, state: &repo::state(), debug_ports: false, domain: None };
     let server = Server::start(&options).context("start a server for the tests")?;
     println!("    answering on {} after {:.1} s", server.address, server.started_in.as_secs_f64());
     clients(&server.access(), tally);
@@ -62,13 +63,14 @@ const SHORT_LIMITS: &str =
     "[session]\nexecution_seconds = 3\nidle_seconds = 6\nlife_seconds = 20\nmax_upload_mib = 1\n";
 
 /// With its templates there, a server serves within two seconds; this one has
-/// the debug ports too, and short limits.
+/// the debug ports and a domain too, and short limits.
 fn second_start(warren: &Path, tally: &mut Tally) {
     let taken = DEBUG_PORTS.iter().find(|port| TcpListener::bind(("127.0.0.1", **port)).is_err());
     let debug_ports = taken.is_none();
     let mut second = None;
     tally.step("a second start serves within 2 s", || {
-        let options = Options { warren, state: &repo::state(), debug_ports };
+        let domain = Some(domain::NAME);
+        let options = Options { warren, state: &repo::state(), debug_ports, domain };
         let server = Server::start_set(&options, SHORT_LIMITS)?;
         let took = server.started_in;
         second = Some(server);
@@ -83,5 +85,6 @@ fn second_start(warren: &Path, tally: &mut Tally) {
         suites::debug_mode(&server.access(), tally);
     }
     suites::python(&server.access(), tally, &["tests/limits"]);
+    domain::run(&server, tally);
     tally.step("the second server stops", || server.stop().map(|()| None));
 }

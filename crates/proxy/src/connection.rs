@@ -106,7 +106,7 @@ where
         // After the service was polled: only then is it known whose traffic this is.
         traffic.poll_ended(cx).map(|()| traffic.reset_on_drop())
     };
-    steer(&mut serving, |serving| serving.graceful_shutdown(), watch, shutdown).await;
+    steer(&mut serving, http1::UpgradeableConnection::graceful_shutdown, watch, shutdown).await;
 }
 
 async fn over_http2<R, A, F>(stream: Stream, route: R, options: &ProxyOptions, shutdown: CancellationToken)
@@ -147,7 +147,7 @@ where
         }
         Poll::Pending
     };
-    steer(&mut serving, |serving| serving.graceful_shutdown(), watch, shutdown).await;
+    steer(&mut serving, http2::Connection::graceful_shutdown, watch, shutdown).await;
 }
 
 /// Serves until the connection is done or `watch` is ready, which drops it; on

@@ -36,6 +36,8 @@ pub(crate) struct Options {
     pub(crate) extra_ca_file: Option<PathBuf>,
     /// Where the server listens.
     pub(crate) listen: Listen,
+    /// TLS on the listeners; plain HTTP stays on loopback.
+    pub(crate) tls: Tls,
     /// The REST API.
     pub(crate) api: Api,
     /// The session API, for web applications.
@@ -60,6 +62,21 @@ pub(crate) struct Listen {
     pub(crate) session: Vec<SocketAddr>,
     /// Further host names on which routing headers are honoured.
     pub(crate) public_hosts: Vec<String>,
+}
+
+/// TLS on the listeners: with a certificate for `*.<api.domain>`, or one that an
+/// authority of this server's own makes.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Tls {
+    /// A PEM file with the certificate and its chain; read again when it changes.
+    pub(crate) certificate: Option<PathBuf>,
+    /// The PEM file of its private key.
+    pub(crate) key: Option<PathBuf>,
+    /// Make certificates with an authority of this server's own, kept in its state directory.
+    pub(crate) own_authority: bool,
+    /// Whether addresses that other machines can reach take plain HTTP too.
+    pub(crate) plain_everywhere: bool,
 }
 
 /// The REST API.
@@ -170,6 +187,7 @@ impl Default for Options {
             log_level: "info".to_owned(),
             extra_ca_file: None,
             listen: Listen::default(),
+            tls: Tls::default(),
             api: Api::default(),
             session: Session::default(),
             node: Node::default(),
@@ -250,6 +268,16 @@ pub(crate) struct Flags {
     /// Listen here, instead of on port 3000 of loopback; may be repeated.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: Vec<SocketAddr>,
+    /// Serve HTTPS for this domain and all names below it, with an authority of
+    /// this server's own unless a certificate is given.
+    #[arg(long, value_name = "NAME[:PORT]")]
+    pub(crate) domain: Option<String>,
+    /// A PEM file with the certificate of the domain and its chain.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_certificate: Option<PathBuf>,
+    /// The PEM file of the certificate's private key.
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    pub(crate) tls_key: Option<PathBuf>,
     /// The barrier around sandboxes: namespaces or sim.
     #[arg(long, value_name = "KIND")]
     pub(crate) isolation: Option<Isolation>,
@@ -324,6 +352,15 @@ fn apply_flags(options: &mut Options, flags: &Flags) {
     if let Some(level) = &flags.log_level {
         options.log_level.clone_from(level);
     }
+    if let (Some(certificate), Some(key)) = (&flags.tls_certificate, &flags.tls_key) {
+        options.tls.certificate = Some(certificate.clone());
+        options.tls.key = Some(key.clone());
+        options.tls.own_authority = false;
+    }
+    if let Some(domain) = &flags.domain {
+        options.api.domain = Some(domain.to_ascii_lowercase());
+        options.tls.own_authority = options.tls.certificate.is_none();
+    }
     options.api.require_keys &= !flags.no_keys;
     if flags.no_debug_ports {
         options.listen.debug_ports = false;
@@ -358,6 +395,7 @@ fn check(options: &Options) -> Result<()> {
             bail!("{key} is {name:?}: use a lower-case letter and at most 6 letters or digits more");
         }
     }
+    check_tls(options)?;
     if !(options.node.memory_overcommit > 0.0 && options.node.disk_overcommit > 0.0) {
         bail!("node.memory_overcommit and node.disk_overcommit must be above 0");
     }
@@ -387,6 +425,43 @@ fn check_session(session: &Session) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn check_tls(options: &Options) -> Result<()> {
+    let tls = &options.tls;
+    if tls.certificate.is_some() != tls.key.is_some() {
+        bail!("tls.certificate and tls.key belong together: name both or none");
+    }
+    if tls.own_authority && tls.certificate.is_some() {
+        bail!("tls.own_authority makes certificates and tls.certificate names one: choose");
+    }
+    if let Some(domain) = &options.api.domain
+        && !is_domain(domain)
+    {
+        bail!(
+            "api.domain is {domain:?}: use lower-case letters, digits, hyphens and dots, and a port if need be"
+        );
+    }
+    match &options.api.domain {
+        None if tls.own_authority => bail!("tls.own_authority needs api.domain (or --domain NAME)"),
+        // Clients refuse wildcards right below the root.
+        Some(domain) if tls.own_authority && !domain.contains('.') => {
+            bail!(
+                "api.domain is {domain:?}: clients take *.NAME only for a name of two parts, such as warren.{domain}"
+            )
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A host name with or without a port.
+fn is_domain(text: &str) -> bool {
+    let (name, port) = text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port)));
+    let is_label = |label: &str| {
+        let ordinary = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        (1..=63).contains(&label.len()) && label.bytes().all(ordinary) && !label.starts_with('-')
+    };
+    name.len() <= 200 && name.split('.').all(is_label) && port.is_none_or(|port| port.parse::<u16>().is_ok())
 }
 
 /// Isolation as its name.
@@ -450,6 +525,27 @@ mod tests {
         assert!(options.listen.session.is_empty() && check(&options).is_ok());
         options.session.idle_seconds = 0;
         assert!(check(&options).unwrap_err().to_string().contains("session.idle_seconds"));
+    }
+
+    #[test]
+    fn a_domain_brings_its_own_authority_unless_a_certificate_is_given() {
+        let with = |flags: Flags| {
+            let mut options = Options::default();
+            apply_flags(&mut options, &flags);
+            check(&options).map(|()| options)
+        };
+        let own = with(Flags { domain: Some("Sbx.example:8443".to_owned()), ..Flags::default() }).unwrap();
+        assert_eq!((own.api.domain.as_deref(), own.tls.own_authority), (Some("sbx.example:8443"), true));
+        let given = with(Flags {
+            domain: Some("sbx.example".to_owned()),
+            tls_certificate: Some("/c".into()),
+            tls_key: Some("/k".into()),
+            ..Flags::default()
+        });
+        assert!(!given.unwrap().tls.own_authority);
+        for bad in ["localhost", "a b.example", "-a.example", "a..example", "a.example:x", "../x.y"] {
+            assert!(with(Flags { domain: Some(bad.to_owned()), ..Flags::default() }).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -30,6 +30,8 @@ enum Command {
     Up(Box<up::Args>),
     /// Tell what this host lacks to run sandboxes, and what to do about it.
     Doctor,
+    /// Write a unit of systemd for `warren up` and start it; sandboxes outlive its restarts.
+    InstallService(cli::service::Args),
     /// Create, use and remove sandboxes of a running server.
     #[command(visible_alias = "sbx")]
     Sandbox(cli::sandbox::Command),
@@ -52,6 +54,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Up(args) => up::run(&args),
+        Command::InstallService(args) => cli::service::run(&args),
         Command::Doctor => Ok(cli::doctor::run()),
         Command::Launcher => {
             runtime::namespaces::Launcher::serve().map(|()| ExitCode::SUCCESS).map_err(Into::into)

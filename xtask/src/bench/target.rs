@@ -55,7 +55,7 @@ impl Target {
         let config = repo::tools().join("bench.toml");
         fs::create_dir_all(repo::tools()).context("make the directory of the settings")?;
         fs::write(&config, settings).context("write the server's settings")?;
-        let options = Options { warren: &warren, state: &repo::state(), debug_ports: false };
+        let options = Options { warren: &warren, state: &repo::state(), debug_ports: false, domain: None };
         let server = Server::start_with(&options, &["--config".as_ref(), config.as_os_str()])?;
         let (address, api_key) = (server.address.clone(), server.api_key.clone());
         Ok(Self { address, api_key, server: Some(server) })

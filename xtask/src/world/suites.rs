@@ -25,7 +25,7 @@ const PYTHON: &[&str] = &[
 pub(crate) fn python(server: &Access, tally: &mut Tally, paths: &[&str]) {
     let name = format!("suite {}", paths.join(" "));
     say(&name);
-    let result = Venv::ensure("suites", PYTHON).and_then(|venv| {
+    let result = venv().and_then(|venv| {
         let mut pytest = venv.python();
         server.lead(&mut pytest);
         run_pytest(pytest, paths)
@@ -37,7 +37,7 @@ pub(crate) fn python(server: &Access, tally: &mut Tally, paths: &[&str]) {
 pub(crate) fn load(server: &Access, tally: &mut Tally) {
     let name = "suite tests/python/test_load.py (long)";
     say(name);
-    let result = Venv::ensure("suites", PYTHON).and_then(|venv| {
+    let result = venv().and_then(|venv| {
         let mut pytest = venv.python();
         // The SDK opens a connection for each of hundreds of streams.
         server.lead(&mut pytest).env("WARREN_LOAD", "long").env("E2B_MAX_CONNECTIONS", "1000");
@@ -46,12 +46,22 @@ pub(crate) fn load(server: &Access, tally: &mut Tally) {
     count(name, result, tally);
 }
 
+/// The environment that the Python suites run in.
+pub(super) fn venv() -> anyhow::Result<Venv> {
+    Venv::ensure("suites", PYTHON)
+}
+
+/// The same for JavaScript.
+pub(super) fn modules() -> anyhow::Result<Modules> {
+    Modules::ensure("suites", &["@e2b/code-interpreter@2.8.0", "e2b@2.51.0"])
+}
+
 /// With nothing but `E2B_DEBUG=true` the SDKs use the well-known ports.
 pub(crate) fn debug_mode(server: &Access, tally: &mut Tally) {
     let name = "suite tests/debug";
     say(name);
     let run = || -> anyhow::Result<Counts> {
-        let mut pytest = Venv::ensure("suites", PYTHON)?.python();
+        let mut pytest = venv()?.python();
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("E2B_") {
                 pytest.env_remove(name);
@@ -66,16 +76,12 @@ pub(crate) fn debug_mode(server: &Access, tally: &mut Tally) {
 /// Runs the JavaScript suites.
 pub(crate) fn javascript(server: &Access, tally: &mut Tally) {
     let suite = |path: &str, beside: &[&str]| -> anyhow::Result<Counts> {
-        let modules = Modules::ensure("suites", &["@e2b/code-interpreter@2.8.0", "e2b@2.51.0"])?;
+        let modules = modules()?;
         for file in beside {
             modules.copy(Path::new(file))?;
         }
         let mut script = modules.script(Path::new(path))?;
-        script.env("NODE_OPTIONS", "--test-reporter=tap");
-        let output = output(server.lead(&mut script))?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        println!("{text}{}", String::from_utf8_lossy(&output.stderr));
-        Counts::of_tap(&text)
+        run_node(server.lead(&mut script))
     };
     say("suite tests/js");
     count("suite tests/js", suite("tests/js/sandbox.test.mjs", &[]), tally);
@@ -111,20 +117,20 @@ fn types() -> anyhow::Result<()> {
 }
 
 #[derive(Debug)]
-struct Counts {
+pub(super) struct Counts {
     passed: u64,
     failed: u64,
     skipped: u64,
 }
 
-fn count(name: &str, result: anyhow::Result<Counts>, tally: &mut Tally) {
+pub(super) fn count(name: &str, result: anyhow::Result<Counts>, tally: &mut Tally) {
     match result {
         Ok(counts) => tally.add(name, counts.passed, counts.failed, counts.skipped),
         Err(error) => tally.fail(name, &format!("{error:#}")),
     }
 }
 
-fn run_pytest(mut pytest: std::process::Command, paths: &[&str]) -> anyhow::Result<Counts> {
+pub(super) fn run_pytest(mut pytest: std::process::Command, paths: &[&str]) -> anyhow::Result<Counts> {
     let report = crate::repo::tools().join("pytest.xml");
     // A stale report must not be counted for a run that never came to its end.
     let _ = fs::remove_file(&report);
@@ -134,6 +140,14 @@ fn run_pytest(mut pytest: std::process::Command, paths: &[&str]) -> anyhow::Resu
     let status = pytest.status().context("start pytest")?;
     let text = fs::read_to_string(&report).with_context(|| format!("pytest ended with {status}"))?;
     Counts::of_junit(&text).with_context(|| format!("read pytest's report (it ended with {status})"))
+}
+
+/// Runs a script of `node:test`.
+pub(super) fn run_node(script: &mut std::process::Command) -> anyhow::Result<Counts> {
+    let output = output(script.env("NODE_OPTIONS", "--test-reporter=tap"))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    println!("{text}{}", String::from_utf8_lossy(&output.stderr));
+    Counts::of_tap(&text)
 }
 
 impl Counts {

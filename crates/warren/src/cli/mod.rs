@@ -8,6 +8,7 @@ mod operator;
 pub(crate) mod sandbox;
 pub(crate) mod shell;
 mod table;
+pub(crate) mod service;
 pub(crate) mod team;
 pub(crate) mod template;
 

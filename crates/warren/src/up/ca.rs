@@ -27,6 +27,18 @@ pub(crate) fn extra(file: Option<&Path>) -> Result<Option<String>> {
     Ok(Some(own.join("\n") + "\n"))
 }
 
+/// Where the host's tools find the authorities they trust, by distribution.
+const HOST_BUNDLES: [&str; 3] =
+    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem"];
+
+/// What the host trusts (the file that its environment names, else its own
+/// bundle) and one authority more.
+pub(crate) fn host_bundle(named: Option<&Path>, own: &str) -> String {
+    let known = HOST_BUNDLES.iter().map(Path::new);
+    let host = named.into_iter().chain(known).find_map(|file| fs::read_to_string(file).ok());
+    format!("{}\n{own}", host.unwrap_or_default())
+}
+
 /// None where the host lacks the package; then all of a bundle is passed on.
 fn public_authorities() -> HashSet<String> {
     let Ok(dir) = fs::read_dir(PUBLIC) else { return HashSet::new() };

@@ -16,6 +16,7 @@ mod secret;
 mod signals;
 mod state;
 mod templates;
+mod tls;
 mod welcome;
 
 use std::process::ExitCode;
@@ -45,6 +46,13 @@ pub(crate) struct Args {
     /// Print the settings that hold, as a file for --config, and end.
     #[arg(long)]
     print_config: bool,
+}
+
+impl Args {
+    /// The settings among them.
+    pub(crate) fn flags(&self) -> &Flags {
+        &self.flags
+    }
 }
 
 /// Runs the server until a signal ends it.
@@ -80,13 +88,16 @@ async fn serve(options: &Options, state: &StateDir, ground: Ground) -> Result<()
     let port = listeners[0].local_addr().context("read the port of the first listener")?.port();
     let backend = ground.open(options, state).await?;
     let node = open_node(options, state, &backend).await?;
-    let app = open_control(options, state, &node, port).await?;
+    let secured = tls::open(options, state)?;
+    let domain = domain(options, secured.as_ref(), port);
+    let app = open_control(options, state, &node, domain.clone()).await?;
     let key = secret::api_key(state, &app).await?;
     app.register_builds(node.templates()).await.context("enter the templates of this machine")?;
-    let mut parts = traffic(options, listeners, &node, &app, &stop).await;
+    let mut parts = traffic(options, listeners, secured.as_ref(), &node, &app, &stop).await;
     let ready = ready(options, state, &node, &app, &stop).await;
     if let Ok(true) = ready {
-        welcome::print(options, port, key.as_deref());
+        let trust = secured.as_ref().map(|secured| secured.trust.as_ref());
+        welcome::print(options, port, key.as_deref(), trust.map(|trust| (domain.as_str(), trust)));
         stop.cancelled().await;
         tracing::info!("stopping; sandboxes run on, a second signal ends the server at once");
     }
@@ -157,7 +168,16 @@ fn percent(factor: f64) -> u32 {
     (factor * 100.0).round() as u32
 }
 
-async fn open_control(options: &Options, state: &StateDir, node: &Handle, port: u16) -> Result<App> {
+/// Below which each sandbox's ports have names.
+fn domain(options: &Options, secured: Option<&tls::Secured>, port: u16) -> String {
+    match (&options.api.domain, secured) {
+        (Some(domain), Some(_)) => tls::with_port(domain, port),
+        (Some(domain), None) => domain.clone(),
+        (None, _) => format!("localhost:{port}"),
+    }
+}
+
+async fn open_control(options: &Options, state: &StateDir, node: &Handle, domain: String) -> Result<App> {
     let store = store::Store::open(&state.path().join("warren.db")).await.context("open the database")?;
     let mut wanted = AppOptions::new(Seed::new(secret::seed(state)?));
     wanted.admin_token = Some(Seed::new(secret::admin_token(state)?));
@@ -165,7 +185,7 @@ async fn open_control(options: &Options, state: &StateDir, node: &Handle, port: 
     wanted.logs = Some(store::Logs::open(&state.path().join("logs")).context("open the logs of sandboxes")?);
     wanted.samples = Some(store::Samples::open(&state.path().join("samples")).context("open the samples")?);
     wanted.require_keys = options.api.require_keys;
-    wanted.domain = Some(options.api.domain.clone().unwrap_or_else(|| format!("localhost:{port}")));
+    wanted.domain = Some(domain);
     wanted.max_sandboxes = options.api.max_sandboxes;
     wanted.max_lifetime = Duration::from_hours(options.api.max_lifetime_hours);
     wanted.full_pause = match options.api.full_pause {
@@ -199,6 +219,7 @@ fn session(options: &config::Session) -> Result<SessionOptions> {
 async fn traffic(
     options: &Options,
     listeners: Vec<TcpListener>,
+    secured: Option<&tls::Secured>,
     node: &Handle,
     app: &App,
     stop: &CancellationToken,
@@ -210,7 +231,12 @@ async fn traffic(
     });
     let hosts = Hosts::new(&options.listen.public_hosts);
     let settings = ProxyOptions { hosts, ..ProxyOptions::default() };
-    let proxy = Proxy::new(settings.clone(), Arc::new(Routes::new(node.clone(), app.clone())));
+    let main = ProxyOptions { tls: secured.map(|secured| secured.tls.clone()), ..settings.clone() };
+    if let Some(secured) = secured {
+        let (certificates, stop) = (Arc::clone(&secured.certificates), stop.clone());
+        parts.spawn(async move { certificates.renew_until(&stop).await });
+    }
+    let proxy = Proxy::new(main, Arc::new(Routes::new(node.clone(), app.clone())));
     let api = control::router(app.clone());
     for listener in listeners {
         parts.spawn(proxy.clone().serve(listener, api.clone(), stop.clone()));

@@ -75,7 +75,7 @@ pub(crate) async fn api_key(state: &StateDir, app: &App) -> Result<Option<String
 }
 
 /// Whole or not at all, and never readable by others.
-fn write(path: &Path, content: &[u8]) -> Result<()> {
+pub(super) fn write(path: &Path, content: &[u8]) -> Result<()> {
     let draft = path.with_extension("new");
     let written = (|| {
         let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&draft)?;
