@@ -31,10 +31,10 @@ pub(super) fn run(server: &Server, tally: &mut Tally) {
         Ok(names) => names,
         Err(error) => return tally.fail("a name server for the tests", &format!("{error:#}")),
     };
-    let python = || run_pytest(names.lead(venv()?.python(), server)?, &SUITES);
+    let python = || run_pytest(names.lead(&venv()?.python(), server)?, &SUITES);
     count("suites over TLS, Python", python(), tally);
     let script = || modules()?.script(Path::new("tests/js/sandbox.test.mjs"));
-    let node = || run_node(&mut names.lead(script()?, server)?);
+    let node = || run_node(&mut names.lead(&script()?, server)?);
     count("suites over TLS, JavaScript", node(), tally);
 }
 
@@ -54,7 +54,7 @@ impl Names {
     }
 
     /// The same program where names lead to the server, with nothing of the caller's own.
-    fn lead(&self, program: Command, server: &Server) -> anyhow::Result<Command> {
+    fn lead(&self, program: &Command, server: &Server) -> anyhow::Result<Command> {
         let port = server.address.rsplit(':').next().context("an address has a port")?;
         let mut unshare = command("unshare");
         unshare.args(["--mount", "--propagation", "private", "sh", "-c"]);

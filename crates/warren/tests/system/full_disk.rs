@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use sdk::{ErrorKind, Sandbox};
 
-use crate::server::{Server, command, template};
+use crate::server::{Server, command, not_found, template};
 
 /// A server with a state directory of 64 MiB.
 fn start_on_a_small_disk(state: &Path, seed: &Path) -> Server {
@@ -74,13 +74,7 @@ async fn a_full_disk_is_said_survived_and_left_behind() {
     let crashed = tempfile::tempdir().unwrap();
     snapshot(&server, &inside, crashed.path());
     let after = Server::start(crashed.path());
-    let lost = loop {
-        // Until its remains are removed it is a conflict, not unknown.
-        let error = Sandbox::connect(&after.config, two.id(), None).await.unwrap_err();
-        if error.kind() == ErrorKind::SandboxNotFound {
-            break error;
-        }
-    };
+    let lost = not_found(&after.config, two.id()).await;
     assert!(lost.to_string().contains("its host was restarted or lost it"), "{lost}");
     Sandbox::create(&after.config).await.unwrap();
 

@@ -8,7 +8,7 @@ mod server;
 use std::time::Duration;
 
 use sdk::{CreateOptions, ErrorKind, Sandbox};
-use server::{Server, template};
+use server::{Server, not_found, template};
 
 #[tokio::test]
 async fn a_sandbox_lives_and_ends_as_its_client_says() {
@@ -76,7 +76,6 @@ async fn a_lost_machine_leaves_a_record_over_a_restart() {
     };
     let server = Server::start(state.path());
     assert!(Sandbox::list(&server.config).await.unwrap().is_empty());
-    let lost = Sandbox::connect(&server.config, &sandbox, None).await.unwrap_err();
-    assert_eq!(lost.kind(), ErrorKind::SandboxNotFound);
+    let lost = not_found(&server.config, &sandbox).await;
     assert!(lost.to_string().contains("its host was restarted or lost it"), "{lost}");
 }

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use sdk::Config;
+use sdk::{Config, Error, ErrorKind, Sandbox};
 
 /// A server that is killed when dropped.
 pub(crate) struct Server {
@@ -42,6 +42,17 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// What is said of a sandbox that is gone. Until its remains are removed, it is
+/// a conflict to connect to it.
+pub(crate) async fn not_found(config: &Config, id: &str) -> Error {
+    loop {
+        let error = Sandbox::connect(config, id, None).await.unwrap_err();
+        if error.kind() == ErrorKind::SandboxNotFound {
+            return error;
+        }
     }
 }
 
