@@ -6,9 +6,9 @@ pub(crate) mod doctor;
 pub(crate) mod key;
 mod operator;
 pub(crate) mod sandbox;
+pub(crate) mod service;
 pub(crate) mod shell;
 mod table;
-pub(crate) mod service;
 pub(crate) mod team;
 pub(crate) mod template;
 
