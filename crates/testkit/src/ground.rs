@@ -17,7 +17,7 @@ use runtime::network::{Network, NetworkConfig};
 use runtime::storage::{Storage, StorageOptions};
 
 /// Far from the ids of any server: slots of tests begin here.
-const FIRST_USER_ID: u32 = 700_000_000;
+const FIRST_USER_ID: u32 = 2_100_000_000;
 
 /// What machines can run.
 const APPLETS: [&str; 13] =
@@ -95,7 +95,10 @@ impl Ground {
     /// Everything of machines that exists on the host now, by name.
     pub fn census(&self) -> Result<Vec<String>> {
         let now = mounts()?;
-        let mounts = now.difference(&self.mounts).map(|line| format!("mount {line}"));
+        // Other tests stand beside this one, each below a directory of its own.
+        let own = self.dir.path().display().to_string();
+        let new = now.difference(&self.mounts).filter(|line| line.contains(&own));
+        let mounts = new.map(|line| format!("mount {line}"));
         let groups = cgroup_dirs(&self.cgroup_name)?.into_iter().flat_map(|dir| below(&dir));
         let disks = below(&self.bulk_dir().join("sandboxes"));
         // An empty directory is the node's, not the backend's.

@@ -94,7 +94,13 @@ impl Host {
 
     /// Waits until the host is as it was; namespaces die a little after their processes.
     async fn settled(&self, before: &[String], when: &str) {
-        until(&format!("the host is as before {when}"), || self.footprint() == before).await;
+        for _ in 0..3000 {
+            if self.footprint() == before {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(self.footprint(), before, "the host is as before {when}");
     }
 }
 
@@ -126,16 +132,6 @@ fn request(n: u32) -> CreateSandbox {
         wait_for_interpreter: false,
         policy: model::Policy::default(),
     }
-}
-
-/// Waits, boundedly, until something holds.
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let waiting = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
 /// Starts one that stops dead at the point; the caller ends the wait.

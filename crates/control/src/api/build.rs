@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 use axum::response::IntoResponse;
 use futures_util::TryStreamExt as _;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use model::{BuildId, TeamId, TemplateId};
 use node::build::{FilesHash, LogEntry, LogLevel, LogPage, UploadError};
 use serde::Deserialize;
@@ -87,19 +87,22 @@ pub(super) async fn files(
     caller: Caller,
     Path((template, hash)): Path<(String, String)>,
     headers: HeaderMap,
+    uri: Uri,
 ) -> Result<(StatusCode, Json<TemplateFiles>), Failure> {
     let hash = files_hash(hash)?;
     let (present, place) = app.upload_place(&caller, &template_id(&template)?, &hash).await?;
-    let url = format!("{}{place}", own_address(&headers)?);
+    let url = format!("{}{place}", own_address(&headers, &uri)?);
     Ok((StatusCode::CREATED, Json(TemplateFiles { present, url: Some(url) })))
 }
 
 /// The address at which the client has reached us: it may be a tunnel's.
-fn own_address(headers: &HeaderMap) -> Result<String, Failure> {
+fn own_address(headers: &HeaderMap, uri: &Uri) -> Result<String, Failure> {
     let text = |name: http::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    let host = text(HOST).ok_or_else(|| Failure::bad_request("the request names no host"))?;
+    // HTTP/2 names the host and the scheme in the request's target.
+    let host = uri.authority().map(http::uri::Authority::as_str).or_else(|| text(HOST));
+    let host = host.ok_or_else(|| Failure::bad_request("the request names no host"))?;
     let forwarded = headers.get("x-forwarded-proto").and_then(|value| value.to_str().ok());
-    let scheme = if forwarded == Some("https") { "https" } else { "http" };
+    let scheme = forwarded.or(uri.scheme_str()).filter(|scheme| *scheme == "https").unwrap_or("http");
     Ok(format!("{scheme}://{host}"))
 }
 

@@ -85,24 +85,46 @@ impl Upload<'_> {
             self.path.ok_or_else(|| bad_request("path query parameter is required for raw body upload"))?;
         let path = absolute(self.daemon, path, &self.user)?;
         let mut writer = self.open(&path)?;
-        while let Some(piece) = body.next().await? {
-            writer.push(piece).await.map_err(|error| self.write_failure(&error))?;
-        }
-        writer.finish().await.map_err(|error| self.write_failure(&error))?;
+        let taken = self.take(body, &mut writer).await;
+        // Nothing is still being written when an upload that broke off is answered.
+        let finished = writer.finish().await;
+        taken?;
+        finished.map_err(|error| self.write_failure(&error))?;
         Ok(vec![self.written(path)])
     }
 
+    async fn take(&self, body: &mut Source, writer: &mut Writer) -> Result<(), HttpFailure> {
+        while let Some(piece) = body.next().await? {
+            writer.push(piece).await.map_err(|error| self.write_failure(&error))?;
+        }
+        Ok(())
+    }
+
     async fn parts(&self, content_type: &str, body: &mut Source) -> Result<Vec<WrittenFile>, HttpFailure> {
-        let mut parser = Parser::new(content_type).map_err(malformed)?;
+        let parser = Parser::new(content_type).map_err(malformed)?;
+        let mut current = None;
+        let outcome = self.take_parts(parser, body, &mut current).await;
+        if let Some((_, writer)) = current {
+            // The request broke off in this part: that is the error which is told.
+            let _ = writer.finish().await;
+        }
+        outcome
+    }
+
+    async fn take_parts(
+        &self,
+        mut parser: Parser,
+        body: &mut Source,
+        current: &mut Option<(String, Writer)>,
+    ) -> Result<Vec<WrittenFile>, HttpFailure> {
         let mut written: Vec<WrittenFile> = Vec::new();
-        let mut current: Option<(String, Writer)> = None;
         while let Some(piece) = body.next().await? {
             parser.push(&piece);
             while let Some(item) = parser.next_item().map_err(malformed)? {
                 match item {
-                    Item::Part(part) => current = self.begin(&part, &written)?,
+                    Item::Part(part) => *current = self.begin(&part, &written)?,
                     Item::Data(bytes) => {
-                        if let Some((_, writer)) = &mut current {
+                        if let Some((_, writer)) = current {
                             writer.push(bytes).await.map_err(|error| self.write_failure(&error))?;
                         }
                     }
