@@ -146,11 +146,13 @@ def test_connect_is_a_terminal(sandbox_id):
     terminal.resize(41, 133)
     os.kill(terminal.pid, signal.SIGWINCH)
     terminal.type("until [ \"$(stty size)\" = '41 133' ]; do sleep 0.1; done; echo resi''zed\r")
-    terminal.until(rb"resized")
-    # Ctrl-C is the program's, not ours.
-    terminal.type("sleep 100\r")
-    terminal.until(rb"sleep 100\r\n")
+    terminal.until(rb"resized\r\n")
+    terminal.until(rb"\$ ")
+    # Ctrl-C is the program's, not ours. What is typed before a prompt may be echoed twice.
+    terminal.type("echo star''ted; sleep 100\r")
+    terminal.until(rb"started\r\n")
     terminal.type("\x03")
+    terminal.until(rb"\$ ")
     terminal.type("echo $((6 * 7))\r")
     terminal.until(rb"\D42\r\n")
     terminal.type("exit 5\r")

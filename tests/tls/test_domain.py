@@ -54,7 +54,7 @@ def test_pages_and_sockets_of_a_port_have_its_name(sandbox):
     # Not the blocking client: it reads and writes a TLS connection in two threads at
     # once, which Python before 3.13 does not guard, and so loses a request now and then.
     async def refused():
-        with pytest.raises(websockets.exceptions.InvalidStatus) as refusal:
+        with pytest.raises(websockets.InvalidStatus) as refusal:
             await websockets.connect(f"wss://{host}/", ssl=context)
         return refusal.value.response.status_code
 
