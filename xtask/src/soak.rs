@@ -1,7 +1,8 @@
 //! `cargo xtask soak`: creates and ends sandboxes in every way a client can, in
 //! an order that a seed repeats, loads one of them with commands, watches and
-//! files, and looks at what is left behind.
+//! files, looks at what is left behind, and lets the fuzzer loose on the readers.
 
+mod fuzz;
 pub(crate) mod sessions;
 
 use std::time::Duration;
@@ -34,6 +35,9 @@ pub(crate) struct Args {
     /// Calls of each session.
     #[arg(long, default_value_t = 20)]
     calls: u32,
+    /// Seconds that each fuzz target runs; 0 leaves them out.
+    #[arg(long, default_value_t = 600)]
+    fuzz_seconds: u32,
 }
 
 /// A hundred interpreters are promised more memory than they use.
@@ -69,6 +73,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let mut tally = Tally::default();
     suites::load(&server.access(), &mut tally);
     server.stop()?;
+    if args.fuzz_seconds > 0 {
+        fuzz::run_all(args.fuzz_seconds, &mut tally);
+    }
     result?;
     tally.close()?;
     before.settle()?;

@@ -2,80 +2,19 @@
 //! their limits, and what they accept they give back unchanged.
 //!
 //! `tests/seeds` holds inputs that are worth trying always: captured ones, and
-//! what once was or might be trouble. Every seed goes through every reader.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
+//! what once was or might be trouble. Every seed goes through every reader. The
+//! targets of `fuzz/` start from them; what those find is kept there.
+
+mod readers;
 
 use proptest::prelude::*;
-use warren_wire::connect::envelope::{Decoder, HEADER_LEN, encode};
-use warren_wire::connect::{Codec, Message};
-use warren_wire::files::{Operation, SignedUrl};
-use warren_wire::query::{Query, decode};
-use warren_wire::{filesystem, process};
-
-const LIMIT: usize = 64;
-
-/// Cuts a stream into envelopes, piece by piece.
-fn envelopes(bytes: &[u8], cut: usize) {
-    let mut decoder = Decoder::new(LIMIT);
-    let mut again = Vec::new();
-    for piece in bytes.chunks(cut.max(1)) {
-        decoder.push(piece);
-        loop {
-            match decoder.next_envelope() {
-                Ok(Some(envelope)) => {
-                    assert!(envelope.payload.len() <= LIMIT);
-                    again.extend_from_slice(&encode(envelope.flags, &envelope.payload));
-                }
-                Ok(None) => break,
-                Err(_) => return,
-            }
-        }
-    }
-    assert!(bytes.starts_with(&again));
-    let rest = bytes.len() - again.len();
-    assert!(rest < HEADER_LEN + LIMIT);
-    assert_eq!(decoder.finish().is_ok(), rest == 0);
-}
-
-/// Reads one kind of message; what was read survives either codec.
-fn message<M: Message + PartialEq + std::fmt::Debug>(bytes: &[u8]) {
-    for codec in Codec::ALL {
-        if let Ok(read) = M::decode(codec, bytes) {
-            for codec in Codec::ALL {
-                assert_eq!(M::decode(codec, &read.encode(codec)).unwrap(), read, "{codec:?}");
-            }
-        }
-    }
-}
-
-fn messages(bytes: &[u8]) {
-    message::<process::StartRequest>(bytes);
-    message::<process::ConnectRequest>(bytes);
-    message::<process::UpdateRequest>(bytes);
-    message::<process::SendInputRequest>(bytes);
-    message::<process::StreamInputRequest>(bytes);
-    message::<process::SendSignalRequest>(bytes);
-    message::<process::ListResponse>(bytes);
-    message::<process::StreamResponse>(bytes);
-    message::<filesystem::PathRequest>(bytes);
-    message::<filesystem::MoveRequest>(bytes);
-    message::<filesystem::ListDirRequest>(bytes);
-    message::<filesystem::WatchRequest>(bytes);
-    message::<filesystem::WatcherId>(bytes);
-}
-
-fn query(text: &str) {
-    let query = Query::parse(Some(text));
-    for operation in [Operation::Read, Operation::Write] {
-        if let Ok(Some(url)) = SignedUrl::of(&query, operation) {
-            assert!(!url.is_opened_by("a token that signed nothing"));
-        }
-    }
-}
+use readers::{envelopes, messages, multipart, query};
+use warren_wire::query::decode;
 
 fn every_reader(bytes: &[u8]) {
     for cut in [1, 3, bytes.len()] {
         envelopes(bytes, cut);
+        multipart(bytes, cut);
     }
     messages(bytes);
     query(&String::from_utf8_lossy(bytes));

@@ -5,3 +5,5 @@ pub(crate) mod entry;
 pub(crate) mod list;
 pub(crate) mod ops;
 pub(crate) mod path;
+#[cfg(test)]
+mod path_check;
