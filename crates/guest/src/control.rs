@@ -34,7 +34,7 @@ pub(crate) fn listen(name: &str) -> io::Result<UnixListener> {
 
 /// Serves the host until the socket fails.
 pub(crate) async fn serve(listener: UnixListener, daemon: Rc<Daemon>) -> io::Result<()> {
-    let limit = Connections::default();
+    let limit = Connections::new(daemon.options.bounds.connections);
     loop {
         let (stream, _) = listener.accept().await?;
         if !trusted(&stream, &daemon) {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use tokio::task::{JoinSet, LocalSet};
 use wire::control::ENVD_PORT;
 
+use crate::bounds::{Bounds, Budget};
 use crate::exec::Launcher;
 use crate::http::server::{Connections, listen, serve};
 use crate::interpret::Interpreter;
@@ -38,6 +39,8 @@ pub struct Options {
     /// Whether to write the files that belong to a sandbox (`/run/e2b`, the
     /// certificate bundle, `/run/warren/proc`). Tests on a host do not.
     pub owns_root: bool,
+    /// How much it holds.
+    pub bounds: Bounds,
 }
 
 impl Default for Options {
@@ -51,6 +54,7 @@ impl Default for Options {
             trust_local_control: false,
             helper: PathBuf::from("/proc/self/exe"),
             owns_root: true,
+            bounds: Bounds::default(),
         }
     }
 }
@@ -68,6 +72,8 @@ pub(crate) struct Daemon {
     pub(crate) reaper: Rc<Reaper>,
     /// Set by the first init that asks for it.
     pub(crate) interpreter: OnceCell<Interpreter>,
+    /// Large messages that are being read or answered.
+    pub(crate) messages: Budget,
     pub(crate) options: Options,
 }
 
@@ -93,6 +99,7 @@ pub async fn run_async(options: Options) -> io::Result<()> {
         Rc::clone(&reaper),
         Arc::clone(&settings),
         Arc::clone(&journal),
+        options.bounds,
     ));
     let listeners = listen(&options.envd_addresses)?;
     let control = options.control_socket.as_deref().map(control::listen).transpose()?;
@@ -100,12 +107,13 @@ pub async fn run_async(options: Options) -> io::Result<()> {
         settings,
         journal,
         processes,
-        watches: Rc::default(),
+        watches: Rc::new(Hub::new(options.bounds)),
         polled: Polled::default(),
         metrics: metrics::Meter::default(),
         launcher: Rc::clone(&launcher),
         reaper: Rc::clone(&reaper),
         interpreter: OnceCell::new(),
+        messages: Budget::new(options.bounds.message_bytes),
         options,
     });
 
@@ -114,7 +122,7 @@ pub async fn run_async(options: Options) -> io::Result<()> {
     tasks.spawn_local(memory::keep_small());
     // The first command should not pay for the helper's start.
     launcher.ensure_helper().await?;
-    let limit = Rc::new(Connections::default());
+    let limit = Rc::new(Connections::new(daemon.options.bounds.connections));
     for listener in listeners {
         let (daemon, limit) = (Rc::clone(&daemon), Rc::clone(&limit));
         tasks.spawn_local(async move {

@@ -5,6 +5,7 @@
 //! and takes the host's orders on a socket that only the host can use. One
 //! thread does all of it; only file transfers and long walks get threads.
 
+mod bounds;
 mod ca;
 mod control;
 mod daemon;
@@ -27,5 +28,6 @@ mod settings;
 mod user;
 mod watch;
 
+pub use bounds::Bounds;
 pub use daemon::{Options, run, run_async};
 pub use exec::{HELPER_ARG, serve as serve_exec_helper};

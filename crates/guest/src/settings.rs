@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
 
 use wire::control::{Init, Limits};
 
@@ -26,6 +27,8 @@ pub(crate) struct Values {
     pub(crate) default_user: String,
     /// Directory of processes when the caller names none.
     pub(crate) default_workdir: Option<String>,
+    /// How long a process waits for a subscriber that takes nothing.
+    pub(crate) output_patience: Duration,
     /// What the sandbox may use.
     pub(crate) limits: Option<Limits>,
 }
@@ -38,6 +41,7 @@ impl Default for Values {
             access_token: None,
             default_user: "root".to_owned(),
             default_workdir: None,
+            output_patience: Duration::from_mins(1),
             limits: None,
         }
     }
@@ -87,6 +91,9 @@ impl Settings {
         }
         if let Some(workdir) = init.default_workdir.as_ref().filter(|dir| !dir.is_empty()) {
             values.default_workdir = Some(workdir.clone());
+        }
+        if let Some(patience_ms) = init.output_patience_ms {
+            values.output_patience = Duration::from_millis(patience_ms);
         }
         if init.limits.is_some() {
             values.limits = init.limits;

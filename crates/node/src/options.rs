@@ -72,6 +72,8 @@ pub struct Limits {
     /// From the launch of a template's start command in a new sandbox to the
     /// success of its ready command.
     pub ready: Duration,
+    /// How long a process inside waits for a client that does not read its output.
+    pub output_patience: Duration,
     /// One uploaded archive.
     pub upload_bytes: u64,
 }
@@ -94,6 +96,7 @@ impl Default for Limits {
             build_step: Duration::from_hours(1),
             build_ready: Duration::from_mins(10),
             ready: Duration::from_secs(40),
+            output_patience: Duration::from_mins(1),
             upload_bytes: 8 << 30,
         }
     }

@@ -296,7 +296,7 @@ impl Record {
     }
 
     /// What the guest is told.
-    pub(crate) fn init(&self, ca_bundle: Option<&str>) -> wire::control::Init {
+    pub(crate) fn init(&self, ca_bundle: Option<&str>, output_patience: Duration) -> wire::control::Init {
         wire::control::Init {
             sandbox_id: Some(self.sandbox_id.clone()),
             template_id: Some(self.template_id.clone()),
@@ -304,6 +304,7 @@ impl Record {
             access_token: Some(self.access_token.clone().unwrap_or_default()),
             default_user: self.default_user.clone(),
             default_workdir: self.default_workdir.clone(),
+            output_patience_ms: u64::try_from(output_patience.as_millis()).ok(),
             limits: Some(wire::control::Limits {
                 cpu_count: self.cpu_count,
                 memory_bytes: self.memory_bytes,

@@ -162,6 +162,9 @@ pub(crate) struct Node {
     pub(crate) memory_overcommit: f64,
     /// Disk promised to sandboxes, as a multiple of what is free at the start.
     pub(crate) disk_overcommit: f64,
+    /// How long a process waits for a client that does not read its output, before
+    /// that client is cut off.
+    pub(crate) output_patience_seconds: u32,
     /// First user id outside; each slot takes the next 65,536.
     pub(crate) first_uid: u32,
     /// Size of the state file system's image where one has to be made, in GiB; 0: 80 % of what is free.
@@ -244,6 +247,7 @@ impl Default for Node {
             max_sandboxes: 2000,
             memory_overcommit: 4.0,
             disk_overcommit: 20.0,
+            output_patience_seconds: 60,
             first_uid: 1_000_000,
             image_gib: 0,
         }
@@ -398,6 +402,9 @@ fn check(options: &Options) -> Result<()> {
     check_tls(options)?;
     if !(options.node.memory_overcommit > 0.0 && options.node.disk_overcommit > 0.0) {
         bail!("node.memory_overcommit and node.disk_overcommit must be above 0");
+    }
+    if options.node.output_patience_seconds == 0 {
+        bail!("node.output_patience_seconds must be at least 1");
     }
     for (route, limit) in &options.api.rate_limits {
         let is_route = route.split_once(' ').is_some_and(|(_, path)| path.starts_with('/'));

@@ -48,6 +48,10 @@ pub struct Init {
     /// Directory of processes when the caller names none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_workdir: Option<String>,
+    /// How long a process waits for a subscriber of its output that takes nothing,
+    /// before that one is cut off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_patience_ms: Option<u64>,
     /// What the sandbox may use, for the files that show it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,

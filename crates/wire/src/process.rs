@@ -164,6 +164,16 @@ oneof! {
     }
 }
 
+impl DataEvent {
+    /// The bytes, whichever output they are of.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Stdout(bytes) | Self::Stderr(bytes) | Self::Pty(bytes) => bytes,
+            Self::Unset => &[],
+        }
+    }
+}
+
 /// The process ended.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]

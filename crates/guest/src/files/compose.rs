@@ -23,10 +23,8 @@ use crate::http::error::json;
 use crate::http::{HttpFailure, Request, Response};
 use crate::user::User;
 
-/// Longest body; room for the paths of [`MAX_SOURCES`] files.
+/// Longest body; room for the paths of the files of one request.
 const MAX_BODY: usize = 4 << 20;
-/// Files that one request may put together.
-const MAX_SOURCES: usize = 10_000;
 
 #[derive(Debug, Deserialize)]
 struct Compose {
@@ -54,8 +52,9 @@ async fn try_compose(daemon: &Daemon, request: Request) -> Result<WrittenFile, H
     if compose.source_paths.is_empty() {
         return Err(bad_request("source_paths must name at least one file"));
     }
-    if compose.source_paths.len() > MAX_SOURCES {
-        return Err(bad_request(format!("source_paths names more than {MAX_SOURCES} files")));
+    let most = daemon.options.bounds.files;
+    if compose.source_paths.len() > most {
+        return Err(bad_request(format!("source_paths names more than {most} files")));
     }
     if compose.destination.is_empty() {
         return Err(bad_request("destination is required"));

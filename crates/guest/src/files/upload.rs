@@ -23,18 +23,14 @@ use crate::http::error::json;
 use crate::http::{HttpFailure, Request, RequestBody, Response, auth};
 use crate::user::User;
 
-/// An upload that brings nothing for this long is given up.
-const STALL: Duration = Duration::from_secs(100);
 /// Packed bytes that are unpacked at once. They become a thousand times as many at most.
 const GUNZIP_STEP: usize = 4 << 10;
-/// Parts of one request at most.
-const MAX_PARTS: usize = 10_000;
 
 /// Answers an upload.
 pub(crate) async fn upload(daemon: &Daemon, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let query = Query::parse(head.uri.query());
-    let mut body = Source { body, gunzip: None };
+    let mut body = Source { body, gunzip: None, silence: daemon.options.bounds.upload_silence };
     match try_upload(daemon, &head.headers, &query, &mut body).await {
         Ok(written) => json(&written),
         Err(failure) => failure.into_response(),
@@ -154,8 +150,9 @@ impl Upload<'_> {
                 "you cannot upload multiple files to the same path '{path}' in one upload request, only the first specified file was uploaded"
             )));
         }
-        if written.len() == MAX_PARTS {
-            return Err(bad_request(format!("more than {MAX_PARTS} files in one upload request")));
+        let most = self.daemon.options.bounds.files;
+        if written.len() >= most {
+            return Err(bad_request(format!("more than {most} files in one upload request")));
         }
         let writer = self.open(&path)?;
         Ok(Some((path, writer)))
@@ -186,6 +183,8 @@ impl Upload<'_> {
 struct Source {
     body: RequestBody,
     gunzip: Option<Gunzip>,
+    /// How long nothing may come.
+    silence: Duration,
 }
 
 /// Unpacks, a bounded step at a time.
@@ -253,7 +252,7 @@ impl Source {
     async fn raw(&mut self) -> Result<Option<Bytes>, HttpFailure> {
         loop {
             let stalled = || HttpFailure::new(StatusCode::REQUEST_TIMEOUT, "the upload stalled");
-            match timeout(STALL, self.body.frame()).await.map_err(|_| stalled())? {
+            match timeout(self.silence, self.body.frame()).await.map_err(|_| stalled())? {
                 None => return Ok(None),
                 Some(Err(error)) => return Err(bad_request(format!("error reading the request: {error}"))),
                 Some(Ok(frame)) => {

@@ -9,13 +9,11 @@ use wire::filesystem::EntryInfo;
 use super::entry::entry;
 use crate::user::Names;
 
-/// Entries told at most; beyond it the answer would not fit the daemon's memory.
-const MAX_ENTRIES: usize = 500_000;
-
 /// Entries below `path`, directories before their content, each directory in
 /// lexical order, down to `depth` levels. Links inside are not followed; what
-/// vanishes meanwhile is skipped.
-pub(crate) fn list(path: &str, depth: u32) -> Result<Vec<EntryInfo>, Error> {
+/// vanishes meanwhile is skipped. Beyond `most` entries the answer would not fit
+/// the daemon's memory.
+pub(crate) fn list(path: &str, depth: u32, most: usize) -> Result<Vec<EntryInfo>, Error> {
     let about = fs::metadata(path).map_err(|error| refusal(path, &error))?;
     if !about.is_dir() {
         return Err(Error::new(Code::InvalidArgument, format!("path is not a directory: {path}")));
@@ -35,8 +33,8 @@ pub(crate) fn list(path: &str, depth: u32) -> Result<Vec<EntryInfo>, Error> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(refusal(&child, &error)),
         };
-        if entries.len() == MAX_ENTRIES {
-            let message = format!("more than {MAX_ENTRIES} entries: list a smaller depth");
+        if entries.len() >= most {
+            let message = format!("more than {most} entries: list a smaller depth");
             return Err(Error::new(Code::ResourceExhausted, message));
         }
         if level < depth && found.permissions.starts_with('d') {
@@ -89,13 +87,13 @@ mod tests {
         std::os::unix::fs::symlink("..", dir.path().join("b/up")).unwrap();
         let root = dir.path().to_string_lossy().into_owned();
         let told = |depth| -> Vec<String> {
-            let entries = list(&root, depth).unwrap();
+            let entries = list(&root, depth, 99).unwrap();
             entries.iter().map(|e| e.path.strip_prefix(&root).unwrap().to_owned()).collect()
         };
         assert_eq!(told(1), ["/a", "/b"]);
         assert_eq!(told(2), ["/a", "/b", "/b/c", "/b/up", "/b/x"]);
         assert_eq!(told(9), ["/a", "/b", "/b/c", "/b/c/d", "/b/up", "/b/x"]);
-        assert_eq!(list("/nope", 1).unwrap_err().code, Code::NotFound);
-        assert_eq!(list(&format!("{root}/a"), 1).unwrap_err().code, Code::InvalidArgument);
+        assert_eq!(list("/nope", 1, 99).unwrap_err().code, Code::NotFound);
+        assert_eq!(list(&format!("{root}/a"), 1, 99).unwrap_err().code, Code::InvalidArgument);
     }
 }

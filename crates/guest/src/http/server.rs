@@ -16,8 +16,6 @@ use tokio::task::spawn_local;
 use super::request::keep;
 use super::{Request, Response};
 
-/// Connections at a time. More wait in the kernel's queue until one ends.
-const MAX_CONNECTIONS: usize = 4096;
 /// After an accept that failed for want of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(50);
 /// A client may take this long for the head of a request, and idle that long
@@ -46,13 +44,12 @@ where
 #[derive(Debug)]
 pub(crate) struct Connections(std::sync::Arc<Semaphore>);
 
-impl Default for Connections {
-    fn default() -> Self {
-        Self(std::sync::Arc::new(Semaphore::new(MAX_CONNECTIONS)))
-    }
-}
-
 impl Connections {
+    /// At most this many at a time.
+    pub(crate) fn new(most: usize) -> Self {
+        Self(std::sync::Arc::new(Semaphore::new(most)))
+    }
+
     /// Waits for room for one more.
     pub(crate) async fn acquire(&self) -> Option<OwnedSemaphorePermit> {
         // Fails only for a closed semaphore; this one never is.

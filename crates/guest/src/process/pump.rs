@@ -15,13 +15,11 @@ use wire::process::{DataEvent, EndEvent};
 
 use super::endpoint::Endpoint;
 use super::reaper::Exit;
-use super::running::{Event, Process};
+use super::running::{Event, Piece, Process};
 use super::status::end_event;
 use super::subscriber::MAX_BACKLOG;
 use super::table::Processes;
-
-/// A subscriber that takes nothing for this long is cut off, and the process goes on.
-const PATIENCE: Duration = Duration::from_mins(1);
+use crate::bounds::Share;
 
 /// After a kill, at most this often what was already written is still read from
 /// each output, 1 MiB of a pipe: children that write on must not delay the end for ever.
@@ -81,10 +79,10 @@ pub(super) async fn run(
         let [first, second] = &mut outputs;
         let may_end = process.killed.get() || (first.ended() && second.ended());
         if let (Some(exit), true) = (process.exit.get(), may_end) {
-            drain(&process, &outputs).await;
+            drain(&processes, &process, &outputs).await;
             let end = end_event(exit);
             processes.retire(&process, &end);
-            tell_end(&process, end);
+            tell_end(&process, end, processes.patience());
             crate::memory::work_ended();
             return;
         }
@@ -96,7 +94,7 @@ pub(super) async fn run(
             () = changed => None,
         };
         if let Some(event) = event {
-            tell_all(&process, &Event::Data(event)).await;
+            tell_piece(&processes, &process, event).await;
         }
     }
 }
@@ -111,18 +109,38 @@ async fn note_exit(process: Rc<Process>, exit: oneshot::Receiver<Exit>) {
 }
 
 /// Tells what a killed process had written before it died.
-async fn drain(process: &Process, outputs: &[Output; 2]) {
+async fn drain(processes: &Processes, process: &Process, outputs: &[Output; 2]) {
     for output in outputs {
         for _ in 0..MAX_DRAIN {
             let Ok(Some(event)) = output.next_now() else { break };
-            tell_all(process, &Event::Data(event)).await;
+            tell_piece(processes, process, event).await;
         }
     }
 }
 
+/// Tells one piece once there is room for it. What a killed process left is
+/// little, and its end is not to wait for the readers of others.
+async fn tell_piece(processes: &Processes, process: &Process, data: DataEvent) {
+    if process.subscribers.borrow().is_empty() {
+        return;
+    }
+    let share = loop {
+        let changed = process.changed.notified();
+        if process.killed.get() {
+            break Share::none();
+        }
+        tokio::select! {
+            share = processes.output.take(data.bytes().len()) => break share,
+            () = changed => {}
+        }
+    };
+    let piece = Rc::new(Piece { data, _share: share });
+    tell_all(process, &Event::Data(piece), processes.patience()).await;
+}
+
 /// Tells every subscriber, and waits for those that are slow: that holds the
 /// process back. Of one that was killed the rest is kept for them instead.
-async fn tell_all(process: &Process, event: &Event) {
+async fn tell_all(process: &Process, event: &Event, patience: Duration) {
     process.subscribers.borrow_mut().retain_mut(|subscriber| subscriber.offer(event));
     loop {
         let changed = process.changed.notified();
@@ -135,7 +153,7 @@ async fn tell_all(process: &Process, event: &Event) {
         let slow = process.subscribers.borrow().iter().find_map(|subscriber| subscriber.waiting(allowed));
         let Some((sender, event)) = slow else { return };
         let took = tokio::select! {
-            took = timeout(PATIENCE, sender.send(event)) => matches!(took, Ok(Ok(()))),
+            took = timeout(patience, sender.send(event)) => matches!(took, Ok(Ok(()))),
             // What was being sent stays in the backlog.
             () = changed => continue,
         };
@@ -148,11 +166,11 @@ async fn tell_all(process: &Process, event: &Event) {
 
 /// Tells the end. Nobody waits for a slow subscriber any more: each gets its
 /// rest at its own pace.
-fn tell_end(process: &Process, end: EndEvent) {
+fn tell_end(process: &Process, end: EndEvent, patience: Duration) {
     let event = Event::End(end);
     for mut subscriber in process.subscribers.take() {
         if subscriber.offer(&event) {
-            spawn_local(subscriber.deliver(PATIENCE));
+            spawn_local(subscriber.deliver(patience));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One process as its callers see it.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::{Notify, mpsc};
@@ -9,6 +10,7 @@ use wire::process::{DataEvent, EndEvent, ProcessConfig, ProcessInfo};
 use super::input::Input;
 use super::reaper::Exit;
 use super::subscriber::Subscriber;
+use crate::bounds::Share;
 
 /// Pieces of output that wait for one subscriber. A full queue holds the pump,
 /// and through the pipe the process, until the subscriber reads or is cut off.
@@ -18,9 +20,17 @@ const QUEUE: usize = 16;
 #[derive(Debug, Clone)]
 pub(crate) enum Event {
     /// Output.
-    Data(DataEvent),
+    Data(Rc<Piece>),
     /// The last one.
     End(EndEvent),
+}
+
+/// A piece of output, and its share of what may wait for subscribers.
+#[derive(Debug)]
+pub(crate) struct Piece {
+    /// The bytes.
+    pub(crate) data: DataEvent,
+    pub(super) _share: Share,
 }
 
 /// A process that was started here and has not ended yet.

@@ -28,8 +28,6 @@ use crate::user::User;
 
 /// Search path of processes if the daemon itself has none.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// Processes at a time; more are refused. Each costs the daemon three descriptors.
-const MAX_PROCESSES: usize = 2048;
 
 /// What to start.
 #[derive(Debug)]
@@ -61,8 +59,8 @@ pub(crate) enum StartError {
     #[error("cwd '{0}' does not exist")]
     MissingCwd(String),
     /// Too many processes.
-    #[error("the sandbox already runs {MAX_PROCESSES} processes of this service")]
-    TooMany,
+    #[error("the sandbox already runs {0} processes of this service")]
+    TooMany(usize),
     /// No pipe, no terminal.
     #[error("error making the pipes of the process: {0}")]
     Pipes(#[from] io::Error),
@@ -99,8 +97,8 @@ impl Processes {
         if spec.config.cmd.is_empty() {
             return Err(StartError::NoCommand);
         }
-        if self.list_len() >= MAX_PROCESSES {
-            return Err(StartError::TooMany);
+        if self.list_len() >= self.bounds.processes {
+            return Err(StartError::TooMany(self.bounds.processes));
         }
         let request = self.request(&spec)?;
         let wiring = match spec.pty {

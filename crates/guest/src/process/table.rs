@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -12,14 +11,10 @@ use wire::process::{EndEvent, ProcessInfo, ProcessSelector};
 
 use super::reaper::Reaper;
 use super::running::{Process, raw};
+use crate::bounds::{Bounds, Budget};
 use crate::exec::Launcher;
 use crate::journal::Journal;
 use crate::settings::Settings;
-
-/// How long an end can be asked for.
-const RETENTION: Duration = Duration::from_secs(30);
-/// Ends kept at most; the oldest goes first. Bounds the memory of short processes in a row.
-const MAX_RETAINED: usize = 4096;
 
 /// The process service's state.
 #[derive(Debug)]
@@ -28,6 +23,9 @@ pub(crate) struct Processes {
     pub(super) reaper: Rc<Reaper>,
     pub(super) settings: std::sync::Arc<Settings>,
     pub(super) journal: std::sync::Arc<Journal>,
+    pub(super) bounds: Bounds,
+    /// Output that waits for subscribers.
+    pub(super) output: Budget,
     live: RefCell<Vec<Rc<Process>>>,
     came: Notify,
     retained: RefCell<VecDeque<Retained>>,
@@ -46,7 +44,7 @@ struct Retained {
 pub(crate) enum Found {
     /// A process that has not ended.
     Live(Rc<Process>),
-    /// One that ended within the last 30 s.
+    /// One that ended lately.
     Ended {
         /// Its id.
         pid: u32,
@@ -62,16 +60,24 @@ impl Processes {
         reaper: Rc<Reaper>,
         settings: std::sync::Arc<Settings>,
         journal: std::sync::Arc<Journal>,
+        bounds: Bounds,
     ) -> Self {
         Self {
             launcher,
             reaper,
             settings,
             journal,
+            bounds,
+            output: Budget::new(bounds.output_bytes),
             live: RefCell::default(),
             came: Notify::new(),
             retained: RefCell::default(),
         }
+    }
+
+    /// A subscriber that takes nothing for this long is cut off, and the process goes on.
+    pub(super) fn patience(&self) -> std::time::Duration {
+        self.settings.get().output_patience
     }
 
     /// Those that have not ended.
@@ -123,14 +129,14 @@ impl Processes {
         self.live.borrow_mut().retain(|other| !Rc::ptr_eq(other, process));
         self.forget_expired();
         let mut retained = self.retained.borrow_mut();
-        if retained.len() == MAX_RETAINED {
+        if retained.len() >= self.bounds.ends {
             retained.pop_front();
         }
         retained.push_back(Retained {
             pid: raw(process.pid),
             tag: process.tag.clone(),
             end: end.clone(),
-            expires: Instant::now() + RETENTION,
+            expires: Instant::now() + self.bounds.end_age,
         });
     }
 

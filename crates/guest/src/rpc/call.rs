@@ -2,18 +2,16 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, StatusCode};
-use http_body_util::{BodyExt, Limited};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, timeout_at};
 use wire::connect::envelope::{Decoder, EnvelopeError, FLAG_END};
 use wire::connect::{Code, Codec, Error, Message};
 
-use super::Caller;
 use super::compression::{Compression, STREAM_ENCODING};
 use super::sink::Sink;
+use super::{Caller, body};
 use crate::http::{Body, Request, Response};
 
 /// Every content type that some call takes.
@@ -22,9 +20,6 @@ const ACCEPTED: &str =
 
 /// Longest message that is read. Input of some megabytes arrives as one.
 pub(super) const MAX_MESSAGE: usize = 32 << 20;
-
-/// A client may take this long to send the single message of a call.
-const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A unary call.
 pub(super) async fn unary<Q: Message, A: Message>(
@@ -40,8 +35,12 @@ pub(super) async fn unary<Q: Message, A: Message>(
         check_version(request.headers())?;
         let deadline = deadline(request.headers())?;
         let compression = Compression::named(request.headers(), &CONTENT_ENCODING)?;
-        let message = compression.unpack(body(request).await?)?;
-        let message = Q::decode(codec, &message).map_err(invalid)?;
+        let (bytes, mut share) =
+            body::whole(&caller.daemon, request.into_body(), compression.unpacked()).await?;
+        let bytes = compression.unpack(bytes)?;
+        body::keep(&mut share, bytes.len());
+        let message = Q::decode(codec, &bytes).map_err(invalid)?;
+        drop(bytes);
         match deadline {
             None => act(caller, message).await,
             Some(deadline) => timeout_at(deadline, act(caller, message)).await.map_err(|_| too_late())?,
@@ -72,7 +71,7 @@ pub(super) async fn server_stream<Q: Message + 'static, A: Message + 'static>(
     // Read before the response starts: hyper gives up on a request body that is
     // still unread when the response is under way.
     let asked = match Terms::read(request.headers()) {
-        Ok(terms) => single_message(codec, request).await.map(|message| (terms, message)),
+        Ok(terms) => single_message(&caller, codec, request).await.map(|message| (terms, message)),
         Err(error) => Err(error),
     };
     spawn_local(async move {
@@ -188,20 +187,10 @@ fn deadline(headers: &HeaderMap) -> Result<Option<Instant>, Error> {
     Ok((timeout_ms > 0).then(|| Instant::now() + Duration::from_millis(timeout_ms)))
 }
 
-async fn body(request: Request) -> Result<Bytes, Error> {
-    let collect = Limited::new(request.into_body(), MAX_MESSAGE).collect();
-    let collected = tokio::time::timeout(PATIENCE, collect).await.map_err(|_| too_late())?;
-    match collected {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(too_long()),
-        Err(error) => Err(Error::new(Code::InvalidArgument, format!("error reading the request: {error}"))),
-    }
-}
-
 /// The one message of a stream that has one.
-async fn single_message<Q: Message>(codec: Codec, request: Request) -> Result<Q, Error> {
+async fn single_message<Q: Message>(caller: &Caller, codec: Codec, request: Request) -> Result<Q, Error> {
     let compression = Compression::named(request.headers(), &STREAM_ENCODING)?;
-    let bytes = body(request).await?;
+    let (bytes, _share) = body::whole(&caller.daemon, request.into_body(), compression.unpacked()).await?;
     let mut decoder = Decoder::new(MAX_MESSAGE);
     decoder.push(&bytes);
     let envelope = decoder.next_envelope().map_err(bad_envelope)?;

@@ -36,6 +36,14 @@ impl Compression {
         }
     }
 
+    /// What a message may become, however small it came.
+    pub(super) fn unpacked(self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Gzip => MAX_MESSAGE,
+        }
+    }
+
     /// The message in these bytes of a unary call.
     pub(super) fn unpack(self, bytes: Bytes) -> Result<Bytes, Error> {
         match self {

@@ -32,7 +32,8 @@ async fn stat(caller: Caller, request: PathRequest) -> Result<EntryResponse, Err
 async fn list_dir(caller: Caller, request: ListDirRequest) -> Result<ListDirResponse, Error> {
     let path = path(&caller, &request.path)?;
     let depth = request.depth.max(1);
-    let entries = blocking(move || list::list(&path, depth)).await?;
+    let most = caller.daemon.options.bounds.entries;
+    let entries = blocking(move || list::list(&path, depth, most)).await?;
     Ok(ListDirResponse { entries })
 }
 

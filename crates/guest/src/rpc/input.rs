@@ -7,13 +7,14 @@ use wire::connect::envelope::Decoder;
 use wire::connect::{Code, Codec, Error, Message};
 use wire::process::{Empty, StreamInputRequest};
 
-use super::Caller;
 use super::call::{
     MAX_MESSAGE, bad_envelope, check_version, content_type, invalid, stream_response, unsupported_media_type,
 };
 use super::compression::{Compression, STREAM_ENCODING};
 use super::process::{input_error, live};
 use super::sink::{Sink, gone};
+use super::{Caller, body};
+use crate::bounds::Share;
 use crate::http::{Body, Request, Response};
 use crate::process::Process;
 
@@ -41,13 +42,22 @@ async fn write_all(caller: &Caller, codec: Codec, request: Request) -> Result<()
     let compression = Compression::named(request.headers(), &STREAM_ENCODING)?;
     let mut decoder = Decoder::new(MAX_MESSAGE);
     let mut target = None;
-    let mut body = request.into_body();
-    while let Some(frame) = body.frame().await {
+    let mut share = Share::none();
+    let mut incoming = request.into_body();
+    while let Some(frame) = incoming.frame().await {
         let Ok(data) = frame.map_err(|_| gone())?.into_data() else { continue };
         decoder.push(&data);
+        // A packed message is large from its first byte on.
+        let expected = decoder.buffered().max(compression.unpacked());
+        if share.is_none() && expected > body::SMALL {
+            share = body::room(&caller.daemon, MAX_MESSAGE).await?;
+        }
         while let Some(envelope) = decoder.next_envelope().map_err(bad_envelope)? {
             let message = compression.unpack_envelope(envelope)?;
             take(caller, codec, &message, &mut target).await?;
+        }
+        if decoder.buffered() <= body::SMALL {
+            share = Share::none();
         }
     }
     decoder.finish().map_err(bad_envelope)

@@ -1,6 +1,7 @@
 //! The Connect services: which path is which method, and how an error of ours
 //! becomes one of theirs.
 
+mod body;
 mod call;
 mod compression;
 mod filesystem;

@@ -94,7 +94,7 @@ async fn tell(
             }
         };
         match event {
-            Some(Event::Data(data)) => sink.send(&response(ProcessEvent::Data(data))).await?,
+            Some(Event::Data(piece)) => sink.send(&response(ProcessEvent::Data(piece.data.clone()))).await?,
             Some(Event::End(end)) => return sink.send(&response(ProcessEvent::End(end))).await,
             None => return Err(Error::new(Code::ResourceExhausted, "output was not read for too long")),
         }
@@ -178,7 +178,7 @@ fn start_error(error: &StartError) -> Error {
         | StartError::Path(_)
         | StartError::MissingCwd(_)
         | StartError::Launch(LaunchError::Refused(_)) => Code::InvalidArgument,
-        StartError::TooMany | StartError::Launch(LaunchError::Failed(_)) => Code::ResourceExhausted,
+        StartError::TooMany(_) | StartError::Launch(LaunchError::Failed(_)) => Code::ResourceExhausted,
         StartError::Pipes(_) => Code::Internal,
         StartError::Launch(LaunchError::Helper(_)) => Code::Unavailable,
     };

@@ -14,9 +14,6 @@ use super::filesystem::path;
 use super::sink::{Sink, gone};
 use crate::watch::{Hub, WatchError, Watcher};
 
-/// Watchers that poll, at a time. They live until they are removed.
-const MAX_POLLED: usize = 1024;
-
 /// Watchers that outlive their request.
 #[derive(Debug, Default)]
 pub(crate) struct Polled(RefCell<HashMap<String, Rc<Watcher>>>);
@@ -59,8 +56,9 @@ pub(super) async fn watch_dir(
 
 /// `CreateWatcher`.
 pub(super) async fn create_watcher(caller: Caller, request: WatchRequest) -> Result<WatcherId, Error> {
-    if caller.daemon.polled.0.borrow().len() >= MAX_POLLED {
-        let message = format!("at most {MAX_POLLED} watchers are possible: remove some");
+    let most = caller.daemon.options.bounds.watchers;
+    if caller.daemon.polled.0.borrow().len() >= most {
+        let message = format!("at most {most} watchers are possible: remove some");
         return Err(Error::new(Code::ResourceExhausted, message));
     }
     let watcher = watch(&caller, &request)?;
@@ -92,7 +90,7 @@ fn watch(caller: &Caller, request: &WatchRequest) -> Result<Rc<Watcher>, Error> 
             let code = match &error {
                 WatchError::NotFound(_) => Code::NotFound,
                 WatchError::NotDirectory(_) | WatchError::Network(_) => Code::InvalidArgument,
-                WatchError::TooMany => Code::ResourceExhausted,
+                WatchError::TooMany(_) => Code::ResourceExhausted,
                 WatchError::Io(_) => Code::Internal,
             };
             Error::new(code, error.to_string())

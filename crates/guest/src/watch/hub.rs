@@ -16,11 +16,10 @@ use wire::filesystem::{EventType, FilesystemEvent};
 
 use super::tree::{Interest, Tree};
 use super::watcher::Watcher;
+use crate::bounds::Bounds;
 use crate::fs::entry::entry;
 use crate::user::Names;
 
-/// Directories watched at a time, by all watchers together.
-const MAX_DIRECTORIES: usize = 65_536;
 /// Bytes of records that are read at once.
 const RECORDS: usize = 16 << 10;
 /// Records of one drain: a writer that never rests must not hold the daemon.
@@ -53,23 +52,27 @@ pub(crate) enum WatchError {
     #[error("cannot watch path on network filesystem: {0}")]
     Network(String),
     /// A bound was passed.
-    #[error(
-        "too many watched directories, at most {MAX_DIRECTORIES} are possible, and the system may allow fewer"
-    )]
-    TooMany,
+    #[error("too many watched directories, at most {0} are possible, and the system may allow fewer")]
+    TooMany(usize),
     /// The kernel's refusal.
     #[error("error watching the directory: {0}")]
     Io(#[from] io::Error),
 }
 
 /// All watchers of the daemon.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Hub {
+    bounds: Bounds,
     instance: RefCell<Option<Rc<AsyncFd<OwnedFd>>>>,
     tree: RefCell<Tree>,
 }
 
 impl Hub {
+    /// No watches yet.
+    pub(crate) fn new(bounds: Bounds) -> Self {
+        Self { bounds, instance: RefCell::default(), tree: RefCell::default() }
+    }
+
     /// Arms a watch; events from now on are kept for the watcher.
     pub(crate) fn watch(
         self: &Rc<Self>,
@@ -89,7 +92,7 @@ impl Hub {
             return Err(WatchError::Network(path.to_owned()));
         }
         let instance = self.ensure_instance()?;
-        let watcher = Rc::new(Watcher::new(path.to_owned(), recursive, include_entry));
+        let watcher = Rc::new(Watcher::new(path.to_owned(), recursive, include_entry, self.bounds.events));
         let root = Interest { watcher: Rc::clone(&watcher), relative: String::new() };
         self.arm(&instance, root).inspect_err(|_| self.close(&watcher))?;
         Ok(watcher)
@@ -131,13 +134,13 @@ impl Hub {
     fn arm(&self, instance: &AsyncFd<OwnedFd>, interest: Interest) -> Result<(), WatchError> {
         let mut todo = vec![interest];
         while let Some(interest) = todo.pop() {
-            if self.tree.borrow().len() >= MAX_DIRECTORIES {
-                return Err(WatchError::TooMany);
+            if self.tree.borrow().len() >= self.bounds.watched {
+                return Err(WatchError::TooMany(self.bounds.watched));
             }
             let path = interest.path_of("");
             let watch = match inotify::add_watch(instance.get_ref(), path.as_str(), MASK) {
                 Ok(watch) => watch,
-                Err(Errno::NOSPC) => return Err(WatchError::TooMany),
+                Err(Errno::NOSPC) => return Err(WatchError::TooMany(self.bounds.watched)),
                 // Gone again, or replaced by something else: nothing to watch below the root.
                 Err(Errno::NOENT | Errno::NOTDIR) if !interest.relative.is_empty() => continue,
                 Err(errno) => return Err(WatchError::Io(errno.into())),

@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn names_and_forgetting() {
-        let watcher = Rc::new(Watcher::new("/w/".into(), true, false));
+        let watcher = Rc::new(Watcher::new("/w/".into(), true, false, 99));
         let interest = |relative: &str| Interest { watcher: Rc::clone(&watcher), relative: relative.into() };
         assert_eq!((interest("").name_of(""), interest("").path_of("")), (".".into(), "/w/".into()));
         assert_eq!((interest("a").name_of("b"), interest("a").path_of("b")), ("a/b".into(), "/w/a/b".into()));

@@ -7,9 +7,6 @@ use tokio::sync::Notify;
 use wire::connect::{Code, Error};
 use wire::filesystem::FilesystemEvent;
 
-/// Events that wait for their reader. One that is slower than this gets an error.
-const QUEUE: usize = 16_384;
-
 /// Events of one watch, from its arming on.
 #[derive(Debug)]
 pub(crate) struct Watcher {
@@ -21,11 +18,13 @@ pub(crate) struct Watcher {
     failure: RefCell<Option<Error>>,
     /// Whether the reader has gone and the hub may forget it.
     pub(super) closed: Cell<bool>,
+    /// Events that may wait. A reader that is slower gets an error.
+    queue: usize,
     news: Notify,
 }
 
 impl Watcher {
-    pub(super) fn new(root: String, recursive: bool, include_entry: bool) -> Self {
+    pub(super) fn new(root: String, recursive: bool, include_entry: bool, queue: usize) -> Self {
         Self {
             root,
             recursive,
@@ -33,12 +32,13 @@ impl Watcher {
             events: RefCell::default(),
             failure: RefCell::default(),
             closed: Cell::new(false),
+            queue,
             news: Notify::new(),
         }
     }
 
     pub(super) fn push(&self, event: FilesystemEvent) {
-        if self.events.borrow().len() == QUEUE {
+        if self.events.borrow().len() >= self.queue {
             self.fail(&Error::new(Code::Internal, "too many events: the watcher was not read in time"));
             return;
         }

@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::task::LocalSet;
-use warren_guest::{Options, run_async};
+use warren_guest::{Bounds, Options, run_async};
 use wire::connect::envelope::{Decoder, FLAG_END, encode};
 
 /// Where a daemon listens.
@@ -38,6 +38,11 @@ impl Answer {
 
 /// Runs `test` against a daemon of its own.
 pub(crate) fn with_guest(test: impl AsyncFnOnce(Guest)) {
+    with_bounds(Bounds::default(), test);
+}
+
+/// The same with bounds of its own.
+pub(crate) fn with_bounds(bounds: Bounds, test: impl AsyncFnOnce(Guest)) {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let options = Options {
         envd_addresses: vec![address],
@@ -45,6 +50,7 @@ pub(crate) fn with_guest(test: impl AsyncFnOnce(Guest)) {
         trust_local_control: true,
         helper: env!("CARGO_BIN_EXE_warren-guest").into(),
         owns_root: false,
+        bounds,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     LocalSet::new().block_on(&runtime, async move {
@@ -120,6 +126,27 @@ impl Guest {
         let headers = [("content-type", "application/connect+json")];
         let request = request("POST", "/process.Process/Start", &headers, &encode(0, body.as_bytes()));
         Unread { response: sender.send_request(request).await.unwrap(), _open: sender }
+    }
+
+    /// A connection that asks nothing.
+    pub(crate) async fn hold(self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Sends the head of an upload of unknown length and one piece, then nothing;
+    /// the status that comes.
+    pub(crate) async fn half_an_upload(self, target: &str, piece: &[u8]) -> u16 {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut stream = self.hold().await;
+        let head = format!(
+            "POST {target} HTTP/1.1\r\nhost: x\r\ncontent-type: application/octet-stream\r\n\
+             transfer-encoding: chunked\r\n\r\n{:x}\r\n",
+            piece.len()
+        );
+        stream.write_all(&[head.as_bytes(), piece, b"\r\n"].concat()).await.unwrap();
+        let mut line = [0; 12];
+        stream.read_exact(&mut line).await.unwrap();
+        std::str::from_utf8(&line[9..]).unwrap().parse().unwrap()
     }
 
     /// A request to the host's socket.

@@ -109,7 +109,7 @@ impl Booted {
         let Self { context, machine } = self;
         let options = &context.shared.options;
         let guest = Guest::new(machine.dialer());
-        let init = context.record.init(options.ca_bundle.as_deref());
+        let init = context.record.init(options.ca_bundle.as_deref(), options.limits.output_patience);
         let answered = async {
             let status = guest.init(&init, options.limits.guest_answer).await?;
             if context.record.wait_for_interpreter {

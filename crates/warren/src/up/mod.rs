@@ -154,6 +154,7 @@ async fn open_node(options: &Options, state: &StateDir, backend: &backend::Open)
     let mut wanted = NodeOptions::new(state.path(), &guest, backend.machines(), capacity);
     wanted.bulk_dir = bulk;
     wanted.ca_bundle = ca::extra(options.extra_ca_file.as_deref())?;
+    wanted.limits.output_patience = Duration::from_secs(options.node.output_patience_seconds.into());
     wanted.overcommit.memory_percent = percent(options.node.memory_overcommit);
     wanted.overcommit.disk_percent = percent(options.node.disk_overcommit);
     let (node, refused) = Handle::open(wanted).await.context("open the node")?;

@@ -65,6 +65,11 @@ impl Decoder {
         self.buffer.extend_from_slice(chunk);
     }
 
+    /// Bytes that wait for the rest of their envelope, or to be asked for.
+    pub fn buffered(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// The next whole envelope, or `None` until more bytes are pushed. A length
     /// above the limit is refused as soon as its header is there.
     pub fn next_envelope(&mut self) -> Result<Option<Envelope>, EnvelopeError> {
