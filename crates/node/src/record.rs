@@ -312,6 +312,7 @@ impl Record {
             }),
             ca_bundle: ca_bundle.map(str::to_owned),
             interpreter: Some(self.interpreter),
+            woken: None,
         }
     }
 }

@@ -15,6 +15,8 @@ use std::sync::Arc;
 use model::{ByteSize, Isolation, Resources, SandboxId, Slot};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::checkpoint::{CheckpointTo, Checkpointed, Then};
+
 /// A future that a trait object can return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -186,6 +188,38 @@ pub trait Backend: Send + Sync + Debug {
 
     /// Removes the writable layer that `park` left, and nothing of the slot. Safe twice.
     fn discard<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// Writes down what a running machine is, as of one moment at which it stands
+    /// still. On any error it runs on unharmed, nothing is at the paths, and the
+    /// error says what cannot be written down. After [`Then::Stop`] the machine
+    /// has ended; its undos are still to be called. Not together with `settle`.
+    /// Dropping the future leaves the work to end by itself.
+    fn checkpoint<'a>(
+        &'a self,
+        spec: &'a MachineSpec,
+        machine: &'a Arc<dyn Machine>,
+        to: CheckpointTo<'a>,
+        then: Then,
+    ) -> BoxFuture<'a, Result<Checkpointed, Error>>;
+
+    /// Stands for `prepare`: the writable layer starts as a copy of a
+    /// checkpoint's `layer`, within the same bound. Undone by `unprepare` (or `park`).
+    fn prepare_from<'a>(&'a self, spec: &'a MachineSpec, layer: &'a Path)
+    -> BoxFuture<'a, Result<(), Error>>;
+
+    /// Stands for `boot`, after a `prepare_from` of the layer that was written
+    /// with this `memory`: the processes go on where they were, under this spec's
+    /// slot. Its layers must be those of the checkpointed machine. Connections to
+    /// the outside are cut, those within the sandbox live on. The guest runs, and
+    /// is to be told what is new (`wire::control::Init::woken`).
+    fn restore<'a>(
+        &'a self,
+        spec: &'a MachineSpec,
+        memory: &'a Path,
+    ) -> BoxFuture<'a, Result<Arc<dyn Machine>, Error>>;
+
+    /// Whether checkpoints can have a memory here; if not, why not, in words.
+    fn memory_checkpoints(&self) -> Result<(), String>;
 
     /// The directory that holds what the sandbox wrote (an overlay upper
     /// layer, unshifted ids), for template builds. Valid between `prepare` and

@@ -7,6 +7,7 @@
 //! no templates and no users: its input is a [`MachineSpec`].
 
 mod backend;
+mod checkpoint;
 pub mod namespaces;
 pub mod network;
 pub mod sim;
@@ -15,3 +16,4 @@ pub mod storage;
 pub use backend::{
     Backend, BoxFuture, Connection, Dial, DialError, Error, ErrorKind, Exit, Machine, MachineSpec, Usage,
 };
+pub use checkpoint::{CheckpointTo, Checkpointed, FILES, Then};

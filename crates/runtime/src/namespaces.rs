@@ -10,6 +10,7 @@
 
 mod boot;
 mod cgroup;
+mod checkpoint;
 mod child;
 mod dial;
 mod filter;
@@ -30,9 +31,10 @@ use model::Isolation;
 use rustix::process::Pid;
 use tokio_util::task::TaskTracker;
 
+use crate::checkpoint::Target;
 use crate::network::Network;
 use crate::storage::{Storage, WritableLayer};
-use crate::{Backend, BoxFuture, Error, ErrorKind, Machine, MachineSpec};
+use crate::{Backend, BoxFuture, CheckpointTo, Checkpointed, Error, ErrorKind, Machine, MachineSpec, Then};
 use cgroup::Cgroups;
 use dial::Sockets;
 
@@ -164,7 +166,7 @@ impl From<cgroup::Error> for StepError {
         let kind = match &e {
             cgroup::Error::File { source, .. } => kind_of(source),
             cgroup::Error::Missing(_) => ErrorKind::Unsupported,
-            cgroup::Error::Immortal(_) => ErrorKind::Bug,
+            cgroup::Error::Immortal(_) | cgroup::Error::Restless(_) => ErrorKind::Bug,
         };
         Self::new(kind, e)
     }
@@ -249,6 +251,48 @@ impl Backend for Namespaces {
 
     fn discard<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(self.step(spec, "removing the writable layer", |host, spec| host.storage.remove(&spec.dir)))
+    }
+
+    fn checkpoint<'a>(
+        &'a self,
+        spec: &'a MachineSpec,
+        machine: &'a Arc<dyn Machine>,
+        to: CheckpointTo<'a>,
+        then: Then,
+    ) -> BoxFuture<'a, Result<Checkpointed, Error>> {
+        let target = Target::from(to);
+        Box::pin(async move {
+            let done = self
+                .step(spec, "checkpointing", move |host, spec| checkpoint::write(host, spec, &target, then))
+                .await?;
+            if then == Then::Stop {
+                machine.kill().await?;
+            }
+            Ok(done)
+        })
+    }
+
+    fn prepare_from<'a>(
+        &'a self,
+        spec: &'a MachineSpec,
+        layer: &'a Path,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        let layer = layer.to_owned();
+        Box::pin(self.step(spec, "copying the writable layer", move |host, spec| {
+            host.storage.create_from(&spec.dir, &layer, spec.resources.disk).map(drop)
+        }))
+    }
+
+    fn restore<'a>(
+        &'a self,
+        spec: &'a MachineSpec,
+        _memory: &'a Path,
+    ) -> BoxFuture<'a, Result<Arc<dyn Machine>, Error>> {
+        Box::pin(async move { Err(checkpoint::no_memory().named(spec, "restoring its memory")) })
+    }
+
+    fn memory_checkpoints(&self) -> Result<(), String> {
+        Err(checkpoint::no_memory().source.to_string())
     }
 
     fn upper_dir(&self, spec: &MachineSpec) -> PathBuf {

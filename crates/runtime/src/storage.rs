@@ -18,6 +18,7 @@ mod error;
 mod ext4;
 mod image;
 mod layer;
+mod shared;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -206,6 +207,26 @@ impl Storage {
         match &self.engine {
             Engine::Btrfs(subvolumes) => subvolumes.seal(dir, to),
             Engine::Ext4(_) => ext4::Images::seal(dir, to),
+        }
+    }
+
+    /// Copies the writable layer of `dir` as it is now, which is a moment only
+    /// while nobody writes to it, to the layer `to`, a path below
+    /// [`Self::layers_dir`] that is not there yet. It appears whole or not at all
+    /// and shares its space with the original where the file system can do that.
+    pub fn snapshot(&self, dir: &Path, to: &Path) -> Result<(), Error> {
+        match &self.engine {
+            Engine::Btrfs(subvolumes) => subvolumes.snapshot(dir, to),
+            Engine::Ext4(_) => ext4::Images::snapshot(dir, to),
+        }
+    }
+
+    /// [`Self::create`] with what a [`Self::snapshot`] kept in `layer`; what that
+    /// holds counts towards the limit.
+    pub fn create_from(&self, dir: &Path, layer: &Path, limit: ByteSize) -> Result<WritableLayer, Error> {
+        match &self.engine {
+            Engine::Btrfs(_) => btrfs::Subvolumes::create_from(dir, layer, limit),
+            Engine::Ext4(images) => images.create_from(dir, layer, limit),
         }
     }
 

@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 
 const SUBVOL_CREATE: libc::Ioctl = 0x5000_940e;
+const SNAP_CREATE_V2: libc::Ioctl = 0x5000_9417;
 const SNAP_DESTROY: libc::Ioctl = 0x5000_940f;
 const INO_LOOKUP: libc::Ioctl = 0xd000_9412_u32 as libc::Ioctl;
 const SUBVOL_GETFLAGS: libc::Ioctl = 0x8008_9419_u32 as libc::Ioctl;
@@ -74,6 +75,28 @@ pub fn create_subvolume(parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> 
     let mut args = volume_args(name)?;
     // SAFETY: the argument is a `btrfs_ioctl_vol_args` (size checked below) with a zero-ended name.
     unsafe { call(parent, SUBVOL_CREATE, &raw mut args) }
+}
+
+/// Makes the subvolume `name` in the directory `parent`, a writable copy of
+/// `source` that shares everything with it until one of the two is changed.
+pub fn snapshot_subvolume(source: BorrowedFd<'_>, parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
+    /// `struct btrfs_ioctl_vol_args_v2`.
+    #[repr(C)]
+    struct Args {
+        fd: i64,
+        transaction: u64,
+        flags: u64,
+        unused: [u64; 4],
+        name: [u8; 4040],
+    }
+    const _: () = assert!(size_of::<Args>() == 4096);
+    let checked = volume_args(name)?;
+    let fd = i64::from(source.as_raw_fd());
+    let mut args = Args { fd, transaction: 0, flags: 0, unused: [0; 4], name: [0; 4040] };
+    args.name[..256].copy_from_slice(&checked.name[..256]);
+    // SAFETY: the argument is a `btrfs_ioctl_vol_args_v2` (size checked above) with a
+    // zero-ended name; without flags nothing else in it is read.
+    unsafe { call(parent, SNAP_CREATE_V2, &raw mut args) }
 }
 
 /// Deletes the subvolume `name` in the directory `parent`, with everything in

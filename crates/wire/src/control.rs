@@ -61,6 +61,27 @@ pub struct Init {
     /// Whether to run the code interpreter service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interpreter: Option<bool>,
+    /// Present when the processes woke from a checkpoint: the one init after a
+    /// restore carries it, beside whatever else is new (ids, token, variables).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub woken: Option<Woken>,
+}
+
+/// What has to differ between a sandbox and every other that woke from the same
+/// checkpoint. The clock needs no mention: real time is the host's, and monotonic
+/// time goes on where it stopped.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Woken {
+    /// New for this waking: what `/proc/sys/kernel/random/boot_id` shows.
+    pub boot_id: String,
+    /// A new `/etc/machine-id`, 32 hexadecimal digits, for a sandbox that is not the
+    /// one that slept; absent, the old one stays.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub machine_id: Option<String>,
+    /// Fresh randomness, 64 hexadecimal digits or more: language kernels seed their
+    /// generators with it. (The kernel's own is shared by all and needs nothing.)
+    pub entropy: String,
 }
 
 /// Limits as the guest shows them in `/proc/meminfo` and its like.

@@ -8,6 +8,7 @@
 
 mod cpus;
 mod file;
+mod freezer;
 mod v1;
 mod v2;
 
@@ -28,6 +29,9 @@ const MOST_PROCESSES: u32 = 4096;
 /// so only a stuck disk makes this long.
 const DEATH_LIMIT: Duration = Duration::from_secs(10);
 
+/// How long processes may take to stand still; only a stuck disk makes this long.
+const FREEZE_LIMIT: Duration = Duration::from_secs(5);
+
 /// A step on a control group failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -47,6 +51,9 @@ pub enum Error {
         "no control group hierarchy offers {0}; mount one, or boot with systemd.unified_cgroup_hierarchy=1"
     )]
     Missing(&'static str),
+    /// Processes did not stand still.
+    #[error("processes of {} do not stand still", .0.display())]
+    Restless(PathBuf),
     /// Processes did not end.
     #[error("processes of {} do not end", .0.display())]
     Immortal(PathBuf),
@@ -180,6 +187,35 @@ impl Cgroups {
                 let _ = rustix::process::kill_process(pid, Signal::KILL);
             }
             std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Lets every process inside stand still, or go on; returns when all do. Blocks.
+    /// When they do not come to rest in time they go on, and it is an error.
+    pub(super) fn freeze(&self, id: &SandboxId) -> Result<(), Error> {
+        let freezer = self.freezer(id)?;
+        let give_up = Instant::now() + FREEZE_LIMIT;
+        freezer.order(true)?;
+        while !freezer.is_frozen()? {
+            if Instant::now() > give_up {
+                freezer.order(false)?;
+                return Err(Error::Restless(freezer.dir));
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        Ok(())
+    }
+
+    /// Undoes [`Self::freeze`]. Safe twice, and when the machine is gone.
+    pub(super) fn thaw(&self, id: &SandboxId) -> Result<(), Error> {
+        let freezer = self.freezer(id)?;
+        if freezer.dir.exists() { freezer.order(false) } else { Ok(()) }
+    }
+
+    fn freezer(&self, id: &SandboxId) -> Result<freezer::Freezer, Error> {
+        match &self.layout {
+            Layout::V1(hierarchies) => hierarchies.freezer(id.as_str()),
+            Layout::V2(subtree) => Ok(freezer::Freezer { dir: subtree.dir(id.as_str()), version: 2 }),
         }
     }
 

@@ -1,6 +1,8 @@
-//! The simulated guest's HTTP: enough of the control socket, of the daemon and
-//! of the interpreter to start a sandbox, upload a file and run a "process".
+//! The simulated guest's HTTP: enough of the control socket, of the daemon and of
+//! the interpreter to start a sandbox, write and read a file and run a "process",
+//! which may keep variables in the guest's memory.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,6 +14,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::io::DuplexStream;
 
@@ -27,30 +30,56 @@ pub(super) type Answer = Response<Full<Bytes>>;
 /// State of one simulated daemon.
 #[derive(Debug)]
 pub(super) struct Guest {
-    init: Mutex<Option<Value>>,
+    memory: Mutex<Memory>,
     upper: PathBuf,
     bytes_written: AtomicU64,
 }
 
+/// What is lost when a machine ends, unless a checkpoint has it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Memory {
+    init: Option<Value>,
+    /// What processes put there: see [`super::process`].
+    pub(super) variables: BTreeMap<String, String>,
+}
+
+impl Memory {
+    /// What an init leaves out stays as it was.
+    fn take(&mut self, init: Value) {
+        match (&mut self.init, init) {
+            (Some(Value::Object(old)), Value::Object(new)) => old.extend(new),
+            (now, init) => *now = Some(init),
+        }
+    }
+}
+
 impl Guest {
     pub(super) fn new(upper: PathBuf) -> Self {
-        Self { init: Mutex::new(None), upper, bytes_written: AtomicU64::new(0) }
+        Self { memory: Mutex::default(), upper, bytes_written: AtomicU64::new(0) }
     }
 
     pub(super) fn init(&self) -> Option<Value> {
+        self.lock().init.clone()
+    }
+
+    pub(super) fn memory(&self) -> Memory {
         self.lock().clone()
     }
 
+    pub(super) fn remember(&self, memory: Memory) {
+        *self.lock() = memory;
+    }
+
     pub(super) fn runs_interpreter(&self) -> bool {
-        self.lock().as_ref().is_some_and(|init| init["interpreter"] == true)
+        self.lock().init.as_ref().is_some_and(|init| init["interpreter"] == true)
     }
 
     pub(super) fn bytes_written(&self) -> u64 {
         self.bytes_written.load(Ordering::Relaxed)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Value>> {
-        self.init.lock().expect("no holder of this lock panics")
+    pub(super) fn lock(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().expect("no holder of this lock panics")
     }
 
     fn status(&self) -> Answer {
@@ -61,13 +90,17 @@ impl Guest {
         answer(StatusCode::OK, status.to_string())
     }
 
-    /// Stores an upload below the writable layer; `..` and the like are refused.
-    fn write(&self, path: &Path, content: &[u8]) -> std::io::Result<()> {
+    /// A path below the writable layer; `..` and the like are refused.
+    pub(super) fn path(&self, path: &Path) -> std::io::Result<PathBuf> {
         let inside = path.strip_prefix("/").unwrap_or(path);
         if !inside.components().all(|part| matches!(part, Component::Normal(_))) {
             return Err(std::io::ErrorKind::InvalidInput.into());
         }
-        let target = self.upper.join(inside);
+        Ok(self.upper.join(inside))
+    }
+
+    fn write(&self, path: &Path, content: &[u8]) -> std::io::Result<()> {
+        let target = self.path(path)?;
         if let Some(parent) = target.parent() {
             std::fs::create_dir_all(parent)?;
         }
@@ -97,7 +130,7 @@ async fn control(guest: Arc<Guest>, request: Request<Incoming>) -> Answer {
             let bytes = body(request).await.unwrap_or_default();
             match serde_json::from_slice(&bytes) {
                 Ok(init) => {
-                    *guest.lock() = Some(init);
+                    guest.lock().take(init);
                     guest.status()
                 }
                 Err(e) => answer(StatusCode::BAD_REQUEST, e.to_string()),
@@ -114,8 +147,9 @@ async fn envd(guest: Arc<Guest>, request: Request<Incoming>) -> Answer {
         (Method::GET, "/health") => answer(StatusCode::NO_CONTENT, ""),
         (Method::GET, "/metrics") => answer(StatusCode::OK, json!({ "cpu_count": 1 }).to_string()),
         (Method::POST, "/files") => upload(&guest, request).await,
+        (Method::GET, "/files") => download(&guest, request.uri().query()),
         (Method::POST, "/process.Process/Start") => match body(request).await {
-            Some(bytes) => process::start(&bytes),
+            Some(bytes) => process::start(&guest, &bytes),
             None => answer(StatusCode::PAYLOAD_TOO_LARGE, ""),
         },
         _ => answer(StatusCode::NOT_FOUND, ""),
@@ -123,8 +157,7 @@ async fn envd(guest: Arc<Guest>, request: Request<Incoming>) -> Answer {
 }
 
 async fn upload(guest: &Guest, request: Request<Incoming>) -> Answer {
-    let query = request.uri().query().unwrap_or_default().to_owned();
-    let path = query.split('&').find_map(|pair| pair.strip_prefix("path=")).map(percent_decoded);
+    let path = wanted(request.uri().query());
     let (Some(path), Some(content)) = (path, body(request).await) else {
         return answer(StatusCode::BAD_REQUEST, "");
     };
@@ -132,6 +165,18 @@ async fn upload(guest: &Guest, request: Request<Incoming>) -> Answer {
         Ok(()) => answer(StatusCode::OK, json!([{ "path": path, "type": "file" }]).to_string()),
         Err(e) => answer(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()),
     }
+}
+
+fn download(guest: &Guest, query: Option<&str>) -> Answer {
+    let Some(path) = wanted(query) else { return answer(StatusCode::BAD_REQUEST, "") };
+    match guest.path(Path::new(&path)).and_then(std::fs::read) {
+        Ok(content) => answer(StatusCode::OK, content),
+        Err(e) => answer(StatusCode::NOT_FOUND, e.to_string()),
+    }
+}
+
+fn wanted(query: Option<&str>) -> Option<String> {
+    query?.split('&').find_map(|pair| pair.strip_prefix("path=")).map(percent_decoded)
 }
 
 fn percent_decoded(text: &str) -> String {

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::guest::{self, Guest};
+use super::guest::{self, Guest, Memory};
 use super::world::{Act, World};
 use crate::{BoxFuture, Connection, Dial, DialError, Error, Exit, Machine, MachineSpec, Usage};
 
@@ -64,6 +64,16 @@ impl SimMachine {
     /// What the guest was told by its last init, as JSON; `None` before the first.
     pub fn init(&self) -> Option<serde_json::Value> {
         self.guest.init()
+    }
+
+    /// What its guest remembers.
+    pub(super) fn memory(&self) -> Memory {
+        self.guest.memory()
+    }
+
+    /// Lets its guest remember what another did.
+    pub(super) fn remember(&self, memory: Memory) {
+        self.guest.remember(memory);
     }
 
     fn connect(&self) -> Result<(DuplexStream, DuplexStream), DialError> {

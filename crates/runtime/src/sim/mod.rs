@@ -5,17 +5,18 @@
 //! tiny HTTP guest answers in process. The world can be told to fail, delay or
 //! hang any act, and says at any time what exists in it.
 
+mod checkpoint;
 mod guest;
 mod machine;
 mod process;
 mod world;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use model::Isolation;
 
-use crate::{Backend, BoxFuture, Error, ErrorKind, Machine, MachineSpec};
+use crate::{Backend, BoxFuture, CheckpointTo, Checkpointed, Error, ErrorKind, Machine, MachineSpec, Then};
 
 pub use machine::{ECHO_PORT, ENVD_PORT, INTERPRETER_PORT};
 pub use world::{Act, Fault, Inventory, World};
@@ -124,6 +125,67 @@ impl Backend for Sim {
             self.world.unreserve(spec);
             Ok(())
         })
+    }
+
+    fn checkpoint<'a>(
+        &'a self,
+        spec: &'a MachineSpec,
+        _machine: &'a Arc<dyn Machine>,
+        to: CheckpointTo<'a>,
+        then: Then,
+    ) -> BoxFuture<'a, Result<Checkpointed, Error>> {
+        Box::pin(async move {
+            self.world.enact(Act::Checkpoint, spec).await?;
+            let Some(running) = self.world.running(&spec.sandbox_id) else {
+                return Err(error(spec, "checkpointing", "the machine has ended"));
+            };
+            if to.memory.is_some()
+                && let Err(reason) = self.memory_checkpoints()
+            {
+                return Err(Error { kind: ErrorKind::Unsupported, ..error(spec, "checkpointing", &reason) });
+            }
+            let done = checkpoint::write(&running, &self.upper_dir(spec), to)
+                .map_err(|e| error(spec, "checkpointing", &e.to_string()))?;
+            if then == Then::Stop {
+                running.end(crate::Exit::Ended);
+            }
+            // After the act: the caller may lose what was made.
+            self.world.enact(Act::Checkpointed, spec).await?;
+            Ok(done)
+        })
+    }
+
+    fn prepare_from<'a>(
+        &'a self,
+        spec: &'a MachineSpec,
+        layer: &'a Path,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            self.world.enact(Act::PrepareFrom, spec).await?;
+            self.world.prepare(spec);
+            checkpoint::copy(&layer.join(crate::FILES), &self.upper_dir(spec))
+                .map_err(|e| error(spec, "copying the writable layer", &e.to_string()))
+        })
+    }
+
+    fn restore<'a>(
+        &'a self,
+        spec: &'a MachineSpec,
+        memory: &'a Path,
+    ) -> BoxFuture<'a, Result<Arc<dyn Machine>, Error>> {
+        Box::pin(async move {
+            self.world.enact(Act::Restore, spec).await?;
+            let memory =
+                checkpoint::read(memory).map_err(|e| error(spec, "reading the memory", &e.to_string()))?;
+            let machine = self.world.boot(spec, self.upper_dir(spec));
+            machine.remember(memory);
+            self.world.enact(Act::Restored, spec).await?;
+            Ok(machine as Arc<dyn Machine>)
+        })
+    }
+
+    fn memory_checkpoints(&self) -> Result<(), String> {
+        if self.world.has_memory() { Ok(()) } else { Err("the simulation was told to have none".to_owned()) }
     }
 
     fn upper_dir(&self, spec: &MachineSpec) -> PathBuf {

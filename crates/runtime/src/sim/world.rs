@@ -36,6 +36,16 @@ pub enum Act {
     Park,
     /// Before taking it up again.
     Unpark,
+    /// Before writing a checkpoint.
+    Checkpoint,
+    /// After it was written, before the caller knows.
+    Checkpointed,
+    /// Before copying a checkpoint's writable layer.
+    PrepareFrom,
+    /// Before waking the processes of a checkpoint.
+    Restore,
+    /// After they woke, before the caller knows.
+    Restored,
 }
 
 impl Act {
@@ -51,6 +61,9 @@ impl Act {
             Self::Unreserve => "giving back",
             Self::Park => "parking",
             Self::Unpark => "taking the writable layer up",
+            Self::Checkpoint | Self::Checkpointed => "checkpointing",
+            Self::PrepareFrom => "copying the writable layer",
+            Self::Restore | Self::Restored => "restoring",
         }
     }
 }
@@ -83,6 +96,8 @@ struct Contents {
     prepared: BTreeSet<SandboxId>,
     machines: BTreeMap<SandboxId, Arc<SimMachine>>,
     faults: BTreeMap<Act, VecDeque<Fault>>,
+    /// Checkpoints hold files only.
+    forgetful: bool,
 }
 
 /// The simulated host. Shared by every [`super::Sim`] that is to see the same machines.
@@ -100,6 +115,15 @@ impl World {
     /// Lets the next such act go wrong; several queue up.
     pub fn inject(&self, act: Act, fault: Fault) {
         self.lock().faults.entry(act).or_default().push_back(fault);
+    }
+
+    /// Whether checkpoints can have a memory from now on; at first they can.
+    pub fn set_memory(&self, possible: bool) {
+        self.lock().forgetful = !possible;
+    }
+
+    pub(super) fn has_memory(&self) -> bool {
+        !self.lock().forgetful
     }
 
     /// What exists now.

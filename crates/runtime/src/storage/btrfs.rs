@@ -18,7 +18,10 @@ use sys::btrfs::{self as kernel, Quota};
 use super::WritableLayer;
 use super::error::{Error, at};
 use super::image::open_dir;
-use super::layer;
+use super::{layer, shared};
+
+/// A full layer still starts: the daemon writes some files of its own.
+const LEAST_ROOM: u64 = 4 << 20;
 
 #[derive(Debug)]
 pub(super) struct Subvolumes {
@@ -122,7 +125,52 @@ impl Subvolumes {
         let subvolume = open_dir(&base)?;
         let id = kernel::subvolume_id(subvolume.as_fd()).map_err(at("reading the number of", &base))?;
         let bytes = self.referenced(id).and_then(|used| Ok(used + self.count(id, "rsv_data")?));
-        bytes.map(ByteSize::bytes).map_err(at("reading the usage of", &base))
+        let own = bytes.map_err(at("reading the usage of", &base))?;
+        Ok(ByteSize::bytes(own + shared::inherited(&base)?))
+    }
+
+    pub(super) fn snapshot(&self, dir: &Path, to: &Path) -> Result<(), Error> {
+        let staging = layer::staging(to)?;
+        self.remove_layer(&staging)?;
+        let made =
+            self.snapshot_to(dir, &staging).and_then(|()| fs::rename(&staging, to).map_err(at("naming", to)));
+        if made.is_err() {
+            self.remove_layer(&staging)?;
+        }
+        made
+    }
+
+    fn snapshot_to(&self, dir: &Path, staging: &Path) -> Result<(), Error> {
+        let used = self.usage(dir)?;
+        copy_subvolume(&WritableLayer::of(dir).base, staging)?;
+        if self.counts_allocations() {
+            shared::set_inherited(staging, used.as_u64())?;
+        }
+        layer::owner_only(staging)?;
+        let subvolume = open_dir(staging)?;
+        kernel::set_read_only(subvolume.as_fd(), true).map_err(at("closing", staging))
+    }
+
+    pub(super) fn create_from(dir: &Path, from: &Path, limit: ByteSize) -> Result<WritableLayer, Error> {
+        let layer = WritableLayer::of(dir);
+        copy_subvolume(from, &layer.base)?;
+        let mut inherited = shared::inherited(&layer.base)?;
+        // What is known is what was once allocated. Where that leaves little room it
+        // is worth counting what is still there.
+        if inherited > limit.as_u64() / 2 {
+            inherited = shared::allocated(&layer.upper)?.min(inherited);
+            shared::set_inherited(&layer.base, inherited)?;
+        }
+        let subvolume = open_dir(&layer.base)?;
+        let own = limit.as_u64().saturating_sub(inherited).max(LEAST_ROOM);
+        kernel::limit_subvolume(subvolume.as_fd(), Some(own))
+            .map_err(at("limiting the subvolume", &layer.base))?;
+        Ok(layer)
+    }
+
+    /// Whether an extent is counted for who allocated it and not for all who share it.
+    fn counts_allocations(&self) -> bool {
+        fs::read_to_string(self.accounts.join("mode")).is_ok_and(|mode| mode.trim() == "squota")
     }
 
     pub(super) fn seal(&self, dir: &Path, to: &Path) -> Result<(), Error> {
@@ -169,6 +217,12 @@ impl Subvolumes {
     fn lock_gone(&self) -> std::sync::MutexGuard<'_, Vec<u64>> {
         self.gone.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn copy_subvolume(from: &Path, to: &Path) -> Result<(), Error> {
+    let (parent, name) = split(to)?;
+    kernel::snapshot_subvolume(open_dir(from)?.as_fd(), open_dir(parent)?.as_fd(), name)
+        .map_err(at("copying the subvolume", from))
 }
 
 fn disk_name(layer: &WritableLayer) -> &OsStr {

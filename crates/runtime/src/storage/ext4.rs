@@ -81,6 +81,31 @@ impl Images {
         Self::remove(dir)
     }
 
+    pub(super) fn snapshot(dir: &Path, to: &Path) -> Result<(), Error> {
+        let staging = layer::staging(to)?;
+        layer::remove_tree(&staging)?;
+        let copied = fs::create_dir(&staging).map_err(at("making", &staging)).and_then(|()| {
+            layer::owner_only(&staging)?;
+            layer::copy_tree(&WritableLayer::of(dir).upper, &WritableLayer::of_base(&staging).upper)?;
+            fs::rename(&staging, to).map_err(at("naming", to))
+        });
+        if copied.is_err() {
+            layer::remove_tree(&staging)?;
+        }
+        copied
+    }
+
+    pub(super) fn create_from(
+        &self,
+        dir: &Path,
+        from: &Path,
+        limit: ByteSize,
+    ) -> Result<WritableLayer, Error> {
+        let layer = self.create(dir, limit)?;
+        layer::copy_tree(&WritableLayer::of_base(from).upper, &layer.upper)?;
+        Ok(layer)
+    }
+
     /// The empty image of a size, formatted when it is the first of its size.
     fn blank(&self, size: ByteSize) -> Result<PathBuf, Error> {
         let blank = self.blanks.join(format!("{}.ext4", size.as_u64()));

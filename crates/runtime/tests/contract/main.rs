@@ -2,6 +2,7 @@
 //! namespaces with root. Their own barriers and limits are in `limits`.
 #![expect(clippy::unwrap_used, reason = "in tests, what cannot go on fails")]
 
+mod checkpoints;
 mod limits;
 mod namespaces;
 mod promises;
@@ -31,6 +32,8 @@ trait Host {
     fn sandbox_dir(&self, id: &SandboxId) -> PathBuf;
     /// Read-only directories for a machine's root.
     fn layers(&self) -> Vec<PathBuf>;
+    /// The directory of the layers, where checkpoints put theirs.
+    fn layers_dir(&self) -> PathBuf;
     /// Everything of machines that exists on the host now, by name.
     fn census(&self) -> Vec<String>;
 }

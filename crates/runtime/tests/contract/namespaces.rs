@@ -7,7 +7,7 @@ use model::SandboxId;
 use testkit::Ground;
 use warren_runtime::Backend;
 
-use crate::{Host, limits, promises};
+use crate::{Host, checkpoints, limits, promises};
 
 impl Host for Ground {
     fn backend(&self) -> Arc<dyn Backend> {
@@ -24,6 +24,10 @@ impl Host for Ground {
         vec![self.bulk_dir().join("layers/root")]
     }
 
+    fn layers_dir(&self) -> PathBuf {
+        self.bulk_dir().join("layers")
+    }
+
     fn census(&self) -> Vec<String> {
         Self::census(self).unwrap()
     }
@@ -32,6 +36,11 @@ impl Host for Ground {
 #[test]
 fn namespaces_keep_the_promises() {
     Ground::run(0, |ground| async move { promises::hold(&*ground).await }).unwrap();
+}
+
+#[test]
+fn namespaces_keep_checkpoints() {
+    Ground::run(2, |ground| async move { checkpoints::hold(&*ground).await }).unwrap();
 }
 
 #[test]

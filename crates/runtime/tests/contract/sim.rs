@@ -7,7 +7,7 @@ use model::SandboxId;
 use warren_runtime::Backend;
 use warren_runtime::sim::{Sim, World};
 
-use crate::{Host, promises};
+use crate::{Host, checkpoints, promises};
 
 struct Simulation {
     world: Arc<World>,
@@ -29,6 +29,12 @@ impl Host for Simulation {
         Vec::new()
     }
 
+    fn layers_dir(&self) -> PathBuf {
+        let dir = self.dir.path().join("layers");
+        std::fs::create_dir_all(&dir).unwrap();
+        dir
+    }
+
     fn census(&self) -> Vec<String> {
         let now = self.world.inventory();
         let slots = now.reserved.iter().map(|slot| format!("slot {slot}"));
@@ -41,4 +47,9 @@ impl Host for Simulation {
 #[tokio::test]
 async fn the_simulation_keeps_the_promises() {
     promises::hold(&Simulation { world: World::new(), dir: tempfile::tempdir().unwrap() }).await;
+}
+
+#[tokio::test]
+async fn the_simulation_keeps_checkpoints() {
+    checkpoints::hold(&Simulation { world: World::new(), dir: tempfile::tempdir().unwrap() }).await;
 }

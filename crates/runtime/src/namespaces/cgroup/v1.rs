@@ -9,6 +9,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::Pid;
 
 use super::file::{self, Mount, ensure_dir, write};
+use super::freezer::Freezer;
 use super::{Error, Limits, MOST_PROCESSES, PERIOD_MICROS, cpus};
 use crate::Usage;
 
@@ -21,6 +22,8 @@ pub(super) struct Hierarchies {
     memory: PathBuf,
     pids: PathBuf,
     unified: Option<PathBuf>,
+    /// Only where version 2, which can do the same, is not mounted.
+    freezer: Option<PathBuf>,
 }
 
 impl Hierarchies {
@@ -32,6 +35,7 @@ impl Hierarchies {
             ensure_dir(&dir)?;
             Ok(dir)
         };
+        let freezer = if mounts.iter().any(|m| m.version == 2) { None } else { find("freezer").ok() };
         let unified = mounts.iter().find(|m| m.version == 2).map(|m| m.path.join(name));
         let this = Self {
             cpu: find("cpu")?,
@@ -40,6 +44,7 @@ impl Hierarchies {
             memory: find("memory")?,
             pids: find("pids")?,
             unified: unified.filter(|dir| ensure_dir(dir).is_ok()),
+            freezer,
         };
         inherit_cpuset(&this.cpuset)?;
         Ok(this)
@@ -52,7 +57,7 @@ impl Hierarchies {
     /// Our directory in each tree; a path that several share comes more than once.
     pub(super) fn roots(&self) -> Vec<&Path> {
         let own = [&self.cpu, &self.cpuacct, &self.cpuset, &self.memory, &self.pids];
-        own.into_iter().chain(&self.unified).map(PathBuf::as_path).collect()
+        own.into_iter().chain(&self.unified).chain(&self.freezer).map(PathBuf::as_path).collect()
     }
 
     pub(super) fn memory_dir(&self, id: &str) -> PathBuf {
@@ -83,7 +88,7 @@ impl Hierarchies {
         let memory = self.memory.join(id);
         let mut dirs = vec![memory.join("user"), memory.join("daemon"), memory];
         let single = [&self.cpu, &self.cpuacct, &self.cpuset, &self.pids];
-        for dir in single.into_iter().chain(&self.unified).map(|tree| tree.join(id)) {
+        for dir in single.into_iter().chain(&self.unified).chain(&self.freezer).map(|tree| tree.join(id)) {
             if !dirs.contains(&dir) {
                 dirs.push(dir);
             }
@@ -101,13 +106,22 @@ impl Hierarchies {
         let memory = self.memory.join(id).join("user");
         // Memory first: what the process touches from now on is counted.
         let others = [&self.cpuset, &self.cpu, &self.cpuacct, &self.pids].map(|tree| tree.join(id));
-        for dir in std::iter::once(memory).chain(others) {
+        let freezer = self.freezer.iter().map(|tree| tree.join(id));
+        for dir in std::iter::once(memory).chain(others).chain(freezer) {
             if !entered.contains(&dir) {
                 write(&dir.join("cgroup.procs"), &pid)?;
                 entered.push(dir);
             }
         }
         Ok(())
+    }
+
+    pub(super) fn freezer(&self, id: &str) -> Result<Freezer, Error> {
+        match (&self.unified, &self.freezer) {
+            (Some(tree), _) => Ok(Freezer { dir: tree.join(id), version: 2 }),
+            (None, Some(tree)) => Ok(Freezer { dir: tree.join(id), version: 1 }),
+            (None, None) => Err(Error::Missing("freezer")),
+        }
     }
 
     /// A migration takes a lock whose first taking after a pause waits for an

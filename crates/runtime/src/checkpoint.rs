@@ -1,0 +1,57 @@
+//! A sandbox at one moment: what a checkpoint leaves, and what comes back from it.
+//!
+//! A checkpoint has a *layer*, the writable layer as it was, and may have a
+//! *memory*, a directory that only its backend reads. Both appear complete or not
+//! at all, belong together, and are never written again: any number of machines
+//! may start from one. What a sandbox had written lies in the layer's directory
+//! [`FILES`], with unshifted ids.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use model::ByteSize;
+
+/// The directory of a layer that holds the files.
+pub const FILES: &str = "upper";
+
+/// Where a checkpoint goes.
+#[derive(Debug, Clone, Copy)]
+pub struct CheckpointTo<'a> {
+    /// The writable layer as it was; a path beside the template layers that does
+    /// not exist. Removed with [`crate::Backend::remove_layer`].
+    pub layer: &'a Path,
+    /// The memory of its processes; a path that does not exist, in a directory
+    /// that does. Only its owner may enter what appears there. `None`: files only.
+    pub memory: Option<&'a Path>,
+}
+
+/// [`CheckpointTo`] that may move to another thread.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub(crate) layer: PathBuf,
+    pub(crate) memory: Option<PathBuf>,
+}
+
+impl From<CheckpointTo<'_>> for Target {
+    fn from(to: CheckpointTo<'_>) -> Self {
+        Self { layer: to.layer.to_owned(), memory: to.memory.map(Path::to_owned) }
+    }
+}
+
+/// What becomes of the machine after its checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// It ends without having run on: nothing happens that the checkpoint does not know.
+    Stop,
+    /// It goes on where it was.
+    Continue,
+}
+
+/// A checkpoint was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Checkpointed {
+    /// What its memory takes on disk; nothing for one of files only.
+    pub memory_bytes: ByteSize,
+    /// How long the machine stood still.
+    pub frozen: Duration,
+}

@@ -1,0 +1,91 @@
+//! What every backend promises of checkpoints.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use warren_runtime::{Backend, CheckpointTo, FILES, Machine, MachineSpec, Then};
+
+use crate::{Host, PATIENCE, echo, end, settled, spec, undo};
+
+/// Runs all of them on an empty host.
+pub(crate) async fn hold(host: &dyn Host) {
+    files_are_kept_as_they_were(host).await;
+    a_stop_ends_the_machine(host).await;
+    what_fails_leaves_the_machine_running(host).await;
+}
+
+/// A started machine whose files are `words`.
+async fn started(host: &dyn Host, n: u32) -> (Arc<dyn Backend>, MachineSpec, Arc<dyn Machine>) {
+    let (backend, spec) = (host.backend(), spec(host, n));
+    backend.reserve(&spec).await.unwrap();
+    backend.prepare(&spec).await.unwrap();
+    std::fs::write(backend.upper_dir(&spec).join("words"), "before").unwrap();
+    let machine = backend.boot(&spec).await.unwrap();
+    echo(&*machine.dialer()).await;
+    (backend, spec, machine)
+}
+
+fn layer(host: &dyn Host, name: &str) -> PathBuf {
+    host.layers_dir().join(name)
+}
+
+async fn files_are_kept_as_they_were(host: &dyn Host) {
+    let (backend, spec, machine) = started(host, 11).await;
+    let layer = layer(host, "kept");
+    let to = CheckpointTo { layer: &layer, memory: None };
+    let done = backend.checkpoint(&spec, &machine, to, Then::Continue).await.unwrap();
+    assert!(done.frozen < PATIENCE && done.memory_bytes.as_u64() == 0, "{done:?}");
+    echo(&*machine.dialer()).await;
+    std::fs::write(backend.upper_dir(&spec).join("words"), "after").unwrap();
+    assert_eq!(std::fs::read_to_string(layer.join(FILES).join("words")).unwrap(), "before");
+    end(host, &*backend, &spec, machine).await;
+
+    // Two start from it, and neither sees what the other wrote.
+    let (a, b) = (crate::spec(host, 12), crate::spec(host, 13));
+    let mut machines = Vec::new();
+    for spec in [&a, &b] {
+        backend.reserve(spec).await.unwrap();
+        backend.prepare_from(spec, &layer).await.unwrap();
+        let words = backend.upper_dir(spec).join("words");
+        assert_eq!(std::fs::read_to_string(&words).unwrap(), "before");
+        std::fs::write(words, "mine").unwrap();
+        let machine = backend.boot(spec).await.unwrap();
+        echo(&*machine.dialer()).await;
+        machines.push(machine);
+    }
+    for (spec, machine) in [&a, &b].into_iter().zip(machines) {
+        machine.kill().await.unwrap();
+        drop(machine);
+        undo(&*backend, spec).await;
+    }
+    settled(host, &[]).await;
+    assert_eq!(std::fs::read_to_string(layer.join(FILES).join("words")).unwrap(), "before");
+    backend.remove_layer(&layer).await.unwrap();
+    backend.remove_layer(&layer).await.unwrap();
+    assert!(!layer.exists());
+}
+
+async fn a_stop_ends_the_machine(host: &dyn Host) {
+    let (backend, spec, machine) = started(host, 11).await;
+    let layer = layer(host, "stopped");
+    let to = CheckpointTo { layer: &layer, memory: None };
+    backend.checkpoint(&spec, &machine, to, Then::Stop).await.unwrap();
+    tokio::time::timeout(PATIENCE, machine.exited()).await.unwrap();
+    drop(machine);
+    undo(&*backend, &spec).await;
+    undo(&*backend, &spec).await;
+    settled(host, &[]).await;
+    assert!(layer.join(FILES).join("words").exists());
+    backend.remove_layer(&layer).await.unwrap();
+}
+
+async fn what_fails_leaves_the_machine_running(host: &dyn Host) {
+    let (backend, spec, machine) = started(host, 11).await;
+    let nowhere = host.layers_dir().join("no/such/place");
+    for then in [Then::Stop, Then::Continue] {
+        let to = CheckpointTo { layer: &nowhere, memory: None };
+        backend.checkpoint(&spec, &machine, to, then).await.unwrap_err();
+        echo(&*machine.dialer()).await;
+    }
+    end(host, &*backend, &spec, machine).await;
+}
