@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
@@ -18,17 +19,45 @@ use crate::http::Connection;
 const FIRST_START: Duration = Duration::from_mins(20);
 const STOP: Duration = Duration::from_secs(30);
 
-/// Settings that keep a server out of the way of one that people use here, and
-/// of another test run beside this one that has another `WARREN_TEST_LANE`.
-fn apart() -> anyhow::Result<String> {
-    let lane = lane()?;
-    Ok(format!(
-        "instance = \"test{lane}\"\n\
-         [network]\nrange = \"10.{}.0.0/16\"\ninterface_prefix = \"wt{lane:x}\"\n\
-         [node]\nfirst_uid = {}\n",
-        215 + lane,
-        700_000_000 + lane * 50_000_000
-    ))
+/// What keeps a server out of the way of one that people use here, and of
+/// another test run beside this one that has another `WARREN_TEST_LANE`.
+#[derive(Debug)]
+pub(crate) struct Apart {
+    lane: u32,
+    /// Its name, which its cgroups have.
+    pub(crate) instance: String,
+    /// How the names of its network interfaces begin.
+    pub(crate) interface_prefix: String,
+    /// Those of its sandboxes, as the host sees them.
+    pub(crate) user_ids: Range<u32>,
+}
+
+const USER_IDS: u32 = 50_000_000;
+
+impl Apart {
+    /// Of the servers of this run.
+    pub(crate) fn of_this_run() -> anyhow::Result<Self> {
+        let lane = lane()?;
+        let first = 700_000_000 + lane * USER_IDS;
+        Ok(Self {
+            lane,
+            instance: format!("test{lane}"),
+            interface_prefix: format!("wt{lane:x}"),
+            user_ids: first..first + USER_IDS,
+        })
+    }
+
+    fn settings(&self) -> String {
+        format!(
+            "instance = \"{}\"\n\
+             [network]\nrange = \"10.{}.0.0/16\"\ninterface_prefix = \"{}\"\n\
+             [node]\nfirst_uid = {}\n",
+            self.instance,
+            215 + self.lane,
+            self.interface_prefix,
+            self.user_ids.start
+        )
+    }
 }
 
 /// The number of this test run among those that stand beside each other.
@@ -109,7 +138,8 @@ impl Server {
     pub(crate) fn start_set(options: &Options<'_>, more: &str) -> anyhow::Result<Self> {
         let settings = crate::repo::tools().join("server.toml");
         fs::create_dir_all(crate::repo::tools()).context("make the directory of the settings")?;
-        fs::write(&settings, apart()? + more).context("write the server's settings")?;
+        fs::write(&settings, Apart::of_this_run()?.settings() + more)
+            .context("write the server's settings")?;
         let mut arguments: Vec<&OsStr> = vec!["--config".as_ref(), settings.as_os_str()];
         if let Some(domain) = options.domain {
             arguments.extend(["--domain".as_ref(), domain.as_ref()] as [&OsStr; 2]);

@@ -58,7 +58,7 @@ pub(crate) const SHORT: Plan = Plan { rounds: 40, workers: 4, seed: 1 };
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     packages::ensure(packages::SERVER, true)?;
     let warren = build::warren()?;
-    let before = Census::take();
+    let before = Census::take()?;
     let options = Options { warren: &warren, state: &repo::state(), debug_ports: false, domain: None };
     let server = Server::start_set(&options, PROMISES)?;
     let plan = sessions::Plan { sessions: args.sessions, calls: args.calls };
@@ -87,7 +87,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 pub(crate) fn rounds(server: &Server, plan: Plan) -> anyhow::Result<()> {
     // The first sandbox makes what the server keeps for good.
     Sandbox::create(server, "base", 60)?.kill()?;
-    let (before, files, bytes) = (Census::take(), descriptors(server)?, state_bytes());
+    let (before, files, bytes) = (Census::take()?, descriptors(server)?, state_bytes());
     std::thread::scope(|scope| {
         let workers: Vec<_> =
             (0..plan.workers).map(|worker| scope.spawn(move || work(server, plan, worker))).collect();

@@ -33,7 +33,7 @@ pub(crate) fn run(tally: &mut Tally) -> anyhow::Result<()> {
         return Ok(());
     }
     let warren = build::warren()?;
-    let before = Census::take();
+    let before = Census::take()?;
     let options = Options { warren: &warren, state: &repo::state(), debug_ports: false, domain: None };
     let server = Server::start(&options).context("start a server for the tests")?;
     println!("    answering on {} after {:.1} s", server.address, server.started_in.as_secs_f64());

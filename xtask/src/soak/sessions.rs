@@ -28,7 +28,7 @@ pub(crate) fn run(server: &Server, plan: Plan, seed: u64) -> anyhow::Result<()> 
     let mut first = Session::open(server, u32::MAX)?;
     first.execute("0")?;
     first.stop()?;
-    let before = Census::take();
+    let before = Census::take()?;
     // Kernels take a processor each while they start; calls then come from all at once.
     let starts: [Mutex<()>; 4] = Default::default();
     let starts = &starts;
