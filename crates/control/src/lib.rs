@@ -12,8 +12,8 @@ mod node_handle;
 mod options;
 mod port;
 
-pub use api::{router, session_router};
+pub use api::{metrics_router, router, session_router};
 pub use app::{App, BootstrapKey, Error, ErrorKind, Knock, RateLimit, Woken};
 pub use clock::Clock;
 pub use options::{AppOptions, FullPause, Seed, SessionOptions};
-pub use port::{BoxFuture, BuildPort, NodePort, Upload, Usage};
+pub use port::{BoxFuture, BuildPort, Gauges, NodePort, Upload, Usage};

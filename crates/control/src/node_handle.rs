@@ -6,7 +6,9 @@ use model::{BuildId, KilledBy, SandboxId, TeamId, Timestamp};
 use node::build::{
     BuildOrder, BuildProgress, CachedStep, Collected, FilesHash, LogEntry, LogPage, UploadError,
 };
-use node::{Connection, CreateSandbox, DialError, Ended, Error, Handle, Observation, TemplateBuild};
+use node::{
+    Connection, CreateSandbox, DialError, Ended, Error, Handle, Host, Observation, Room, TemplateBuild,
+};
 use tokio::sync::watch;
 
 use crate::{BoxFuture, BuildPort, NodePort, Upload, Usage};
@@ -94,6 +96,14 @@ impl NodePort for Handle {
 
     fn templates(&self) -> Vec<TemplateBuild> {
         Self::templates(self)
+    }
+
+    fn room(&self) -> BoxFuture<'_, std::io::Result<Room>> {
+        Box::pin(Self::room(self))
+    }
+
+    fn host(&self) -> BoxFuture<'_, std::io::Result<Host>> {
+        Box::pin(Self::host(self))
     }
 
     fn builds(&self) -> &dyn BuildPort {

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::{ByteSize, SessionLimits, TemplateRef};
 
-use crate::{Clock, RateLimit};
+use crate::{Clock, Gauges, RateLimit};
 
 /// The secret that tokens are derived from. Prints nothing of itself.
 #[derive(Clone)]
@@ -80,6 +81,10 @@ pub struct AppOptions {
     pub session: SessionOptions,
     /// What becomes of a pause that asks for memory.
     pub full_pause: FullPause,
+    /// What the operator's node is called.
+    pub node_id: String,
+    /// Measurements of other parts, shown beside the control plane's own.
+    pub gauges: Option<Arc<dyn Gauges>>,
     /// Where the time comes from.
     pub clock: Clock,
 }
@@ -136,6 +141,8 @@ impl AppOptions {
             keep_records: Duration::from_hours(7 * 24),
             session: SessionOptions::default(),
             full_pause: FullPause::Refuse,
+            node_id: "local".to_owned(),
+            gauges: None,
             clock: Clock::system(),
         }
     }

@@ -13,8 +13,9 @@ use model::{BuildId, ByteSize, KilledBy, SandboxId, TeamId, Timestamp};
 use node::build::{
     BuildOrder, BuildProgress, CachedStep, Collected, FilesHash, LogEntry, LogPage, UploadError,
 };
-use node::{Connection, CreateSandbox, DialError, Ended, Error, Observation, TemplateBuild};
+use node::{Connection, CreateSandbox, DialError, Ended, Error, Host, Observation, Room, TemplateBuild};
 use tokio::sync::watch;
+use wire::exposition::Family;
 
 /// A future that a trait object can return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -96,8 +97,20 @@ pub trait NodePort: Debug + Send + Sync + 'static {
     /// The builds that sandboxes can be started from here.
     fn templates(&self) -> Vec<TemplateBuild>;
 
+    /// What the host has, and what is promised and free of it.
+    fn room(&self) -> BoxFuture<'_, io::Result<Room>>;
+
+    /// What kind of machine it is, and how busy.
+    fn host(&self) -> BoxFuture<'_, io::Result<Host>>;
+
     /// What builds templates here.
     fn builds(&self) -> &dyn BuildPort;
+}
+
+/// Measurements of parts that the control plane does not know, for its operator.
+pub trait Gauges: Debug + Send + Sync {
+    /// Their present values; quick, and from memory or a few files' sizes.
+    fn families(&self) -> Vec<Family>;
 }
 
 /// The content of an upload, as it comes.

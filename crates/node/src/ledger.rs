@@ -11,13 +11,14 @@ pub(crate) struct Ledger {
     capacity: Capacity,
     overcommit: Overcommit,
     promised: Promised,
+    cpus: u32,
     taken: BTreeSet<Slot>,
     next: u32,
 }
 
 impl Ledger {
     pub(crate) fn new(capacity: Capacity, overcommit: Overcommit) -> Self {
-        Self { capacity, overcommit, promised: Promised::default(), taken: BTreeSet::new(), next: 0 }
+        Self { capacity, overcommit, promised: Promised::default(), cpus: 0, taken: BTreeSet::new(), next: 0 }
     }
 
     /// Admits one more sandbox. Slots go round, so that one is not taken again
@@ -31,6 +32,7 @@ impl Ledger {
             .ok_or(Shortage::Slots(slots))?;
         self.next = (free.0 + 1) % slots;
         self.promised = promised;
+        self.cpus = self.cpus.saturating_add(resources.cpu_count);
         self.taken.insert(free);
         Ok(free)
     }
@@ -39,6 +41,7 @@ impl Ledger {
     pub(crate) fn retake(&mut self, slot: Slot, resources: &Resources) {
         if self.taken.insert(slot) {
             self.promised = self.promised.plus(resources);
+            self.cpus = self.cpus.saturating_add(resources.cpu_count);
         }
     }
 
@@ -46,11 +49,17 @@ impl Ledger {
     pub(crate) fn release(&mut self, slot: Slot, resources: &Resources) {
         if self.taken.remove(&slot) {
             self.promised = self.promised.minus(resources);
+            self.cpus = self.cpus.saturating_sub(resources.cpu_count);
         }
     }
 
     pub(crate) fn promised(&self) -> Promised {
         self.promised
+    }
+
+    /// Processors of those who hold a slot; nothing is refused for want of them.
+    pub(crate) fn cpus(&self) -> u32 {
+        self.cpus
     }
 }
 

@@ -46,6 +46,7 @@ impl Forwarder {
         match self.forward(request, sandbox_id, port, traffic).await {
             Ok(response) => response,
             Err(refusal) => {
+                self.options.counts.note_refusal(&refusal);
                 traffic.end();
                 refusal.response(sandbox_id, port, browser).map(|body| Body::Own(Full::new(body)))
             }
@@ -70,6 +71,7 @@ impl Forwarder {
         let request = Request::from_parts(head, body);
         let exchange = self.exchange(&mut lease, request, traffic);
         let response = ended.run_until_cancelled(exchange).await.unwrap_or(Err(Refusal::NotFound(None)))?;
+        self.options.counts.note_carried();
         Ok(self.deliver(response, client, lease, traffic))
     }
 
@@ -143,6 +145,7 @@ impl Forwarder {
         headers::to_client(&mut head, switching);
         match (client, sandbox) {
             (Some(client), Some(sandbox)) => {
+                self.options.counts.note_tunnel();
                 self.tasks.spawn(crate::tunnel::carry(client, sandbox, lease, Arc::clone(traffic)));
                 Response::from_parts(head, Body::Own(Full::new(Bytes::new())))
             }

@@ -7,6 +7,7 @@
 mod body;
 mod client;
 mod connection;
+mod counts;
 mod forward;
 mod headers;
 mod internal;
@@ -20,6 +21,7 @@ mod tls;
 mod tunnel;
 mod upstream;
 
+pub use counts::Counts;
 pub use options::ProxyOptions;
 pub use route::{BoxFuture, Connection, Dial, DialError, Lookup, Resolve, Route};
 pub use serve::Proxy;

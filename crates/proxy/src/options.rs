@@ -1,8 +1,9 @@
 //! What can be set about the proxy.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Hosts, Tls};
+use crate::{Counts, Hosts, Tls};
 
 /// Settings of a [`Proxy`](crate::Proxy).
 #[derive(Debug, Clone)]
@@ -27,6 +28,8 @@ pub struct ProxyOptions {
     pub resolve_timeout: Duration,
     /// How long a shutdown waits for requests that still run.
     pub drain_timeout: Duration,
+    /// Where what passes is counted.
+    pub counts: Arc<Counts>,
 }
 
 impl Default for ProxyOptions {
@@ -41,6 +44,7 @@ impl Default for ProxyOptions {
             dial_timeout: Duration::from_secs(10),
             resolve_timeout: Duration::from_mins(1),
             drain_timeout: Duration::from_secs(5),
+            counts: Arc::default(),
         }
     }
 }

@@ -48,6 +48,31 @@ struct Body<'a> {
 }
 
 impl Refusal {
+    /// What each kind is called where it is counted, in the order of [`Self::index`].
+    pub(crate) const NAMES: [&'static str; 8] = [
+        "not_found",
+        "port_closed",
+        "no_answer",
+        "transitioning",
+        "wake_denied",
+        "wake_limit",
+        "too_many",
+        "internal",
+    ];
+
+    pub(crate) fn index(&self) -> usize {
+        match self {
+            Self::NotFound(_) => 0,
+            Self::PortClosed => 1,
+            Self::NoAnswer => 2,
+            Self::Transitioning => 3,
+            Self::WakeDenied => 4,
+            Self::WakeLimit => 5,
+            Self::TooMany(_) => 6,
+            Self::Internal(_) => 7,
+        }
+    }
+
     fn status(&self) -> StatusCode {
         match self {
             Self::NotFound(_) | Self::PortClosed | Self::NoAnswer => StatusCode::BAD_GATEWAY,

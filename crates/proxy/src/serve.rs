@@ -81,6 +81,33 @@ impl Proxy {
         self.accept(listener, route, shutdown).await;
     }
 
+    /// Serves a listener that leads to no sandbox, to programs of this machine:
+    /// the `Host` must be a loopback name or address, as for the debug ports.
+    pub async fn serve_alone<S, F>(self, listener: TcpListener, service: S, shutdown: CancellationToken)
+    where
+        S: tower::Service<Request<Incoming>, Response = Response<F>, Error = Infallible>,
+        S: Clone + Send + Sync + 'static,
+        S::Future: Send,
+        F: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+        F::Error: Into<BoxError>,
+    {
+        let route = move |request: Request<Incoming>, _: Arc<Traffic>| {
+            let service = service.clone();
+            async move {
+                if !is_local(&request) {
+                    let refusal = "This port answers only local hosts and local pages";
+                    return reply::text(StatusCode::FORBIDDEN, refusal)
+                        .map(|body| Body::Own(Full::new(body)));
+                }
+                match service.oneshot(request).await {
+                    Ok(response) => response.map(Body::Fallback),
+                    Err(never) => match never {},
+                }
+            }
+        };
+        self.accept(listener, route, shutdown).await;
+    }
+
     /// Serves one port of the debug sandbox, whatever the request's headers
     /// say. Only programs of this machine are let through: the `Host` must be a
     /// loopback name or address, and so must the `Origin` of a web page.
@@ -126,9 +153,10 @@ impl Proxy {
                 (Ok((stream, _)), Ok(permit)) => {
                     let (forwarder, stop) = (Arc::clone(&self.forwarder), shutdown.clone());
                     let route = route.clone();
+                    let open = forwarder.options.counts.open();
                     connections.spawn(async move {
                         connection::serve(stream, route, &forwarder.options, stop).await;
-                        drop(permit);
+                        drop((permit, open));
                     });
                 }
                 (Err(error), _) => {

@@ -187,7 +187,7 @@ impl Lease {
         options: &ProxyOptions,
         tasks: &TaskTracker,
     ) -> Result<SendRequest<Incoming>, Refusal> {
-        let stream = self.dial(options.dial_timeout).await?;
+        let stream = options.counts.counted(self.dial(options.dial_timeout).await?);
         let (sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|_| Refusal::NoAnswer)?;
         // The task ends when the sender is dropped and the exchange is over, or

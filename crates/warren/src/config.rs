@@ -60,6 +60,9 @@ pub(crate) struct Listen {
     /// Where the session API is served besides the main listeners; loopback
     /// only, empty for nowhere. An address that is taken is left out.
     pub(crate) session: Vec<SocketAddr>,
+    /// Where measurements are served, at /metrics, to whoever asks; loopback only,
+    /// empty for nowhere. The main listeners serve them to the operator's token.
+    pub(crate) metrics: Vec<SocketAddr>,
     /// Further host names on which routing headers are honoured.
     pub(crate) public_hosts: Vec<String>,
 }
@@ -209,7 +212,7 @@ impl Default for Listen {
             SocketAddr::from(([127, 0, 0, 1], 8000)),
             SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 8000)),
         ];
-        Self { main, debug_ports: true, session, public_hosts: Vec::new() }
+        Self { main, debug_ports: true, session, metrics: Vec::new(), public_hosts: Vec::new() }
     }
 }
 
@@ -386,6 +389,9 @@ fn check(options: &Options) -> Result<()> {
     if let Some(open) = options.listen.session.iter().find(|address| !address.ip().is_loopback()) {
         bail!("listen.session has {open}, which is not on loopback: the main listener serves other machines");
     }
+    if let Some(open) = options.listen.metrics.iter().find(|address| !address.ip().is_loopback()) {
+        bail!("listen.metrics has {open}, which is not on loopback: the main listener serves other machines");
+    }
     check_session(&options.session)?;
     if !matches!(options.isolation, Isolation::Namespaces | Isolation::Sim) {
         bail!("isolation {:?} is not supported yet: use namespaces", options.isolation.as_str());
@@ -532,6 +538,13 @@ mod tests {
         assert!(options.listen.session.is_empty() && check(&options).is_ok());
         options.session.idle_seconds = 0;
         assert!(check(&options).unwrap_err().to_string().contains("session.idle_seconds"));
+    }
+
+    #[test]
+    fn measurements_without_a_token_stay_on_loopback() {
+        let mut options = Options::default();
+        options.listen.metrics = vec!["127.0.0.1:9464".parse().unwrap(), "0.0.0.0:9464".parse().unwrap()];
+        assert!(check(&options).unwrap_err().to_string().contains("listen.metrics has 0.0.0.0"));
     }
 
     #[test]

@@ -53,17 +53,16 @@ pub(crate) async fn debug_ports() -> Vec<(u16, TcpListener)> {
     open
 }
 
-/// Opens the ports of the session API alone. One that is taken, most often by
-/// somebody's development server, is left out with a warning: the main ports
-/// serve that API, too.
-pub(crate) async fn session_ports(addresses: &[SocketAddr]) -> Vec<TcpListener> {
+/// Opens the ports of what the main ports serve, too. One that is taken, most
+/// often by somebody's development server, is left out with a warning.
+pub(crate) async fn extra_ports(addresses: &[SocketAddr], what: &str) -> Vec<TcpListener> {
     let mut open = Vec::with_capacity(addresses.len());
     for address in addresses {
         match TcpListener::bind(address).await {
             Ok(listener) => open.push(listener),
             Err(error) if is_absent(error.kind()) => {}
             Err(error) => {
-                tracing::warn!(%address, %error, "the session API is not served here, only on the main listener");
+                tracing::warn!(%address, %error, "{what} not served here, only on the main listener");
             }
         }
     }

@@ -6,6 +6,7 @@
 pub mod connect;
 pub mod control;
 pub mod execute;
+pub mod exposition;
 pub mod files;
 pub mod filesystem;
 pub mod multipart;

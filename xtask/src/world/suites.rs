@@ -18,6 +18,7 @@ const PYTHON: &[&str] = &[
     "pytest==9.0.3",
     "pytest-timeout==2.4.0",
     "httpx==0.28.1",
+    "prometheus-client==0.23.1",
     "websockets==15.0.1",
 ];
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
 use http::header::{
@@ -15,8 +15,8 @@ use http::header::{
 };
 use http::{HeaderName, Method, StatusCode, Uri};
 
-use super::early;
 use super::error::Failure;
+use super::{early, operator};
 use crate::App;
 
 /// No request takes longer; each step below has its own, shorter limit.
@@ -42,13 +42,14 @@ const CORS: [(HeaderName, &str); 5] = [
     (ACCESS_CONTROL_MAX_AGE, "7200"),
 ];
 
-pub(super) fn wrap(routes: Router<App>) -> Router<App> {
+pub(super) fn wrap(routes: Router<App>, app: &App) -> Router<App> {
     routes
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(super::BODY_LIMIT))
         .layer(from_fn(early::take_start))
         .layer(from_fn(guard))
+        .layer(from_fn_with_state(app.clone(), operator::count))
 }
 
 /// The same for uploads, which are as large and take as long as they do.

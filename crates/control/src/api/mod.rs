@@ -16,6 +16,7 @@ mod lifecycle;
 mod list;
 mod log;
 mod metrics;
+mod operator;
 mod rate;
 mod sandbox;
 mod session;
@@ -92,7 +93,7 @@ pub fn router(app: App) -> Router {
         .route("/default-templates", get(template::defaults));
     let routes = unbuilt::add(routes).route_layer(from_fn_with_state(app.clone(), rate::limit));
     let uploads = Router::new().route("/upload/{team_id}/{hash}", put(build::upload));
-    let routes = edge::wrap(routes).merge(edge::wrap_uploads(uploads)).with_state(app.clone());
+    let routes = edge::wrap(routes, &app).merge(edge::wrap_uploads(uploads)).with_state(app.clone());
     // With limits and errors of its own.
     Router::new().nest(session::BASE, session::routes(&app).with_state(app)).fallback_service(routes)
 }
@@ -100,6 +101,9 @@ pub fn router(app: App) -> Router {
 /// What only the operator may.
 fn operator() -> Router<App> {
     Router::new()
+        .route("/metrics", get(operator::metrics))
+        .route("/nodes", get(operator::nodes))
+        .route("/nodes/{node_id}", get(operator::node))
         .route("/admin/teams", get(admin::teams).post(admin::make_team))
         .route("/admin/teams/{team_id}", patch(admin::change_team))
         .route("/admin/teams/{team_id}/api-keys", get(admin::keys).post(admin::make_key))
@@ -109,6 +113,12 @@ fn operator() -> Router<App> {
         .route("/admin/sandboxes/running-counts", get(admin::running_counts))
         .route("/admin/users", get(admin::users))
         .route("/admin/users/{user_id}/access-tokens", post(admin::make_token))
+}
+
+/// The operator's measurements alone, for a port that only the operator's own
+/// programs reach: nothing is asked of who reads them.
+pub fn metrics_router(app: App) -> Router {
+    Router::new().route("/metrics", get(operator::open_metrics)).with_state(app)
 }
 
 /// The session API alone, for a port of its own.

@@ -32,8 +32,6 @@ const ROUTES: &[(&str, MethodFilter, &str)] = &[
     ("/secrets/{secret}", MethodFilter::GET, "secrets are"),
     ("/secrets/{secret}", MethodFilter::POST, "secrets are"),
     ("/secrets/{secret}", MethodFilter::DELETE, "secrets are"),
-    ("/nodes", MethodFilter::GET, "reading nodes is"),
-    ("/nodes/{node_id}", MethodFilter::GET, "reading nodes is"),
     ("/nodes/{node_id}", MethodFilter::POST, "steering nodes is"),
 ];
 

@@ -146,6 +146,18 @@ impl App {
     /// The part with effects. Whatever fails, the row goes only after the node
     /// has undone its part.
     async fn start(&self, row: store::Sandbox, order: CreateSandbox, max: u64) -> Result<Live, Error> {
+        let began = tokio::time::Instant::now();
+        let outcome = self.start_uncounted(row, order, max).await;
+        self.0.meter.note_create(&outcome, began.elapsed());
+        outcome
+    }
+
+    async fn start_uncounted(
+        &self,
+        row: store::Sandbox,
+        order: CreateSandbox,
+        max: u64,
+    ) -> Result<Live, Error> {
         match self.store().reserve(&row, max).await? {
             Reservation::Full => return Err(Error::TooManySandboxes(max)),
             Reservation::Made => {}

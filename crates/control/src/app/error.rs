@@ -68,6 +68,9 @@ pub enum Error {
     /// An API key asked for what only a person or the operator may.
     #[error("an API key cannot manage keys: use an access token or the admin token")]
     KeyCannotManage,
+    /// The host does not tell what it has.
+    #[error("the host does not tell what it has")]
+    Host(#[source] std::io::Error),
     /// Whoever asks may not.
     #[error("{0}")]
     Forbidden(String),
@@ -308,6 +311,7 @@ impl Error {
             | Self::ResumeFailed(_)
             | Self::Node(_)
             | Self::Panicked(_)
+            | Self::Host(_)
             | Self::Authorities(_) => ErrorKind::Bug,
         }
     }

@@ -28,7 +28,7 @@ impl App {
         }
         let (app, id) = (self.clone(), row.sandbox_id);
         self.detached(async move {
-            let _guard = app.in_flight(id.clone());
+            let (_guard, began) = (app.in_flight(id.clone()), tokio::time::Instant::now());
             // Killing is the way out of a full disk, so it does not wait for room on it.
             if let Err(error) = app.store().intend_end(&id).await {
                 let error = &error as &dyn std::error::Error;
@@ -37,6 +37,7 @@ impl App {
             // What was not fetched goes with the sandbox; one that does not answer loses it.
             let _ = tokio::time::timeout(LAST_WORDS, app.fetch_log(&id)).await;
             let ended = app.end_on_node(&id, KilledBy::Client).await?;
+            app.0.meter.note_kill(began.elapsed());
             // It is gone, whether or not that can be written down now; what stays
             // in the store says so, and the reconciler writes it later.
             if let Err(error) = app.record(&ended).await {
@@ -87,6 +88,7 @@ impl App {
             .await?;
         if event.is_some() {
             self.wake_deliveries();
+            self.0.meter.note_end(ended.cause);
             self.tell_end(ended);
         }
         self.close_log(&ended.sandbox_id);

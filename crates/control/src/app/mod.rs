@@ -16,8 +16,10 @@ mod event;
 mod kill;
 mod list;
 mod log;
+mod meter;
 mod metrics;
 mod once;
+mod operator;
 mod page;
 mod pause;
 mod publish;
@@ -52,6 +54,7 @@ pub(crate) use list::{ListQuery, Listed};
 pub(crate) use log::LogQuery;
 pub(crate) use metrics::Sample;
 pub(crate) use once::Once;
+pub(crate) use operator::NodeView;
 pub(crate) use page::{Key, Order, PageRequest};
 pub(crate) use pause::PauseCommand;
 pub use pause::{Knock, Woken};
@@ -72,6 +75,7 @@ struct Inner {
     options: AppOptions,
     store: Store,
     node: Arc<dyn NodePort>,
+    meter: meter::Meter,
     history: metrics::History,
     key_uses: auth::KeyUses,
     buckets: rate::Buckets,
@@ -99,6 +103,7 @@ impl App {
             options,
             store,
             node,
+            meter: meter::Meter::default(),
             history: metrics::History::default(),
             key_uses: auth::KeyUses::default(),
             buckets: rate::Buckets::default(),
@@ -135,6 +140,11 @@ impl App {
     /// What was last said about that.
     pub(crate) fn building(&self) -> Option<String> {
         self.0.building.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// An answer was given.
+    pub(crate) fn count_request(&self, method: &'static str, route: &str, status: u16) {
+        self.0.meter.note_request(method, route, status);
     }
 
     pub(crate) fn options(&self) -> &AppOptions {

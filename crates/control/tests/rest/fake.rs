@@ -10,7 +10,9 @@ use node::build::{
     BuildFailure, BuildOrder, BuildProgress, CacheEntry, CachedStep, Collected, FilesHash, LogEntry,
     LogLevel, LogPage, UploadError,
 };
-use node::{Connection, CreateSandbox, DialError, Ended, Error, Observation, Phase, TemplateBuild};
+use node::{
+    Connection, CreateSandbox, DialError, Ended, Error, Host, Observation, Phase, Room, TemplateBuild,
+};
 use tokio::sync::watch;
 use warren_control::{BoxFuture, BuildPort, Clock, NodePort, Upload, Usage};
 
@@ -278,6 +280,47 @@ impl NodePort for FakeNode {
 
     fn templates(&self) -> Vec<TemplateBuild> {
         Vec::new()
+    }
+
+    fn room(&self) -> BoxFuture<'_, std::io::Result<Room>> {
+        use model::admission::{Capacity, Overcommit, Promised};
+        let slots = u32::try_from(self.state().live.len()).unwrap();
+        let room = Room {
+            capacity: Capacity { memory: ByteSize::gib(8), disk: ByteSize::gib(80), slots: 100 },
+            overcommit: Overcommit { memory_percent: 400, disk_percent: 100 },
+            promised: Promised {
+                memory: ByteSize::mib(u64::from(slots) * 1024),
+                slots,
+                ..Promised::default()
+            },
+            promised_cpus: 2 * slots,
+            memory_available: ByteSize::gib(6),
+            disk_free: ByteSize::gib(70),
+            builds_active: 1,
+            builds_waiting: 2,
+        };
+        Box::pin(std::future::ready(Ok(room)))
+    }
+
+    fn host(&self) -> BoxFuture<'_, std::io::Result<Host>> {
+        let text = |text: &str| text.to_owned();
+        let disk = node::Disk {
+            mount_point: text("/state"),
+            device: text("/dev/x"),
+            kind: text("btrfs"),
+            total: ByteSize::gib(80),
+            used: ByteSize::gib(10),
+        };
+        let host = Host {
+            architecture: "x86_64",
+            cpu_family: text("6"),
+            cpu_model: text("1"),
+            cpu_name: text("a fast one"),
+            cpu_count: 4,
+            cpu_percent: 50,
+            disk,
+        };
+        Box::pin(std::future::ready(Ok(host)))
     }
 
     fn builds(&self) -> &dyn BuildPort {

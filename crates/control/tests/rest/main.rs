@@ -14,6 +14,7 @@ mod lists;
 mod logs;
 mod metrics;
 mod openapi;
+mod operator;
 mod pause;
 mod reconcile;
 mod session;

@@ -39,7 +39,7 @@ fn who(path: &str) -> Who {
     let first = path.split('/').nth(1).unwrap();
     match first {
         "health" => Who::Everybody,
-        "admin" => Who::Operator,
+        "admin" | "metrics" | "nodes" => Who::Operator,
         "api-keys" => Who::Manager,
         "access-tokens" => Who::Person,
         _ => Who::Key,
@@ -49,7 +49,7 @@ fn who(path: &str) -> Who {
 /// Ids that parse, and lead to nothing but the caller's own team.
 fn concrete(path: &str, team: &str) -> String {
     const UUID: &str = "00000000-0000-4000-8000-000000000000";
-    let path = path.replace("{sandboxID}", "i1").replace("{alias}", "base");
+    let path = path.replace("{sandboxID}", "i1").replace("{alias}", "base").replace("{nodeID}", "local");
     let path = path.replace("/teams/{teamID}/metrics", &format!("/teams/{team}/metrics"));
     let mut parts: Vec<&str> = path.split('/').collect();
     parts.iter_mut().filter(|part| part.starts_with('{')).for_each(|part| *part = UUID);

@@ -89,6 +89,16 @@ impl Handle {
         Ok(())
     }
 
+    /// Builds that clients ordered: how many are under way, and how many wait.
+    pub(crate) fn build_queue(&self) -> (u32, u32) {
+        let jobs = &self.shared.jobs;
+        let all = jobs.active().len();
+        let free = jobs.places.available_permits();
+        let under_way = self.shared.options.limits.builds.saturating_sub(free).min(all);
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        (number(under_way), number(all - under_way))
+    }
+
     /// How far a build is; `None` if this node knows nothing of it.
     pub async fn build_progress(&self, build_id: BuildId) -> Option<BuildProgress> {
         if self.shared.jobs.active().contains_key(&build_id) {

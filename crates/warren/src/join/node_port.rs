@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use control::{BoxFuture, BuildPort, NodePort, Usage};
 use model::{KilledBy, SandboxId, Timestamp};
-use node::{Connection, CreateSandbox, DialError, Ended, Error, Handle, Observation, TemplateBuild};
+use node::{
+    Connection, CreateSandbox, DialError, Ended, Error, Handle, Host, Observation, Room, TemplateBuild,
+};
 use tokio::sync::watch;
 
 use super::DEBUG_ID;
@@ -127,6 +129,14 @@ impl NodePort for LocalNode {
 
     fn templates(&self) -> Vec<TemplateBuild> {
         self.0.templates()
+    }
+
+    fn room(&self) -> BoxFuture<'_, std::io::Result<Room>> {
+        NodePort::room(&self.0)
+    }
+
+    fn host(&self) -> BoxFuture<'_, std::io::Result<Host>> {
+        NodePort::host(&self.0)
     }
 
     fn builds(&self) -> &dyn BuildPort {

@@ -27,13 +27,13 @@ use anyhow::{Context as _, Result};
 use control::{App, AppOptions, Seed, SessionOptions};
 use model::{ByteSize, Isolation, KilledBy, SessionLimits};
 use node::{Handle, NodeOptions, Sandboxes};
-use proxy::{Hosts, Proxy, ProxyOptions};
+use proxy::{Counts, Hosts, Proxy, ProxyOptions};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Flags, Options};
-use crate::join::{DEBUG_ID, DebugSandbox, LocalNode, Routes};
+use crate::join::{DEBUG_ID, DebugSandbox, LocalNode, Parts, Routes};
 use crate::{guest_layer, listen};
 use backend::Ground;
 use state::StateDir;
@@ -90,10 +90,11 @@ async fn serve(options: &Options, state: &StateDir, ground: Ground) -> Result<()
     let node = open_node(options, state, &backend).await?;
     let secured = tls::open(options, state)?;
     let domain = domain(options, secured.as_ref(), port);
-    let app = open_control(options, state, &node, domain.clone()).await?;
+    let counts = Arc::<Counts>::default();
+    let app = open_control(options, state, &node, domain.clone(), &counts).await?;
     let key = secret::api_key(state, &app).await?;
     app.register_builds(node.templates()).await.context("enter the templates of this machine")?;
-    let mut parts = traffic(options, listeners, secured.as_ref(), &node, &app, &stop).await;
+    let mut parts = traffic(options, listeners, secured.as_ref(), &node, &app, counts, &stop).await;
     let ready = ready(options, state, &node, &app, &stop).await;
     if let Ok(true) = ready {
         let trust = secured.as_ref().map(|secured| secured.trust.as_ref());
@@ -178,8 +179,15 @@ fn domain(options: &Options, secured: Option<&tls::Secured>, port: u16) -> Strin
     }
 }
 
-async fn open_control(options: &Options, state: &StateDir, node: &Handle, domain: String) -> Result<App> {
-    let store = store::Store::open(&state.path().join("warren.db")).await.context("open the database")?;
+async fn open_control(
+    options: &Options,
+    state: &StateDir,
+    node: &Handle,
+    domain: String,
+    counts: &Arc<Counts>,
+) -> Result<App> {
+    let database = state.path().join("warren.db");
+    let store = store::Store::open(&database).await.context("open the database")?;
     let mut wanted = AppOptions::new(Seed::new(secret::seed(state)?));
     wanted.admin_token = Some(Seed::new(secret::admin_token(state)?));
     wanted.rate_limits = options.api.rate_limits();
@@ -195,6 +203,8 @@ async fn open_control(options: &Options, state: &StateDir, node: &Handle, domain
     };
     wanted.wait_for_interpreter = options.api.wait_for_interpreter;
     wanted.session = session(&options.session)?;
+    wanted.node_id.clone_from(&options.instance);
+    wanted.gauges = Some(Arc::new(Parts::new(Arc::clone(counts), database)));
     Ok(App::new(wanted, store, Arc::new(LocalNode::new(node.clone()))))
 }
 
@@ -223,6 +233,7 @@ async fn traffic(
     secured: Option<&tls::Secured>,
     node: &Handle,
     app: &App,
+    counts: Arc<Counts>,
     stop: &CancellationToken,
 ) -> JoinSet<()> {
     let mut parts = JoinSet::new();
@@ -231,7 +242,7 @@ async fn traffic(
         async move { app.run(stop).await }
     });
     let hosts = Hosts::new(&options.listen.public_hosts);
-    let settings = ProxyOptions { hosts, ..ProxyOptions::default() };
+    let settings = ProxyOptions { hosts, counts, ..ProxyOptions::default() };
     let main = ProxyOptions { tls: secured.map(|secured| secured.tls.clone()), ..settings.clone() };
     if let Some(secured) = secured {
         let (certificates, stop) = (Arc::clone(&secured.certificates), stop.clone());
@@ -243,8 +254,12 @@ async fn traffic(
         parts.spawn(proxy.clone().serve(listener, api.clone(), stop.clone()));
     }
     let sessions = control::session_router(app.clone());
-    for listener in listen::session_ports(&options.listen.session).await {
+    for listener in listen::extra_ports(&options.listen.session, "the session API is").await {
         parts.spawn(proxy.clone().serve(listener, sessions.clone(), stop.clone()));
+    }
+    for listener in listen::extra_ports(&options.listen.metrics, "measurements are").await {
+        let plain = Proxy::new(ProxyOptions::default(), Arc::new(DebugSandbox::new(node.clone())));
+        parts.spawn(plain.serve_alone(listener, control::metrics_router(app.clone()), stop.clone()));
     }
     if !options.listen.debug_ports {
         return parts;

@@ -12,6 +12,7 @@ mod log;
 pub mod metadata;
 mod metrics;
 mod network;
+mod node;
 mod sandbox;
 mod team;
 mod template;
@@ -32,6 +33,7 @@ pub use event::{SandboxEvent, Undelivered, Webhook, WebhookSettings};
 pub use log::{SandboxLog, SandboxLogEntry, SandboxLogs, SandboxLogsV2};
 pub use metrics::{SandboxMetric, SandboxesMetrics, TeamMetric, TeamMetricMax};
 pub use network::NetworkConfig;
+pub use node::{DiskMetrics, MachineInfo, Node, NodeDetail, NodeMetrics};
 pub use sandbox::{
     AutoResume, ConnectRequest, Iam, Lifecycle, ListedSandbox, NewSandbox, OnTimeout, PauseMode,
     PauseRequest, RefreshRequest, ResumeRequest, Sandbox, SandboxDetail, SandboxState, TimeoutRequest,

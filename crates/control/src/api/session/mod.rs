@@ -19,7 +19,7 @@ use axum::routing::{get, post};
 use futures_util::FutureExt as _;
 use http::{Method, StatusCode, Uri};
 
-use super::{early, edge, rate};
+use super::{early, edge, operator, rate};
 use crate::App;
 use error::Failure;
 
@@ -43,6 +43,7 @@ pub(super) fn routes(app: &App) -> Router<App> {
         .layer(DefaultBodyLimit::max(super::BODY_LIMIT))
         .layer(from_fn(early::take_start))
         .layer(from_fn(guard))
+        .layer(from_fn_with_state(app.clone(), operator::count))
 }
 
 async fn limit(State(app): State<App>, request: Request, next: Next) -> Response {

@@ -1,0 +1,102 @@
+//! `GET /metrics`, `GET /nodes` and `GET /nodes/{id}`; and the count of every answer.
+
+use axum::Json;
+use axum::extract::{MatchedPath, Path, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use http::header::CONTENT_TYPE;
+use http::{Method, StatusCode};
+use wire::exposition;
+use wire::rest::{DiskMetrics, MachineInfo, Node, NodeDetail, NodeMetrics};
+
+use super::error::Failure;
+use super::extract::Operator;
+use crate::App;
+use crate::app::NodeView;
+
+/// There is one cluster, and clients want its id.
+const CLUSTER: &str = "00000000-0000-0000-0000-000000000000";
+
+/// Everything that is measured, as Prometheus reads it.
+pub(super) async fn metrics(State(app): State<App>, _: Operator) -> Result<Response, Failure> {
+    open_metrics(State(app)).await
+}
+
+/// The same for whoever reaches it: for a listener on loopback alone.
+pub(super) async fn open_metrics(State(app): State<App>) -> Result<Response, Failure> {
+    let text = exposition::text(&app.measurements().await?);
+    Ok(([(CONTENT_TYPE, exposition::CONTENT_TYPE)], text).into_response())
+}
+
+pub(super) async fn nodes(State(app): State<App>, _: Operator) -> Result<Json<Vec<Node>>, Failure> {
+    Ok(Json(vec![shown(app.node_view().await?).node]))
+}
+
+pub(super) async fn node(
+    State(app): State<App>,
+    _: Operator,
+    Path(id): Path<String>,
+) -> Result<Json<NodeDetail>, Failure> {
+    if id != app.options().node_id {
+        let id: String = id.chars().take(64).collect();
+        return Err(Failure::new(StatusCode::NOT_FOUND, format!("node '{id}' not found")));
+    }
+    Ok(Json(shown(app.node_view().await?)))
+}
+
+fn shown(view: NodeView) -> NodeDetail {
+    let NodeView { id, is_draining, room, host, starting, creates, builds } = view;
+    let memory = room.capacity.memory.as_u64();
+    let node = Node {
+        service_instance_id: id.clone(),
+        id,
+        cluster_id: CLUSTER.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        commit: option_env!("WARREN_COMMIT").unwrap_or_default().to_owned(),
+        status: if is_draining { "draining" } else { "ready" }.to_owned(),
+        machine_info: MachineInfo {
+            cpu_family: host.cpu_family,
+            cpu_model: host.cpu_model,
+            cpu_model_name: host.cpu_name,
+            cpu_architecture: host.architecture.to_owned(),
+        },
+        sandbox_count: room.promised.slots,
+        sandbox_starting_count: starting,
+        create_successes: creates.0,
+        create_fails: creates.1,
+        metrics: NodeMetrics {
+            allocated_cpu: room.promised_cpus,
+            cpu_percent: host.cpu_percent,
+            cpu_count: host.cpu_count,
+            allocated_memory_bytes: room.promised.memory.as_u64(),
+            memory_used_bytes: memory.saturating_sub(room.memory_available.as_u64()),
+            memory_total_bytes: memory,
+            disks: vec![DiskMetrics {
+                mount_point: host.disk.mount_point,
+                device: host.disk.device,
+                filesystem_type: host.disk.kind,
+                used_bytes: host.disk.used.as_u64(),
+                total_bytes: host.disk.total.as_u64(),
+            }],
+        },
+    };
+    NodeDetail { node, cached_builds: builds }
+}
+
+/// Counts the answer by its route. Nothing that a client makes up becomes a
+/// name here, so the counts stay few.
+pub(super) async fn count(State(app): State<App>, request: Request, next: Next) -> Response {
+    let method = known(request.method());
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let response = next.run(request).await;
+    let route = route.as_ref().map_or("unknown", MatchedPath::as_str);
+    app.count_request(method, route, response.status().as_u16());
+    response
+}
+
+fn known(method: &Method) -> &'static str {
+    ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
+        .into_iter()
+        .find(|known| *known == method.as_str())
+        .unwrap_or("other")
+}

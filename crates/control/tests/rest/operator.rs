@@ -1,0 +1,80 @@
+//! What the operator sees: measurements and the node.
+
+use http::Request;
+
+use crate::world::{Answer, World};
+
+async fn as_operator(world: &World, uri: &str) -> Answer {
+    let request = Request::get(uri).header("X-Admin-Token", "the operator");
+    world.send(request.body("".into()).unwrap()).await
+}
+
+#[tokio::test]
+async fn what_happened_is_measured() {
+    let world = World::new().await;
+    let id = world.create_base().await;
+    world.create_base().await;
+    world.delete(&format!("/sandboxes/{id}")).await.expect(204);
+    world.post("/v2/sandboxes", r#"{"templateID":"unknown"}"#).await.error(404);
+    world.get("/made/up/by/a/stranger").await.error(404);
+    let answer = as_operator(&world, "/metrics").await.expect(200);
+    assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    for line in [
+        "warren_sandboxes{state=\"running\"} 1",
+        "warren_sandboxes{state=\"paused\"} 0",
+        "warren_sandbox_creates_total{outcome=\"made\"} 2",
+        "warren_sandbox_create_seconds_count 2",
+        "warren_sandbox_kill_seconds_bucket{le=\"+Inf\"} 1",
+        "warren_http_requests_total{method=\"POST\",route=\"/v2/sandboxes\",status=\"201\"} 2",
+        "warren_http_requests_total{method=\"POST\",route=\"/v2/sandboxes\",status=\"404\"} 1",
+        "warren_http_requests_total{method=\"DELETE\",route=\"/sandboxes/{sandbox_id}\",status=\"204\"} 1",
+        "warren_http_requests_total{method=\"GET\",route=\"unknown\",status=\"404\"} 1",
+        "warren_node_promised{resource=\"slots\"} 1",
+        "warren_node_promise_limit{resource=\"memory_bytes\"} 34359738368",
+        "warren_template_builds{state=\"waiting\"} 2",
+    ] {
+        assert!(answer.text.lines().any(|found| found == line), "{line}\n{}", answer.text);
+    }
+    assert!(answer.text.contains("warren_sandbox_ends_total{cause=\"killed"), "{}", answer.text);
+}
+
+#[tokio::test]
+async fn measurements_are_for_the_operator_alone() {
+    let world = World::new().await;
+    world.get("/metrics").await.error(401);
+    // As Prometheus sends it.
+    let request = Request::get("/metrics").header("Authorization", "Bearer the operator");
+    world.send(request.body("".into()).unwrap()).await.expect(200);
+    let request = Request::get("/metrics").header("Authorization", "Bearer somebody");
+    world.send(request.body("".into()).unwrap()).await.error(401);
+}
+
+#[tokio::test]
+async fn the_node_shows_what_is_promised() {
+    let world = World::new().await;
+    world.create_base().await;
+    let nodes = as_operator(&world, "/nodes").await.expect(200).json();
+    assert_eq!(nodes.as_array().unwrap().len(), 1);
+    let node = as_operator(&world, "/nodes/local").await.expect(200).json();
+    assert_eq!((&node["sandboxCount"], &node["createSuccesses"]), (&1.into(), &1.into()));
+    insta::assert_json_snapshot!(node["metrics"], @r#"
+    {
+      "allocatedCPU": 2,
+      "allocatedMemoryBytes": 1073741824,
+      "cpuCount": 4,
+      "cpuPercent": 50,
+      "disks": [
+        {
+          "device": "/dev/x",
+          "filesystemType": "btrfs",
+          "mountPoint": "/state",
+          "totalBytes": 85899345920,
+          "usedBytes": 10737418240
+        }
+      ],
+      "memoryTotalBytes": 8589934592,
+      "memoryUsedBytes": 2147483648
+    }
+    "#);
+    as_operator(&world, "/nodes/other").await.error(404);
+}
