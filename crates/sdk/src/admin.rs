@@ -25,11 +25,11 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// The server at `E2B_API_URL` (`http://localhost:3000` without), with the
-    /// token in `WARREN_ADMIN_TOKEN` or else in this file.
-    pub fn from_env(token_file: &Path) -> Result<Self, Error> {
+    /// The server at `E2B_API_URL` (at `default_url` without), with the token in
+    /// `WARREN_ADMIN_TOKEN` or else in this file.
+    pub fn from_env(default_url: &str, token_file: &Path) -> Result<Self, Error> {
         let get = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
-        let url = get("E2B_API_URL").unwrap_or_else(|| "http://localhost:3000".to_owned());
+        let url = get("E2B_API_URL").unwrap_or_else(|| default_url.to_owned());
         let token = match get("WARREN_ADMIN_TOKEN") {
             Some(token) => token,
             None => fs::read_to_string(token_file).map_err(|e| {

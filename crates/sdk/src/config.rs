@@ -102,7 +102,16 @@ impl Config {
         Self::from_variables(|name| env::var(name).ok())
     }
 
-    fn from_variables(read: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
+    /// [`Config::from_env`], with something to fall back on: `default` is asked
+    /// by the name of each variable that is not set.
+    pub fn from_env_or(default: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
+        let own = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+        Self::from_variables(|name| own(name).or_else(|| default(name)))
+    }
+
+    /// The same settings from somewhere else than the environment: `read` is
+    /// asked by the name of each variable.
+    pub fn from_variables(read: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
         let get = |name: &str| read(name).filter(|value| !value.is_empty());
         let debug = get("E2B_DEBUG").is_some_and(|value| value.eq_ignore_ascii_case("true"));
         let domain = get("E2B_DOMAIN").unwrap_or_else(|| "e2b.app".to_owned());

@@ -61,8 +61,8 @@ pub use manager::{
 pub use pages::Paginator;
 pub use pty::{Pty, PtyBuilder, PtySize};
 pub use sandbox::{
-    ALL_TRAFFIC, ConnectOptions, CreateOptions, ListQuery, Metrics, Network, OnTimeout, Sandbox, SandboxInfo,
-    SandboxState, ScopedSandbox, SnapshotInfo, SnapshotMode, SnapshotQuery,
+    ALL_TRAFFIC, ConnectOptions, CreateOptions, ListQuery, LogLine, Metrics, Network, OnTimeout, Sandbox,
+    SandboxInfo, SandboxState, ScopedSandbox, SnapshotInfo, SnapshotMode, SnapshotQuery,
 };
 pub use secret::{Secret, SecretInfo};
 pub use template::{

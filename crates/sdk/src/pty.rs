@@ -27,7 +27,12 @@ impl<'s> Pty<'s> {
     /// Starts a login shell in a terminal: `await` the builder for a handle,
     /// whose [`next`](CommandHandle::next) gives what the terminal shows.
     pub fn create(&self, size: PtySize) -> PtyBuilder<'s> {
-        PtyBuilder { target: self.target, size, around: Surroundings::lasting(Some(DEFAULT_TIMEOUT)) }
+        PtyBuilder {
+            target: self.target,
+            size,
+            line: None,
+            around: Surroundings::lasting(Some(DEFAULT_TIMEOUT)),
+        }
     }
 
     /// Attaches to a terminal; sees what it shows from now on.
@@ -71,6 +76,7 @@ impl<'s> Pty<'s> {
 pub struct PtyBuilder<'s> {
     target: &'s Arc<Target>,
     size: PtySize,
+    line: Option<String>,
     around: Surroundings,
 }
 
@@ -78,13 +84,23 @@ surroundings!(PtyBuilder<'s>);
 place!(PtyBuilder<'s>);
 
 impl PtyBuilder<'_> {
+    /// Runs a command line in the terminal instead of a shell for people.
+    #[must_use]
+    pub fn command(mut self, line: impl Into<String>) -> Self {
+        self.line = Some(line.into());
+        self
+    }
+
     async fn start(self) -> Result<CommandHandle, Error> {
         let Surroundings { envs: own, cwd, user, timeout } = self.around;
         let terminal = [("TERM", "xterm-256color"), ("LANG", "C.UTF-8"), ("LC_ALL", "C.UTF-8")];
         let mut envs: std::collections::BTreeMap<String, String> =
             terminal.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         envs.extend(own);
-        let args = vec!["-i".to_owned(), "-l".to_owned()];
+        let args = match self.line {
+            None => vec!["-i".to_owned(), "-l".to_owned()],
+            Some(line) => vec!["-l".to_owned(), "-c".to_owned(), line],
+        };
         let request = StartRequest {
             process: Some(ProcessConfig { cmd: "/bin/bash".to_owned(), args, envs, cwd }),
             pty: Some(WirePty { size: Some(self.size) }),

@@ -1,8 +1,9 @@
 //! A team's templates: the list, deleting, and the cache of build steps.
 
-use wire::rest::{CachedStep, CollectLayers, CollectedLayers, Template};
+use http::{HeaderMap, Method};
+use wire::rest::{CachedStep, CollectLayers, CollectedLayers, Template, TemplateUpdate, TemplateUpdated};
 
-use crate::api::Api;
+use crate::api::{Api, json};
 use crate::http::escape;
 use crate::{Config, Error};
 
@@ -26,6 +27,14 @@ impl Templates {
     /// Removes a template with all its builds; `false` if there is none.
     pub async fn delete(&self, name: &str) -> Result<bool, Error> {
         self.api.delete(&format!("/templates/{}", escape(name))).await
+    }
+
+    /// Lets other teams start from a template, or no longer; answers with its full names.
+    pub async fn publish(&self, name: &str, public: bool) -> Result<Vec<String>, Error> {
+        let path = format!("/v2/templates/{}", escape(name));
+        let body = Some(json(&TemplateUpdate { public: Some(public) })?);
+        let answer = self.api.send(Method::PATCH, &path, body, HeaderMap::new()).await?;
+        Ok(answer.json::<TemplateUpdated>()?.names)
     }
 
     /// The steps that the team's builds find, newest use first.

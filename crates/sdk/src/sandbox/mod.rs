@@ -3,6 +3,7 @@
 mod info;
 mod lifecycle;
 mod list;
+mod logs;
 pub(crate) mod mcp;
 mod network;
 mod options;
@@ -18,6 +19,7 @@ use wire::rest::{self, SandboxDetail, TimeoutRequest};
 pub use self::info::{Metrics, SandboxInfo, SandboxState};
 pub(crate) use self::info::{moment, unix_seconds};
 pub use self::list::{ListQuery, SnapshotInfo, SnapshotQuery};
+pub use self::logs::LogLine;
 pub use self::network::{ALL_TRAFFIC, Network};
 pub(crate) use self::options::seconds;
 pub use self::options::{ConnectOptions, CreateOptions, OnTimeout, SnapshotMode};

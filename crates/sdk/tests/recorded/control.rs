@@ -181,6 +181,30 @@ async fn snapshots_are_made_listed_and_removed() {
 }
 
 #[tokio::test]
+async fn a_log_is_read_by_a_handle_that_knows_only_an_id() {
+    let (mock, _) = sandbox(|seen| match seen.line().as_str() {
+        "GET /sandboxes/i2/logs?start=1500&limit=10" => json(
+            200,
+            &value!({
+                "logs": [{ "timestamp": "2026-11-21T10:00:05Z", "line": "{\"level\":\"warn\"}" }],
+                "logEntries": [{
+                    "timestamp": "2026-11-21T10:00:05Z", "level": "warn", "message": "said", "fields": { "n": "1" },
+                }],
+            }),
+        ),
+        _ => failure(404, "nothing"),
+    })
+    .await;
+    let sandbox = Sandbox::detached(&mock.config, "i2").unwrap();
+    let from = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(1500);
+    let lines = sandbox.logs(Some(from), 10).await.unwrap();
+    assert_eq!((lines[0].level.as_str(), lines[0].message.as_str()), ("warn", "said"));
+    assert_eq!(lines[0].fields["n"], "1");
+    assert_eq!(sandbox.logs(None, None).await.unwrap_err().kind(), ErrorKind::SandboxNotFound);
+    assert_eq!(Sandbox::detached(&mock.config, "../x").unwrap_err().kind(), ErrorKind::InvalidArgument);
+}
+
+#[tokio::test]
 async fn info_metrics_network_and_timeouts() {
     let (mock, sandbox) = sandbox(|seen| match seen.line().as_str() {
         "GET /sandboxes/i1" => json(
