@@ -300,6 +300,11 @@ pub(crate) struct Flags {
     pub(crate) no_debug_ports: bool,
 }
 
+/// A variable of the environment of whoever runs a command; empty counts as not set.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}
+
 /// Whether whoever runs a command asks for no colours: <https://no-color.org>.
 pub(crate) fn wants_plain_text() -> bool {
     env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())

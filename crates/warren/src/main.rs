@@ -29,16 +29,18 @@ enum Command {
     /// Run the server.
     Up(Box<up::Args>),
     /// Tell what this host lacks to run sandboxes, and what to do about it.
-    Doctor,
+    Doctor(cli::doctor::Command),
     /// Write a unit of systemd for `warren up` and start it; sandboxes outlive its restarts.
     InstallService(cli::service::Args),
     /// Create, use and remove sandboxes of a running server.
     #[command(visible_alias = "sbx")]
     Sandbox(cli::sandbox::Command),
+    /// Store, forget and show the server and key that commands use.
+    Auth(cli::auth::Command),
     /// Make, list, rename and revoke API keys of a running server, as its operator.
     Key(cli::key::Command),
-    /// Build, list and delete templates of a running server.
-    #[command(subcommand)]
+    /// Start, build, list, publish and delete templates of a running server.
+    #[command(visible_alias = "tpl")]
     Template(cli::template::Command),
     /// Make, list and change teams of a running server, as its operator.
     Team(cli::team::Command),
@@ -55,12 +57,13 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Up(args) => up::run(&args),
         Command::InstallService(args) => cli::service::run(&args),
-        Command::Doctor => Ok(cli::doctor::run()),
+        Command::Doctor(command) => cli::doctor::run(&command),
         Command::Launcher => {
             runtime::namespaces::Launcher::serve().map(|()| ExitCode::SUCCESS).map_err(Into::into)
         }
         Command::Completions(args) => Ok(cli::shell::completions(&args, Cli::command())),
         Command::Man(args) => cli::shell::man(&args, Cli::command()),
+        Command::Auth(command) => cli::run(cli::auth::run(command)),
         Command::Key(command) => cli::run(cli::key::run(command)),
         Command::Template(command) => cli::run(cli::template::run(command)),
         Command::Team(command) => cli::run(cli::team::run(command)),
@@ -68,6 +71,9 @@ fn main() -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         eprintln!("warren: {error:#}");
+        if let Some(step) = cli::next_step(&error) {
+            eprintln!("        {step}");
+        }
         ExitCode::FAILURE
     })
 }

@@ -4,12 +4,18 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
+use wire::rest::ApiKey;
 
+use super::form::{Form, print_json, print_lines};
 use super::operator::Access;
+use super::table::Table;
 
 /// What to do with API keys.
 #[derive(Debug, Args)]
+#[command(after_help = "Example: warren key create ci --team research")]
 pub(crate) struct Command {
+    #[command(flatten)]
+    form: Form,
     #[command(flatten)]
     access: Access,
     /// The team: its slug or id.
@@ -47,24 +53,50 @@ enum Act {
 pub(crate) async fn run(command: Command) -> Result<ExitCode> {
     let admin = command.access.open()?;
     let team = super::operator::team(&admin, &command.team).await?;
+    let form = command.form;
     match command.act {
         Act::Create { name } => {
-            println!("{}", admin.make_key(&team.team_id, &name).await.context("make the key")?.key);
-        }
-        Act::List => {
-            println!("{:<36}  {:<13}  {:<27}  NAME", "ID", "KEY", "LAST USED");
-            for key in admin.keys(&team.team_id).await.context("list the keys")? {
-                let used = key.last_used.map_or_else(|| "never".to_owned(), |at| at.to_string());
-                let mask = &key.mask;
-                let shown =
-                    format!("{}{}…{}", mask.prefix, mask.masked_value_prefix, mask.masked_value_suffix);
-                println!("{:<36}  {shown:<13}  {used:<27}  {}", key.id, key.name);
+            let made = admin.make_key(&team.team_id, &name).await.context("make the key")?;
+            if form.json {
+                print_json(&made)?;
+            } else {
+                println!("{}", made.key);
             }
         }
+        Act::List => show(&admin.keys(&team.team_id).await.context("list the keys")?, form)?,
         Act::Rename { id, name } => {
-            admin.rename_key(&team.team_id, &id, &name).await.context("rename the key")?;
+            let renamed = admin.rename_key(&team.team_id, &id, &name).await.context("rename the key")?;
+            if form.json {
+                print_json(&renamed)?;
+            }
         }
-        Act::Revoke { id } => admin.revoke_key(&team.team_id, &id).await.context("revoke the key")?,
+        Act::Revoke { id } => {
+            admin.revoke_key(&team.team_id, &id).await.context("revoke the key")?;
+            if form.json {
+                print_json(&serde_json::json!({ "id": id, "revoked": true }))?;
+            } else if !form.quiet {
+                println!("{id} revoked");
+            }
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn show(keys: &[ApiKey], form: Form) -> Result<()> {
+    if form.json {
+        return print_json(&keys);
+    }
+    if form.quiet {
+        print_lines(keys.iter().map(|key| &key.id));
+        return Ok(());
+    }
+    let mut table = Table::new(&["ID", "KEY", "LAST USED", "NAME"]);
+    for key in keys {
+        let used = key.last_used.map_or_else(|| "never".to_owned(), |at| at.to_string());
+        let mask = &key.mask;
+        let shown = format!("{}{}…{}", mask.prefix, mask.masked_value_prefix, mask.masked_value_suffix);
+        table.row(vec![key.id.clone(), shown, used, key.name.clone()]);
+    }
+    table.print();
+    Ok(())
 }

@@ -7,7 +7,7 @@ use clap::Args;
 use sdk::Admin;
 use wire::rest::AdminTeam;
 
-/// The server is at `E2B_API_URL`, or at `http://localhost:3000`.
+/// The server is at `E2B_API_URL`, where `warren auth login` stored it, or at `http://localhost:3000`.
 #[derive(Debug, Args)]
 pub(crate) struct Access {
     /// The file with the admin token, in the server's state directory; the
@@ -19,7 +19,8 @@ pub(crate) struct Access {
 impl Access {
     /// Puts the client together.
     pub(super) fn open(&self) -> Result<Admin> {
-        Admin::from_env(&self.admin_token_file).context("reach the server as its operator")
+        Admin::from_env(&super::server::api_url()?, &self.admin_token_file)
+            .context("reach the server as its operator")
     }
 }
 

@@ -6,11 +6,16 @@ use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 use wire::rest::{AdminTeam, NewTeam, TeamChange};
 
+use super::form::{Form, print_json, print_lines};
 use super::operator::{Access, team};
+use super::table::Table;
 
 /// What to do with teams.
 #[derive(Debug, Args)]
+#[command(after_help = "Example: warren team create research --max-sandboxes 50")]
 pub(crate) struct Command {
+    #[command(flatten)]
+    form: Form,
     #[command(flatten)]
     access: Access,
     #[command(subcommand)]
@@ -59,31 +64,57 @@ enum Act {
 /// Runs the command.
 pub(crate) async fn run(command: Command) -> Result<ExitCode> {
     let admin = command.access.open()?;
+    let form = command.form;
     match command.act {
         Act::Create { name, slug, max_sandboxes } => {
             let new = NewTeam { name, slug, max_sandboxes };
-            println!("{}", admin.make_team(&new).await.context("make the team")?.team_id);
+            let made = admin.make_team(&new).await.context("make the team")?;
+            if form.json {
+                print_json(&made)?;
+            } else {
+                println!("{}", made.team_id);
+            }
         }
-        Act::List => {
-            println!("{:<36}  {:<20}  {:>9}  {:<8}  NAME", "ID", "SLUG", "SANDBOXES", "STANDING");
-            admin.teams().await.context("list the teams")?.iter().for_each(show);
-        }
+        Act::List => show(&admin.teams().await.context("list the teams")?, form)?,
         Act::Set { team: wanted, name, max_sandboxes, standing } => {
             let found = team(&admin, &wanted).await?;
             let change = TeamChange { name, max_sandboxes, standing };
-            show(&admin.change_team(&found.team_id, &change).await.context("change the team")?);
+            let changed = admin.change_team(&found.team_id, &change).await.context("change the team")?;
+            if form.json {
+                print_json(&changed)?;
+            } else {
+                show(&[changed], form)?;
+            }
         }
         Act::AddMember { team: wanted, email } => {
             let found = team(&admin, &wanted).await?;
             let user = admin.add_member(&found.team_id, &email).await.context("let the person in")?;
             let token = admin.make_token(&user.user_id, "warren team add-member").await;
-            println!("{}", token.context("make an access token")?.token);
+            let token = token.context("make an access token")?;
+            if form.json {
+                print_json(&token)?;
+            } else {
+                println!("{}", token.token);
+            }
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(team: &AdminTeam) {
-    let max = team.max_sandboxes.map_or_else(|| "default".to_owned(), |n| n.to_string());
-    println!("{:<36}  {:<20}  {max:>9}  {:<8}  {}", team.team_id, team.slug, team.standing, team.name);
+fn show(teams: &[AdminTeam], form: Form) -> Result<()> {
+    if form.json {
+        return print_json(&teams);
+    }
+    if form.quiet {
+        print_lines(teams.iter().map(|team| &team.slug));
+        return Ok(());
+    }
+    let mut table = Table::new(&["ID", "SLUG", "SANDBOXES", "STANDING", "NAME"]);
+    for team in teams {
+        let max = team.max_sandboxes.map_or_else(|| "default".to_owned(), |n| n.to_string());
+        let (id, slug, standing) = (team.team_id.clone(), team.slug.clone(), team.standing.clone());
+        table.row(vec![id, slug, max, standing, team.name.clone()]);
+    }
+    table.print();
+    Ok(())
 }

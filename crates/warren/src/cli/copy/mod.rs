@@ -1,17 +1,19 @@
-//! `warren sandbox cp`: files into and out of a sandbox, like `scp`.
+//! `warren sandbox cp`: files and directories into and out of a sandbox, like
+//! `scp -r`, in constant memory.
 
-use std::fs;
-use std::io::{self, Read as _, Write as _};
-use std::path::Path;
+mod download;
+mod tree;
+mod upload;
+
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use sdk::{Config, EntryKind, Sandbox};
+use indicatif::ProgressBar;
+use sdk::{Config, Files, Sandbox};
 
-/// The most that is copied in one go, as the client library has it.
-const LARGEST: u64 = 64 << 20;
+use super::form::{Form, print_json, size};
+use super::server;
 
 /// Options of `cp`.
 #[derive(Debug, Args)]
@@ -20,6 +22,9 @@ pub(crate) struct Copy {
     from: String,
     /// To: a local path, SANDBOX:PATH, or - for standard output.
     to: String,
+    /// Read and write as this user of the sandbox.
+    #[arg(long, short)]
+    user: Option<String>,
 }
 
 /// One end of a copy.
@@ -41,76 +46,64 @@ impl<'a> Place<'a> {
     }
 }
 
+/// What a copy has done so far, and its bar.
+struct Done {
+    bar: ProgressBar,
+    files: u64,
+    bytes: u64,
+}
+
+impl Done {
+    fn new(bar: ProgressBar) -> Self {
+        Self { bar, files: 0, bytes: 0 }
+    }
+
+    fn add(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+        self.bar.inc(bytes as u64);
+    }
+}
+
+/// One side of a copy inside a sandbox.
+struct Inside<'a> {
+    sandbox: &'a Sandbox,
+    user: Option<&'a str>,
+}
+
+impl Inside<'_> {
+    fn files(&self) -> Files<'_> {
+        match self.user {
+            Some(user) => self.sandbox.files().user(user),
+            None => self.sandbox.files(),
+        }
+    }
+}
+
 /// Runs the command.
-pub(super) async fn run(config: &Config, copy: &Copy, is_quiet: bool) -> Result<ExitCode> {
-    let size = match (Place::read(&copy.from), Place::read(&copy.to)) {
-        (Place::Here(from), Place::Inside { sandbox, path }) => upload(config, from, sandbox, path).await?,
-        (Place::Inside { sandbox, path }, Place::Here(to)) => download(config, sandbox, path, to).await?,
+pub(super) async fn run(config: &Config, copy: &Copy, form: Form) -> Result<ExitCode> {
+    let (id, path, other, up) = match (Place::read(&copy.from), Place::read(&copy.to)) {
+        (Place::Here(from), Place::Inside { sandbox, path }) => (sandbox, path, from, true),
+        (Place::Inside { sandbox, path }, Place::Here(to)) => (sandbox, path, to, false),
         _ => bail!("one of the two must be in a sandbox (SANDBOX:PATH), and the other here"),
     };
-    if !is_quiet {
-        eprintln!("{} → {}  {size} bytes", copy.from, copy.to);
+    let sandbox = server::attach(config, id).await?;
+    let inside = Inside { sandbox: &sandbox, user: copy.user.as_deref() };
+    let done = if up {
+        upload::run(&inside, other, path, form).await
+    } else {
+        download::run(&inside, path, other, form).await
+    };
+    let done = done.with_context(|| format!("copy {} to {}", copy.from, copy.to))?;
+    done.bar.finish_and_clear();
+    if form.json {
+        let (files, bytes) = (done.files, done.bytes);
+        print_json(&serde_json::json!({ "from": copy.from, "to": copy.to, "files": files, "bytes": bytes }))?;
+    } else if !form.quiet {
+        let files = if done.files == 1 { String::new() } else { format!("{} files, ", done.files) };
+        let rounded = if done.bytes < 1024 { String::new() } else { format!(" ({})", size(done.bytes)) };
+        eprintln!("{} → {}  {files}{} bytes{rounded}", copy.from, copy.to, done.bytes);
     }
     Ok(ExitCode::SUCCESS)
-}
-
-async fn upload(config: &Config, from: &str, sandbox: &str, path: &str) -> Result<usize> {
-    let content = if from == "-" { read(io::stdin().lock())? } else { read(open(from)?)? };
-    let sandbox = Sandbox::connect(config, sandbox, Duration::ZERO).await.context("find the sandbox")?;
-    let size = content.len();
-    let to = if path.is_empty() || path.ends_with('/') || is_directory(&sandbox, path).await? {
-        let Some(name) = Path::new(from).file_name().and_then(|name| name.to_str()).filter(|_| from != "-")
-        else {
-            bail!("{path:?} is a directory: name the file to write");
-        };
-        if path.is_empty() { name.to_owned() } else { format!("{}/{name}", path.trim_end_matches('/')) }
-    } else {
-        path.to_owned()
-    };
-    sandbox.files().write(&to, content).await.with_context(|| format!("write {to} in the sandbox"))?;
-    Ok(size)
-}
-
-async fn is_directory(sandbox: &Sandbox, path: &str) -> Result<bool> {
-    match sandbox.files().info(path).await {
-        Ok(entry) => Ok(entry.kind == EntryKind::Directory),
-        Err(error) if error.kind() == sdk::ErrorKind::FileNotFound => Ok(false),
-        Err(error) => Err(error).with_context(|| format!("look at {path} in the sandbox")),
-    }
-}
-
-async fn download(config: &Config, sandbox: &str, path: &str, to: &str) -> Result<usize> {
-    let sandbox = Sandbox::connect(config, sandbox, Duration::ZERO).await.context("find the sandbox")?;
-    let content = sandbox.files().read_bytes(path).await;
-    let content = content.with_context(|| format!("read {path} in the sandbox"))?;
-    if to == "-" {
-        io::stdout().lock().write_all(&content).context("write to standard output")?;
-        return Ok(content.len());
-    }
-    let mut target = Path::new(to).to_owned();
-    if target.is_dir() {
-        target.push(path.rsplit('/').next().unwrap_or(path));
-    }
-    fs::write(&target, &content).with_context(|| format!("write {}", target.display()))?;
-    Ok(content.len())
-}
-
-fn open(path: &str) -> Result<fs::File> {
-    if Path::new(path).is_dir() {
-        bail!("{path} is a directory: pack it (tar -c {path} | warren sandbox cp - SANDBOX:/tmp/x.tar)");
-    }
-    fs::File::open(path).with_context(|| format!("open {path}"))
-}
-
-fn read(from: impl io::Read) -> Result<Vec<u8>> {
-    let mut content = Vec::new();
-    from.take(LARGEST + 1).read_to_end(&mut content).context("read what to copy")?;
-    if content.len() as u64 > LARGEST {
-        bail!(
-            "it is larger than 64 MiB: cut it (split -b 64m), copy the pieces, and put them together inside"
-        );
-    }
-    Ok(content)
 }
 
 #[cfg(test)]

@@ -1,29 +1,65 @@
-//! `warren template …`: build, list and delete templates; look after the cache of
-//! build steps.
+//! `warren template …`: start, build, list, publish and delete templates; look
+//! after the cache of build steps.
 
-use std::path::PathBuf;
+mod build;
+mod cache;
+mod init;
+
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
-use sdk::{BuildOptions, Config, Ready, Template, Templates};
-use wire::rest::{CachedStep, CollectLayers};
+use sdk::Templates;
+use serde_json::{Value, json};
+use wire::rest::Template as Listed;
 
-/// What to do with templates. The server is found through `E2B_API_URL` and
-/// `E2B_API_KEY`, as the official clients find it.
+use super::form::{Form, print_json, print_lines};
+use super::server;
+use super::table::Table;
+
+/// What to do with templates.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The server is found through E2B_API_URL and E2B_API_KEY, which `warren up` prints, or through what \
+                  `warren auth login` stored."
+)]
+pub(crate) struct Command {
+    #[command(flatten)]
+    form: Form,
+    #[command(subcommand)]
+    act: Act,
+}
+
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
+enum Act {
+    /// Write the first files of a template into a directory.
+    #[command(visible_alias = "it", after_help = "Example: warren template init my-tools --language python")]
+    Init(init::Init),
     /// Build a template from a Dockerfile.
-    Build(Build),
+    #[command(
+        visible_alias = "bd",
+        after_help = "Example: warren template build my-tools --file docker/Dockerfile --cpus 4 --memory 4096"
+    )]
+    Build(build::Build),
     /// List templates, newest first.
-    #[command(visible_alias = "ls")]
-    List {
-        /// Print JSON.
-        #[arg(long)]
-        json: bool,
+    #[command(visible_alias = "ls", after_help = "Example: warren template list --json")]
+    List,
+    /// Let other teams start from templates.
+    #[command(visible_alias = "pb", after_help = "Example: warren template publish my-tools")]
+    Publish {
+        /// Their names or ids.
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+    /// Keep templates to the team again.
+    #[command(visible_alias = "upb", after_help = "Example: warren template unpublish my-tools")]
+    Unpublish {
+        /// Their names or ids.
+        #[arg(required = true)]
+        names: Vec<String>,
     },
     /// Delete templates with all their builds.
-    #[command(visible_alias = "rm")]
+    #[command(visible_aliases = ["rm", "dl"], after_help = "Example: warren template delete my-tools")]
     Delete {
         /// Their names or ids.
         #[arg(required = true)]
@@ -31,158 +67,85 @@ pub(crate) enum Command {
     },
     /// Look at the cache of build steps, and clear it.
     #[command(subcommand)]
-    Cache(Cache),
-}
-
-/// Options of `build`.
-#[derive(Debug, Args)]
-pub(crate) struct Build {
-    /// Its name: alias, or alias:tag.
-    name: String,
-    /// The Dockerfile.
-    #[arg(short, long, value_name = "FILE", default_value = "Dockerfile")]
-    file: PathBuf,
-    /// The directory that copies are relative to; the Dockerfile's own without.
-    #[arg(long, value_name = "DIR")]
-    context: Option<PathBuf>,
-    /// Processors of its sandboxes.
-    #[arg(long, value_name = "N")]
-    cpus: Option<u32>,
-    /// Memory of its sandboxes, in MiB.
-    #[arg(long, value_name = "MIB")]
-    memory: Option<u64>,
-    /// A command that each sandbox runs from its start on.
-    #[arg(long, value_name = "COMMAND", requires = "ready")]
-    start: Option<String>,
-    /// A command that succeeds when the sandbox is ready.
-    #[arg(long, value_name = "COMMAND", requires = "start")]
-    ready: Option<String>,
-}
-
-/// What to do with the cache of build steps.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Cache {
-    /// List the steps that later builds find, newest use first.
-    #[command(visible_alias = "list")]
-    Ls,
-    /// Forget steps, so that the next build does them again.
-    Rm {
-        /// Their keys.
-        #[arg(required = true)]
-        keys: Vec<String>,
-    },
-    /// Remove layers that nothing leads to or stands on.
-    Gc {
-        /// Keep steps that a build used within so many hours.
-        #[arg(long, value_name = "HOURS", default_value_t = 0)]
-        keep_hours: u64,
-    },
-    /// Say how much the cache takes on disk.
-    Du,
+    Cache(cache::Act),
 }
 
 /// Runs the command.
 pub(crate) async fn run(command: Command) -> Result<ExitCode> {
-    let config = Config::from_env()?;
+    let form = command.form;
+    if let Act::Init(wanted) = command.act {
+        return init::run(&wanted, form);
+    }
+    let config = server::config()?;
     let templates = Templates::new(&config);
-    match command {
-        Command::Build(wanted) => build(&config, &wanted).await,
-        Command::List { json } => list(&templates, json).await,
-        Command::Delete { names } => {
-            let mut all = true;
-            for name in names {
-                let found = templates.delete(&name).await.with_context(|| format!("delete {name}"))?;
-                println!("{name}: {}", if found { "deleted" } else { "not found" });
-                all &= found;
-            }
-            Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-        }
-        Command::Cache(command) => cache(&templates, command).await,
+    match command.act {
+        Act::Init(_) => unreachable!("it was run"),
+        Act::Build(wanted) => build::run(&config, &wanted, form).await,
+        Act::List => list(&templates, form).await,
+        Act::Publish { names } => publish(&templates, names, true, form).await,
+        Act::Unpublish { names } => publish(&templates, names, false, form).await,
+        Act::Delete { names } => delete(&templates, names, form).await,
+        Act::Cache(act) => cache::run(&templates, act, form).await,
     }
 }
 
-async fn build(config: &Config, wanted: &Build) -> Result<ExitCode> {
-    let file = wanted.file.display();
-    let text = std::fs::read_to_string(&wanted.file).with_context(|| format!("read {file}"))?;
-    let own = wanted.file.parent().filter(|dir| !dir.as_os_str().is_empty());
-    let context = wanted.context.clone().or_else(|| own.map(PathBuf::from)).unwrap_or_else(|| ".".into());
-    let mut template =
-        Template::from_dockerfile(&text).with_context(|| format!("read {file}"))?.context(context);
-    if let (Some(start), Some(ready)) = (&wanted.start, &wanted.ready) {
-        template = template.start(start.as_str(), Ready::command(ready.as_str()));
-    }
-    let mut options = BuildOptions::new(wanted.name.as_str());
-    if let Some(cpus) = wanted.cpus {
-        options = options.cpu_count(cpus);
-    }
-    if let Some(memory) = wanted.memory {
-        options = options.memory_mib(memory);
-    }
-    let built = template.build(config, &options, |entry| println!("{}", entry.message)).await;
-    built.with_context(|| format!("build {}", wanted.name))?;
-    Ok(ExitCode::SUCCESS)
-}
-
-async fn list(templates: &Templates, json: bool) -> Result<ExitCode> {
+async fn list(templates: &Templates, form: Form) -> Result<ExitCode> {
     let found = templates.list().await.context("list the templates")?;
-    if json {
-        println!("{}", serde_json::to_string_pretty(&found).context("print the templates")?);
-        return Ok(ExitCode::SUCCESS);
-    }
-    println!("{:<20}  {:<8}  {:>4}  {:>6}  {:>6}  NAMES", "ID", "STATUS", "CPUS", "MIB", "BUILDS");
-    for one in found {
-        println!(
-            "{:<20}  {:<8}  {:>4}  {:>6}  {:>6}  {}",
-            one.template_id,
-            one.build_status,
-            one.cpu_count,
-            one.memory_mb,
-            one.build_count,
-            one.names.join(", ")
-        );
+    if form.json {
+        print_json(&found)?;
+    } else if form.quiet {
+        print_lines(found.iter().map(|one| &one.template_id));
+    } else {
+        let mut table = Table::new(&["ID", "STATUS", "CPUS", "MEMORY", "BUILDS", "ACCESS", "NAMES"]);
+        for one in &found {
+            table.row(row(one));
+        }
+        table.print();
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn cache(templates: &Templates, command: Cache) -> Result<ExitCode> {
-    match command {
-        Cache::Ls => {
-            println!("{:<32}  {:>10}  {:<3}  {:<27}  STEP", "KEY", "KIB", "USE", "LAST USED");
-            for step in templates.cached_steps().await.context("list the cache")? {
-                let (size, used) = (step.size_bytes / 1024, if step.in_use { "yes" } else { "no" });
-                println!(
-                    "{:<32}  {size:>10}  {used:<3}  {:<27}  {}",
-                    step.key,
-                    step.last_used_at.to_string(),
-                    first_line(&step)
-                );
-            }
-        }
-        Cache::Rm { keys } => {
-            let mut all = true;
-            for key in keys {
-                let found = templates.forget_step(&key).await.with_context(|| format!("forget {key}"))?;
-                println!("{key}: {}", if found { "forgotten" } else { "not found" });
-                all &= found;
-            }
-            return Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE });
-        }
-        Cache::Gc { keep_hours } => {
-            let wanted = CollectLayers { unused_for_hours: Some(keep_hours) };
-            let gone = templates.collect_layers(&wanted).await.context("clear the cache")?;
-            println!("removed {} layers, {} KiB", gone.layers, gone.size_bytes / 1024);
-        }
-        Cache::Du => {
-            let steps = templates.cached_steps().await.context("list the cache")?;
-            let sum = |wanted: fn(&CachedStep) -> bool| -> u64 {
-                steps.iter().filter(|step| wanted(step)).map(|step| step.size_bytes / 1024).sum()
-            };
-            println!("{} steps, {} KiB; in use {} KiB", steps.len(), sum(|_| true), sum(|step| step.in_use));
-        }
-    }
-    Ok(ExitCode::SUCCESS)
+fn row(one: &Listed) -> Vec<String> {
+    vec![
+        one.template_id.clone(),
+        one.build_status.clone(),
+        one.cpu_count.to_string(),
+        format!("{} MiB", one.memory_mb),
+        one.build_count.to_string(),
+        if one.public { "all" } else { "team" }.to_owned(),
+        one.names.join(", "),
+    ]
 }
 
-fn first_line(step: &CachedStep) -> String {
-    step.title.lines().next().unwrap_or_default().chars().take(80).collect()
+async fn publish(templates: &Templates, names: Vec<String>, public: bool, form: Form) -> Result<ExitCode> {
+    let mut done = Vec::new();
+    for name in names {
+        let full = templates.publish(&name, public).await.with_context(|| format!("change {name}"))?;
+        if form.is_talkative() {
+            println!("{name}: {}", if public { "open to all teams" } else { "the team's own" });
+        }
+        done.push(json!({ "name": name, "names": full, "public": public }));
+    }
+    finish(&done, true, form)
+}
+
+async fn delete(templates: &Templates, names: Vec<String>, form: Form) -> Result<ExitCode> {
+    let (mut done, mut all) = (Vec::new(), true);
+    for name in names {
+        let found = templates.delete(&name).await.with_context(|| format!("delete {name}"))?;
+        all &= found;
+        if form.is_talkative() {
+            println!("{name}: {}", if found { "deleted" } else { "not found" });
+        }
+        done.push(json!({ "name": name, "deleted": found }));
+    }
+    finish(&done, all, form)
+}
+
+/// Fails where one of the named was not there: a name may be misspelt.
+fn finish(done: &[Value], all: bool, form: Form) -> Result<ExitCode> {
+    if form.json {
+        print_json(&done)?;
+    }
+    Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

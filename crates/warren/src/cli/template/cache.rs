@@ -1,0 +1,106 @@
+//! `warren template cache …`: the steps that later builds find.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::Subcommand;
+use sdk::Templates;
+use serde_json::json;
+use wire::rest::{CachedStep, CollectLayers};
+
+use super::super::form::{Form, print_json, print_lines, size};
+use super::super::table::Table;
+use super::finish;
+
+/// What to do with the cache of build steps.
+#[derive(Debug, Subcommand)]
+pub(super) enum Act {
+    /// List the steps that later builds find, newest use first.
+    #[command(visible_alias = "list")]
+    Ls,
+    /// Forget steps, so that the next build does them again.
+    Rm {
+        /// Their keys.
+        #[arg(required = true)]
+        keys: Vec<String>,
+    },
+    /// Remove layers that nothing leads to or stands on.
+    #[command(after_help = "Example: warren template cache gc --keep-hours 168")]
+    Gc {
+        /// Keep steps that a build used within so many hours.
+        #[arg(long, value_name = "HOURS", default_value_t = 0)]
+        keep_hours: u64,
+    },
+    /// Say how much the cache takes on disk.
+    Du,
+}
+
+/// Runs the command.
+pub(super) async fn run(templates: &Templates, act: Act, form: Form) -> Result<ExitCode> {
+    match act {
+        Act::Ls => list(templates, form).await,
+        Act::Rm { keys } => forget(templates, keys, form).await,
+        Act::Gc { keep_hours } => {
+            let wanted = CollectLayers { unused_for_hours: Some(keep_hours) };
+            let gone = templates.collect_layers(&wanted).await.context("clear the cache")?;
+            if form.json {
+                print_json(&gone)?;
+            } else if !form.quiet {
+                println!("removed {} layers, {}", gone.layers, size(gone.size_bytes));
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Act::Du => du(templates, form).await,
+    }
+}
+
+async fn list(templates: &Templates, form: Form) -> Result<ExitCode> {
+    let steps = templates.cached_steps().await.context("list the cache")?;
+    if form.json {
+        print_json(&steps)?;
+    } else if form.quiet {
+        print_lines(steps.iter().map(|step| &step.key));
+    } else {
+        let mut table = Table::new(&["KEY", "SIZE", "IN USE", "LAST USED", "STEP"]);
+        for step in &steps {
+            let used = if step.in_use { "yes" } else { "no" }.to_owned();
+            let last = step.last_used_at.to_string();
+            table.row(vec![step.key.clone(), size(step.size_bytes), used, last, first_line(step)]);
+        }
+        table.print();
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn forget(templates: &Templates, keys: Vec<String>, form: Form) -> Result<ExitCode> {
+    let (mut done, mut all) = (Vec::new(), true);
+    for key in keys {
+        let found = templates.forget_step(&key).await.with_context(|| format!("forget {key}"))?;
+        all &= found;
+        if form.is_talkative() {
+            println!("{key}: {}", if found { "forgotten" } else { "not found" });
+        }
+        done.push(json!({ "key": key, "forgotten": found }));
+    }
+    finish(&done, all, form)
+}
+
+async fn du(templates: &Templates, form: Form) -> Result<ExitCode> {
+    let steps = templates.cached_steps().await.context("list the cache")?;
+    let sum = |wanted: fn(&CachedStep) -> bool| -> u64 {
+        steps.iter().filter(|step| wanted(step)).map(|step| step.size_bytes).sum()
+    };
+    let (all, in_use) = (sum(|_| true), sum(|step| step.in_use));
+    if form.json {
+        print_json(&json!({ "steps": steps.len(), "sizeBytes": all, "inUseBytes": in_use }))?;
+    } else if form.quiet {
+        println!("{all}");
+    } else {
+        println!("{} steps, {}; in use {}", steps.len(), size(all), size(in_use));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn first_line(step: &CachedStep) -> String {
+    step.title.lines().next().unwrap_or_default().chars().take(80).collect()
+}
