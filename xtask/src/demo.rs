@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use crate::clients::{node::Modules, python::Venv};
 use crate::command::{run as run_command, say};
 use crate::server::{Options, Server};
-use crate::{build, packages, repo};
+use crate::{build, criu, packages, repo};
 
 /// Arguments of `demo`.
 #[derive(Debug, clap::Args)]
@@ -22,6 +22,7 @@ pub(crate) struct Args {
 /// Runs both quick starts; fails when one of them does.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     packages::ensure(packages::SERVER, args.yes)?;
+    criu::ensure();
     packages::ensure(packages::CLIENTS, args.yes)?;
     let warren = build::warren()?;
     let venv = Venv::ensure("quickstart", crate::world::PYTHON_QUICKSTART)?;

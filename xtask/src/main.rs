@@ -13,6 +13,7 @@ mod census;
 mod check;
 mod clients;
 mod command;
+mod criu;
 mod demo;
 mod http;
 mod old_kernel;

@@ -6,7 +6,7 @@ mod rust;
 
 use crate::server::Access;
 use crate::tally::Tally;
-use crate::{check, packages, world};
+use crate::{check, criu, packages, world};
 
 /// Arguments of `test`.
 #[derive(Debug, clap::Args)]
@@ -37,6 +37,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         return tally.close();
     }
     packages::ensure(packages::SERVER, true)?;
+    criu::ensure();
     if !args.no_check {
         check::all(&mut tally, None);
     }

@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt as _;
 
 use anyhow::Context as _;
 
-use crate::{build, command, packages};
+use crate::{build, command, criu, packages};
 
 /// Arguments of `up`.
 #[derive(Debug, clap::Args)]
@@ -20,6 +20,7 @@ pub(crate) struct Args {
 /// Becomes `warren up`; comes back only with an error.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     packages::ensure(packages::SERVER, args.yes)?;
+    criu::ensure();
     let warren = build::warren()?;
     let mut up = as_root(&warren);
     up.arg("up").args(&args.warren);

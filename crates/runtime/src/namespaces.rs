@@ -12,6 +12,7 @@ mod boot;
 mod cgroup;
 mod checkpoint;
 mod child;
+mod criu;
 mod dial;
 mod filter;
 mod idmap;
@@ -21,7 +22,9 @@ mod machine;
 mod message;
 mod orders;
 mod probe;
+mod restore;
 mod shown;
+mod workshop;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -36,9 +39,10 @@ use crate::network::Network;
 use crate::storage::{Storage, WritableLayer};
 use crate::{Backend, BoxFuture, CheckpointTo, Checkpointed, Error, ErrorKind, Machine, MachineSpec, Then};
 use cgroup::Cgroups;
-use dial::Sockets;
+use dial::{Controls, Sockets};
 
 pub use cgroup::Error as CgroupError;
+pub use criu::Criu;
 pub use launcher::Launcher;
 pub use probe::{Finding, probe};
 
@@ -49,11 +53,14 @@ pub struct Options {
     pub cgroup_name: String,
     /// First user id outside; each slot has the next 65,536.
     pub first_user_id: u32,
+    /// What writes memory down, tried; or why there is none.
+    pub criu: Result<Criu, String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cgroup_name: "warren".to_owned(), first_user_id: 1_000_000 }
+        let criu = Err("none was looked for".to_owned());
+        Self { cgroup_name: "warren".to_owned(), first_user_id: 1_000_000, criu }
     }
 }
 
@@ -72,8 +79,15 @@ struct Host {
     storage: Arc<Storage>,
     network: Arc<Network>,
     sockets: Sockets,
+    controls: Controls,
     /// One task for each machine waits for its end.
     tasks: TaskTracker,
+}
+
+impl Host {
+    fn criu(&self) -> Result<&Criu, StepError> {
+        self.options.criu.as_ref().map_err(|reason| checkpoint::no_memory(reason))
+    }
 }
 
 impl Namespaces {
@@ -92,7 +106,18 @@ impl Namespaces {
         );
         let sockets = Sockets::start().map_err(OpenError::Sockets)?;
         let tasks = TaskTracker::new();
-        Ok(Self { host: Arc::new(Host { options, launcher, cgroups, storage, network, sockets, tasks }) })
+        Ok(Self {
+            host: Arc::new(Host {
+                options,
+                launcher,
+                cgroups,
+                storage,
+                network,
+                sockets,
+                controls: Controls::default(),
+                tasks,
+            }),
+        })
     }
 
     /// The most processors that a machine can have here; more are cut to this.
@@ -286,13 +311,18 @@ impl Backend for Namespaces {
     fn restore<'a>(
         &'a self,
         spec: &'a MachineSpec,
-        _memory: &'a Path,
+        memory: &'a Path,
     ) -> BoxFuture<'a, Result<Arc<dyn Machine>, Error>> {
-        Box::pin(async move { Err(checkpoint::no_memory().named(spec, "restoring its memory")) })
+        let memory = memory.to_owned();
+        Box::pin(async move {
+            let restore = move |host: &Host, spec: &MachineSpec| restore::restore(host, spec, &memory);
+            let process = self.step(spec, "restoring its memory", restore).await?;
+            self.machine(spec, process, false)
+        })
     }
 
     fn memory_checkpoints(&self) -> Result<(), String> {
-        Err(checkpoint::no_memory().source.to_string())
+        self.host.options.criu.as_ref().map(drop).map_err(Clone::clone)
     }
 
     fn upper_dir(&self, spec: &MachineSpec) -> PathBuf {

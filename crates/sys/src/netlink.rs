@@ -9,6 +9,7 @@ mod guest;
 mod host;
 mod message;
 mod socket;
+mod stray;
 
 pub use guest::{GuestNet, configure_guest};
 pub use host::{
@@ -16,6 +17,7 @@ pub use host::{
     remove_service_address, routes, set_forwarding, set_link_down, set_link_up,
 };
 pub use socket::Error;
+pub use stray::cut_strays;
 
 /// `IFF_UP`.
 const UP: u32 = 1;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, ensure};
 use model::ByteSize;
 use runtime::Backend;
-use runtime::namespaces::{Launcher, Namespaces, Options};
+use runtime::namespaces::{Criu, Launcher, Namespaces, Options};
 use runtime::network::{Network, NetworkConfig};
 use runtime::storage::{Storage, StorageOptions};
 
@@ -48,6 +48,8 @@ impl Ground {
         }
         let run = move || -> Result<()> {
             sys::namespace::new_network_namespace().context("make a network namespace")?;
+            // As every host has it; the checkpoint tool tries the kernel out on it.
+            sys::netlink::set_link_up(1).context("bring loopback up")?;
             // Every thread of the runtime is a descendant of this one and stands in its namespace.
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
@@ -76,7 +78,11 @@ impl Ground {
     pub fn backend(&self) -> Result<Arc<dyn Backend>> {
         // Forked from a program with threads; the copy only makes plain calls.
         let launcher = Launcher::start().context("start a launcher")?;
-        let options = Options { cgroup_name: self.cgroup_name.clone(), first_user_id: self.first_user_id };
+        let options = Options {
+            cgroup_name: self.cgroup_name.clone(),
+            first_user_id: self.first_user_id,
+            criu: criu().ok_or_else(|| "not installed".to_owned()),
+        };
         let storage = self.storage.clone().context("the ground is closed")?;
         Ok(Arc::new(Namespaces::open(options, launcher, storage, Arc::clone(&self.network))?))
     }
@@ -177,6 +183,12 @@ fn busybox_root(root: &Path) -> Result<()> {
     fs::write(root.join("etc/group"), "root:x:0:\nuser:x:1000:\n")?;
     fs::set_permissions(root, fs::Permissions::from_mode(0o755))?;
     Ok(())
+}
+
+/// The checkpoint tool, as `cargo xtask` puts it or as the system has it.
+fn criu() -> Option<Criu> {
+    let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/criu");
+    Criu::find(&[fetched, PathBuf::from("/")])
 }
 
 fn busybox() -> Option<PathBuf> {

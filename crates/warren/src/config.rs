@@ -170,6 +170,10 @@ pub(crate) struct Node {
     pub(crate) output_patience_seconds: u32,
     /// First user id outside; each slot takes the next 65,536.
     pub(crate) first_uid: u32,
+    /// The checkpoint tool CRIU, a path that ends in `usr/sbin/criu`, which pauses
+    /// with memory need. Unset, it is looked for in `criu` in and beside the state
+    /// directory, then among the system's programs.
+    pub(crate) criu: Option<PathBuf>,
     /// Size of the state file system's image where one has to be made, in GiB; 0: 80 % of what is free.
     pub(crate) image_gib: u64,
 }
@@ -252,6 +256,7 @@ impl Default for Node {
             disk_overcommit: 20.0,
             output_patience_seconds: 60,
             first_uid: 1_000_000,
+            criu: None,
             image_gib: 0,
         }
     }

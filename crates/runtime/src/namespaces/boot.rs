@@ -45,8 +45,7 @@ pub(super) fn prepare(host: &Host, spec: &MachineSpec) -> Result<(), StepError> 
 
 /// Clones the first process and leads it to its `exec`.
 pub(super) fn boot(host: &Host, spec: &MachineSpec) -> Result<FirstProcess, StepError> {
-    let first_id = idmap::first_id(host.options.first_user_id, spec.slot)
-        .ok_or_else(|| StepError::new(ErrorKind::Exhausted, NoIds(spec.slot)))?;
+    let first_id = idmap::first_id_of(host, spec)?;
     let birthplace = host.cgroups.birthplace(&spec.sandbox_id)?;
     let newborn = host.launcher.clone(first_id, birthplace.as_ref().map(AsFd::as_fd))?;
     match lead(host, spec, &newborn, first_id) {
@@ -132,10 +131,6 @@ impl From<StepFailed> for StepError {
         Self::new(kind, failed)
     }
 }
-
-#[derive(Debug, thiserror::Error)]
-#[error("slot {0} has no user ids left; lower the first user id or the number of slots")]
-struct NoIds(model::Slot);
 
 /// Finds the first process of a machine among the processes of its cgroups, and
 /// whether it has settled.

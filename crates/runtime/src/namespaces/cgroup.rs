@@ -161,6 +161,20 @@ impl Cgroups {
         file::write(&daemon.join("cgroup.procs"), &pid.as_raw_pid().to_string())
     }
 
+    /// Moves the first process back to the others.
+    pub(super) fn unsettle(&self, id: &SandboxId, pid: Pid) -> Result<(), Error> {
+        let user = self.memory_dir(id).join("user");
+        file::write(&user.join("cgroup.procs"), &pid.as_raw_pid().to_string())
+    }
+
+    /// Moves a process that was born elsewhere into a machine's groups.
+    pub(super) fn admit(&self, id: &SandboxId, pid: Pid) -> Result<(), Error> {
+        match &self.layout {
+            Layout::V1(hierarchies) => hierarchies.admit(id.as_str(), pid),
+            Layout::V2(_) => self.unsettle(id, pid),
+        }
+    }
+
     /// Every process inside.
     pub(super) fn processes(&self, id: &SandboxId) -> Result<Vec<Pid>, Error> {
         let dir = self.memory_dir(id);

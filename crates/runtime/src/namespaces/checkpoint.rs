@@ -1,10 +1,29 @@
-//! Checkpoints of machines of namespaces.
+//! Checkpoints of machines of namespaces: the files by the state file system, the
+//! memory by the checkpoint tool, both of one moment.
+//!
+//! The tool lets the tree stand still, writes it down, and asks us; then the layer
+//! is copied and both get their names; only then the tree goes on, or is ended. So
+//! a failure anywhere leaves a tree that goes on, and a success is one of both.
 
+use std::fs;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::{Host, StepError, boot, kill};
+use model::ByteSize;
+use rustix::process::Pid;
+
+use super::criu::{self, Ask, Dump};
+use super::launcher::DEVICES;
+use super::workshop::{self, Furnish};
+use super::{Host, StepError, boot, idmap, kill, message, proc_dir};
 use crate::checkpoint::Target;
 use crate::{Checkpointed, ErrorKind, MachineSpec, Then};
+
+/// The images, in a memory that only its owner may enter: the tool's helpers open
+/// them as users of the sandbox that is to be.
+pub(super) const IMAGES: &str = "images";
 
 /// Writes down what a machine is. After [`Then::Stop`] it has been told to end,
 /// and was never let go in between.
@@ -14,20 +33,26 @@ pub(super) fn write(
     to: &Target,
     then: Then,
 ) -> Result<Checkpointed, StepError> {
-    if to.memory.is_some() {
-        return Err(no_memory());
+    let done = match &to.memory {
+        None => files(host, spec, &to.layer, then),
+        Some(memory) => with_memory(host, spec, &to.layer, memory, then),
+    };
+    if done.is_err() {
+        // What is not there is removed as well.
+        host.storage.remove_layer(&to.layer)?;
     }
+    done
+}
+
+fn files(host: &Host, spec: &MachineSpec, layer: &Path, then: Then) -> Result<Checkpointed, StepError> {
     // What is written back now need not be while the machine stands still.
     host.storage.store(&spec.dir)?;
     let began = Instant::now();
     host.cgroups.freeze(&spec.sandbox_id)?;
-    let made = host.storage.snapshot(&spec.dir, &to.layer).map_err(StepError::from);
+    let made = host.storage.snapshot(&spec.dir, layer).map_err(StepError::from);
     let made = made.and_then(|()| if then == Then::Stop { end(host, spec) } else { Ok(()) });
     host.cgroups.thaw(&spec.sandbox_id)?;
-    if let Err(e) = made {
-        host.storage.remove_layer(&to.layer)?;
-        return Err(e);
-    }
+    made?;
     Ok(Checkpointed { frozen: began.elapsed(), ..Checkpointed::default() })
 }
 
@@ -39,11 +64,183 @@ fn end(host: &Host, spec: &MachineSpec) -> Result<(), StepError> {
     }
 }
 
+fn with_memory(
+    host: &Host,
+    spec: &MachineSpec,
+    layer: &Path,
+    memory: &Path,
+    then: Then,
+) -> Result<Checkpointed, StepError> {
+    if memory.exists() {
+        return Err(io::Error::from(io::ErrorKind::AlreadyExists).into());
+    }
+    let found = boot::find(host, spec)?;
+    let (process, settled) = found.ok_or_else(|| StepError::new(ErrorKind::Bug, Gone))?;
+    let staging = Staging::new(memory)?;
+    let work = WorkDir::new(host, spec, "dump")?;
+    let owner = sys::namespace::owner(idmap::namespace(process.pid, "user")?.as_fd())?;
+    let room = dump_room(host, owner, &staging.0)?;
+    // Nobody outside may hold an end of a socket inside but of TCP, which can be cut.
+    let _quiet = host.controls.quiet(&spec.sandbox_id, process.pid);
+    if settled {
+        // The tool refuses a process above the root of its control group namespace.
+        host.cgroups.unsettle(&spec.sandbox_id, process.pid)?;
+    }
+    host.storage.store(&spec.dir)?;
+    let call = Dump {
+        pid: process.pid,
+        as_root: owner == 0,
+        leave_running: then == Then::Continue,
+        external: external(process.pid)?,
+    };
+    let began = Instant::now();
+    let done = criu::run(&room, &call, &work.path, |ask| match ask {
+        Ask::Written => {
+            host.storage.snapshot(&spec.dir, layer).map_err(io::Error::other)?;
+            fs::rename(&staging.0, memory)
+        }
+        Ask::Namespaces(_) | Ask::Restored(_) => Ok(()),
+    });
+    let frozen = began.elapsed();
+    workshop::wait_for_end(&room);
+    if settled && (done.is_err() || then == Then::Continue) {
+        host.cgroups.settle(&spec.sandbox_id, process.pid)?;
+    }
+    if let Err(error) = done {
+        remove_memory(memory)?;
+        return Err(work.keep(error));
+    }
+    let frozen = criu::stood_still(&work.path).unwrap_or(frozen);
+    Ok(Checkpointed { memory_bytes: size_of(memory)?, frozen })
+}
+
+fn dump_room(host: &Host, user: u32, images: &Path) -> Result<workshop::Room, StepError> {
+    let criu = host.criu()?;
+    let programs = idmap::plain(criu.usr(), true)?;
+    let images = idmap::plain(&images.join(IMAGES), false)?;
+    let room = host.launcher.room()?;
+    message::send(&room.orders, &Furnish { user, sandbox: None }, &[programs.as_fd(), images.as_fd()])?;
+    Ok(room)
+}
+
+/// Mounts of a sandbox that are not its own: the launcher's device nodes, which
+/// also cover files of `/proc`, and the control groups.
+fn external(pid: Pid) -> Result<Vec<(String, String)>, StepError> {
+    let text = fs::read_to_string(proc_dir(pid).join("mountinfo"))?;
+    Ok(text.lines().filter_map(external_mount).collect())
+}
+
+/// `36 35 0:30 /dev/null /proc/keys rw - tmpfs warren rw`: nobody inside can make
+/// such a mount, so its words are the launcher's and ours.
+fn external_mount(line: &str) -> Option<(String, String)> {
+    let (left, right) = line.split_once(" - ")?;
+    let (kind, mut left) = (right.split(' ').next()?, left.split(' ').skip(3));
+    let (root, path) = (left.next()?, left.next()?);
+    match kind {
+        "cgroup2" => Some((path.to_owned(), "cgroup".to_owned())),
+        "tmpfs" => {
+            let name = root.strip_prefix("/dev/")?;
+            let known = DEVICES.iter().any(|(device, ..)| *device == name);
+            known.then(|| (path.to_owned(), name.to_owned()))
+        }
+        _ => None,
+    }
+}
+
+fn size_of(memory: &Path) -> io::Result<ByteSize> {
+    let sizes = fs::read_dir(memory.join(IMAGES))?.map(|entry| Ok(entry?.metadata()?.len()));
+    sizes.sum::<io::Result<u64>>().map(ByteSize::bytes)
+}
+
+fn remove_memory(memory: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(memory) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
+/// A memory that has no name yet; what is left of it goes with this value.
+struct Staging(PathBuf);
+
+impl Staging {
+    fn new(memory: &Path) -> io::Result<Self> {
+        use std::os::unix::fs::DirBuilderExt;
+        let name = memory.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        let mut staged = std::ffi::OsString::from(".writing-");
+        staged.push(name);
+        let path = memory.with_file_name(staged);
+        remove_memory(&path)?;
+        fs::DirBuilder::new().mode(0o700).create(&path)?;
+        fs::create_dir(path.join(IMAGES))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // It is gone after a success.
+        let _ = remove_memory(&self.0);
+    }
+}
+
+/// Where the tool writes its log; removed unless something failed.
+pub(super) struct WorkDir {
+    pub(super) path: PathBuf,
+    kept: bool,
+}
+
+impl WorkDir {
+    pub(super) fn new(host: &Host, spec: &MachineSpec, act: &str) -> Result<Self, StepError> {
+        let all = host.storage.root().join("checkpoint-logs");
+        fs::create_dir_all(&all)?;
+        let path = all.join(format!("{}-{act}", spec.sandbox_id.as_str()));
+        remove_memory(&path)?;
+        fs::create_dir(&path)?;
+        Ok(Self { path, kept: false })
+    }
+
+    /// Keeps the log for people to look at, and names it.
+    pub(super) fn keep(mut self, error: StepError) -> StepError {
+        self.kept = true;
+        let logs = self.path.clone();
+        tracing::debug!(logs = %logs.display(), error = %error.source, "the checkpoint tool failed");
+        error
+    }
+}
+
+impl Drop for WorkDir {
+    fn drop(&mut self) {
+        if !self.kept {
+            let _ = remove_memory(&self.path);
+        }
+    }
+}
+
 /// Why no memory can be written down.
-pub(super) fn no_memory() -> StepError {
-    StepError::new(ErrorKind::Unsupported, NoMemory)
+pub(super) fn no_memory(reason: &str) -> StepError {
+    StepError::new(ErrorKind::Unsupported, NoMemory(reason.to_owned()))
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("checkpoints with memory are not available on this host")]
-struct NoMemory;
+#[error("checkpoints with memory are not available on this host: {0}")]
+struct NoMemory(String);
+
+#[derive(Debug, thiserror::Error)]
+#[error("the machine has ended")]
+struct Gone;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_of_the_launcher_are_found() {
+        let found = |line| external_mount(line).map(|(path, name)| format!("{path}={name}"));
+        let null = "36 35 0:30 /dev/null /proc/keys rw,nosuid - tmpfs warren rw";
+        assert_eq!(found(null).as_deref(), Some("/proc/keys=null"));
+        let groups = "37 35 0:31 / /sys/fs/cgroup ro - cgroup2 cgroup2 rw";
+        assert_eq!(found(groups).as_deref(), Some("/sys/fs/cgroup=cgroup"));
+        assert_eq!(found("38 35 0:32 / /run rw - tmpfs none rw"), None);
+        assert_eq!(found("39 35 0:32 /warren/proc/stat /proc/stat rw - tmpfs none rw"), None);
+    }
+}

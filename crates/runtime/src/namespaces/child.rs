@@ -5,6 +5,7 @@
 //! ends, and with it everything it made.
 
 mod confine;
+pub(super) mod mounts;
 mod root;
 
 use std::convert::Infallible;

@@ -2,15 +2,21 @@
 //! namespace where it was made, so one thread of the server enters a sandbox's
 //! namespace for the moment of the call, and everything else is ordinary.
 
+use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
+use std::pin::Pin;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
+use model::SandboxId;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::process::Pid;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{oneshot, watch};
 
 use crate::{BoxFuture, Connection, Dial, DialError, Exit};
@@ -83,9 +89,115 @@ fn make_in(network: &OwnedFd, family: AddressFamily) -> io::Result<OwnedFd> {
     Ok(rustix::net::socket_with(family, SocketType::STREAM, flags, None)?)
 }
 
+/// The host's open connections to control sockets: the one kind of socket with an
+/// end on each side that a checkpoint cannot cut by itself.
+#[derive(Debug, Default)]
+pub(super) struct Controls {
+    state: Mutex<ControlState>,
+}
+
+#[derive(Debug, Default)]
+struct ControlState {
+    open: Vec<(SandboxId, Weak<OwnedFd>)>,
+    quiet: HashSet<SandboxId>,
+}
+
+impl Controls {
+    fn lock(&self) -> MutexGuard<'_, ControlState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a connection that is about to be made; `None` while there may be none.
+    fn enter(&self, id: &SandboxId, socket: &Arc<OwnedFd>) -> Option<()> {
+        let mut state = self.lock();
+        state.open.retain(|(_, socket)| socket.strong_count() > 0);
+        if state.quiet.contains(id) {
+            return None;
+        }
+        state.open.push((id.clone(), Arc::downgrade(socket)));
+        Some(())
+    }
+
+    /// Ends a sandbox's connections and lets none come about until the answer is
+    /// dropped. Waits a little for the daemon `pid` to let go of its ends.
+    pub(super) fn quiet(&self, id: &SandboxId, pid: Pid) -> Quiet<'_> {
+        let mut state = self.lock();
+        state.quiet.insert(id.clone());
+        for (_, socket) in state.open.iter().filter(|(of, _)| of == id) {
+            if let Some(socket) = socket.upgrade() {
+                // Its owner reads an end.
+                let _ = rustix::net::shutdown(&*socket, rustix::net::Shutdown::Both);
+            }
+        }
+        drop(state);
+        let give_up = Instant::now() + QUIET_LIMIT;
+        while connected(pid) && Instant::now() < give_up {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Quiet { controls: self, id: id.clone() }
+    }
+}
+
+/// While it lives, nobody dials a sandbox's control socket.
+#[derive(Debug)]
+pub(super) struct Quiet<'a> {
+    controls: &'a Controls,
+    id: SandboxId,
+}
+
+impl Drop for Quiet<'_> {
+    fn drop(&mut self) {
+        self.controls.lock().quiet.remove(&self.id);
+    }
+}
+
+/// The daemon closes a connection that ended within a millisecond when it can.
+const QUIET_LIMIT: Duration = Duration::from_millis(500);
+
+/// Whether the daemon has an open connection on its control socket. What is inside
+/// may connect too, and only makes us wait out the limit.
+fn connected(pid: Pid) -> bool {
+    let name = format!("@{}", String::from_utf8_lossy(CONTROL));
+    let text = std::fs::read_to_string(super::proc_dir(pid).join("net/unix")).unwrap_or_default();
+    // Num RefCount Protocol Flags Type St Inode Path: state 03 is connected.
+    text.lines().any(|line| line.ends_with(&name) && line.split_whitespace().nth(5) == Some("03"))
+}
+
+/// A connection to a control socket.
+#[derive(Debug)]
+struct ControlConnection {
+    stream: tokio::net::UnixStream,
+    _entered: Arc<OwnedFd>,
+}
+
+impl AsyncRead for ControlConnection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for ControlConnection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
 /// Reaches the ports of one machine.
 #[derive(Debug)]
 pub(super) struct NamespacesDial {
+    sandbox_id: SandboxId,
     /// Its network namespace; taken away when the machine ends, so that holding
     /// a dialer holds nothing of the machine.
     network: Mutex<Option<Arc<OwnedFd>>>,
@@ -97,11 +209,12 @@ pub(super) struct NamespacesDial {
 impl NamespacesDial {
     pub(super) fn new(
         host: Arc<super::Host>,
+        sandbox_id: SandboxId,
         network: OwnedFd,
         address: Ipv4Addr,
         exit: watch::Receiver<Option<Exit>>,
     ) -> Self {
-        Self { network: Mutex::new(Some(Arc::new(network))), address, exit, host }
+        Self { sandbox_id, network: Mutex::new(Some(Arc::new(network))), address, exit, host }
     }
 
     /// Lets go of the machine.
@@ -148,11 +261,14 @@ impl NamespacesDial {
             _ => DialError::Io { port: 0, source },
         };
         let socket = self.socket(AddressFamily::UNIX).await?.map_err(failed)?;
+        let entered = Arc::new(socket.try_clone().map_err(failed)?);
+        self.host.controls.enter(&self.sandbox_id, &entered).ok_or(DialError::Refused(0))?;
         let address = SocketAddrUnix::new_abstract_name(CONTROL).map_err(|e| failed(e.into()))?;
         // On this kind of socket connecting never waits: it works, or the queue is full.
         rustix::net::connect(&socket, &address).map_err(|e| self.unless_gone(failed(e.into())))?;
         let stream = std::os::unix::net::UnixStream::from(socket);
-        Ok(Box::new(tokio::net::UnixStream::from_std(stream).map_err(failed)?))
+        let stream = tokio::net::UnixStream::from_std(stream).map_err(failed)?;
+        Ok(Box::new(ControlConnection { stream, _entered: entered }))
     }
 
     fn unless_gone(&self, error: DialError) -> DialError {

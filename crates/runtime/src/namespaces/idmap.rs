@@ -10,6 +10,9 @@ use rustix::mount::OpenTreeFlags;
 use rustix::process::Pid;
 use sys::mount::Attributes;
 
+use super::{Host, StepError};
+use crate::{ErrorKind, MachineSpec};
+
 /// Ids that each sandbox has.
 const RANGE: u32 = 65_536;
 
@@ -19,6 +22,16 @@ pub(super) fn first_id(base: u32, slot: Slot) -> Option<u32> {
     // The last id of all means "nobody" to the kernel.
     first.checked_add(RANGE).map(|_| first)
 }
+
+/// The same for a machine to be.
+pub(super) fn first_id_of(host: &Host, spec: &MachineSpec) -> Result<u32, StepError> {
+    first_id(host.options.first_user_id, spec.slot)
+        .ok_or_else(|| StepError::new(ErrorKind::Exhausted, NoIds(spec.slot)))
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("slot {0} has no user ids left; lower the first user id or the number of slots")]
+struct NoIds(Slot);
 
 /// Maps ids 0 to 65,535 of a newborn's user namespace to the range from `first`.
 pub(super) fn write_maps(pid: Pid, first: u32) -> io::Result<()> {
@@ -38,6 +51,15 @@ pub(super) fn shifted(dir: &Path, users: BorrowedFd<'_>, read_only: bool) -> io:
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let mount = rustix::mount::open_tree(CWD, dir, flags)?;
     let attributes = Attributes { read_only, no_devices: true, id_map: Some(users) };
+    sys::mount::set_attributes(mount.as_fd(), attributes)?;
+    Ok(mount)
+}
+
+/// A detached mount of a file or directory of ours as it is.
+pub(super) fn plain(path: &Path, read_only: bool) -> io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let mount = rustix::mount::open_tree(CWD, path, flags)?;
+    let attributes = Attributes { read_only, no_devices: true, id_map: None };
     sys::mount::set_attributes(mount.as_fd(), attributes)?;
     Ok(mount)
 }

@@ -29,6 +29,7 @@ use sys::clone::{Cloned, Copy};
 use super::child;
 use super::line::{ANSWER_LIMIT, Line};
 use super::message;
+use super::workshop::{self, Room};
 
 /// Names of the device nodes that machines get, with their numbers.
 pub(super) const DEVICES: [(&str, u32, u32); 6] =
@@ -54,11 +55,16 @@ pub(super) struct Newborn {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Request {
-    /// User id that the machine's allowances are counted on.
-    owner: u32,
-    /// Whether the second descriptor is a cgroup to be born in.
-    in_cgroup: bool,
+enum Request {
+    /// A machine's first process.
+    Machine {
+        /// User id that the machine's allowances are counted on.
+        owner: u32,
+        /// Whether the second descriptor is a cgroup to be born in.
+        in_cgroup: bool,
+    },
+    /// A room for the checkpoint tool.
+    Room,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -105,11 +111,23 @@ impl Launcher {
     /// Clones a process that waits for orders; `owner` is the user outside that it
     /// counts as. Blocks for about a millisecond.
     pub(super) fn clone(&self, owner: u32, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Newborn> {
+        self.ask(&Request::Machine { owner, in_cgroup: cgroup.is_some() }, cgroup)
+    }
+
+    /// Makes a process that waits for the orders of a [`workshop`]; its line is
+    /// as patient as the tool's tasks may be long.
+    pub(super) fn room(&self) -> io::Result<Room> {
+        let Newborn { pid, pidfd, orders } = self.ask(&Request::Room, None)?;
+        message::set_deadline(orders.as_fd(), workshop::SILENCE_LIMIT)?;
+        Ok(Room { pid, pidfd, orders })
+    }
+
+    fn ask(&self, request: &Request, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Newborn> {
         // A poisoned lock only says that another caller panicked; the line is still in step,
         // because one request and its answer happen without a panic in between.
         let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(open) = &*line {
-            match clone_over(open, owner, cgroup) {
+            match clone_over(open, request, cgroup) {
                 Err(Failure::Lost(error)) => {
                     tracing::error!(%error, "the process that clones machines is lost");
                     *line = None;
@@ -121,7 +139,7 @@ impl Launcher {
         let again = self.again.ok_or_else(|| io::Error::other("the process that clones machines is lost"))?;
         let open = line.insert(Line::redial(again)?);
         tracing::warn!("another process that clones machines took its place");
-        clone_over(open, owner, cgroup).map_err(|failure| match failure {
+        clone_over(open, request, cgroup).map_err(|failure| match failure {
             Failure::Lost(error) | Failure::Refused(error) => error,
         })
     }
@@ -141,12 +159,11 @@ impl From<io::Error> for Failure {
     }
 }
 
-fn clone_over(line: &Line, owner: u32, cgroup: Option<BorrowedFd<'_>>) -> Result<Newborn, Failure> {
+fn clone_over(line: &Line, request: &Request, cgroup: Option<BorrowedFd<'_>>) -> Result<Newborn, Failure> {
     let (orders, theirs) = message::pair()?;
     message::set_deadline(orders.as_fd(), ANSWER_LIMIT)?;
     let fds: Vec<BorrowedFd<'_>> = std::iter::once(theirs.as_fd()).chain(cgroup).collect();
-    let request = Request { owner, in_cgroup: cgroup.is_some() };
-    let (answer, mut fds) = line.ask(&request, &fds).map_err(Failure::Lost)?;
+    let (answer, mut fds) = line.ask(request, &fds).map_err(Failure::Lost)?;
     match answer {
         Answer::Born { pid } if !fds.is_empty() => {
             let pid = Pid::from_raw(pid).ok_or(Failure::Lost(io::ErrorKind::InvalidData.into()))?;
@@ -174,23 +191,48 @@ fn run(server: &OwnedFd) -> io::Result<()> {
     sys::clone::exit_now(0)
 }
 
-/// Clones one machine. In the child this never returns.
+/// Clones one machine, or forks a room. In the child this never returns.
 fn serve(server: &OwnedFd, request: &Request, fds: Vec<OwnedFd>) -> io::Result<Option<Answer>> {
     let mut fds = fds.into_iter();
     let orders = fds.next().ok_or(io::ErrorKind::InvalidData)?;
-    let cgroup = fds.next().filter(|_| request.in_cgroup);
-    set_thread_res_uid(Uid::ROOT, Uid::from_raw(request.owner), Uid::ROOT)?;
-    let cloned = sys::clone::clone(cgroup.as_ref().map(AsFd::as_fd));
-    if !matches!(cloned, Ok(Copy::Child)) {
-        set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)?;
-    }
-    match cloned {
-        Ok(Copy::Child) => child::run(&orders),
-        Ok(Copy::Parent(Cloned { pid, pidfd })) => {
+    let made = match *request {
+        Request::Machine { owner, in_cgroup } => {
+            let cgroup = fds.next().filter(|_| in_cgroup);
+            machine(&orders, owner, cgroup.as_ref().map(AsFd::as_fd))
+        }
+        Request::Room => room(&orders),
+    };
+    match made {
+        Ok((pid, pidfd)) => {
             message::send(server, &Answer::Born { pid: pid.as_raw_pid() }, &[pidfd.as_fd()])?;
             Ok(None)
         }
         Err(e) => Ok(Some(Answer::Failed { errno: e.raw_os_error() })),
+    }
+}
+
+fn machine(orders: &OwnedFd, owner: u32, cgroup: Option<BorrowedFd<'_>>) -> io::Result<(Pid, OwnedFd)> {
+    set_thread_res_uid(Uid::ROOT, Uid::from_raw(owner), Uid::ROOT)?;
+    let cloned = sys::clone::clone(cgroup);
+    if !matches!(cloned, Ok(Copy::Child)) {
+        set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)?;
+    }
+    match cloned? {
+        Copy::Child => child::run(orders),
+        Copy::Parent(Cloned { pid, pidfd }) => Ok((pid, pidfd)),
+    }
+}
+
+fn room(orders: &OwnedFd) -> io::Result<(Pid, OwnedFd)> {
+    match sys::clone::fork()? {
+        Copy::Child => match sys::clone::close_all_but(orders.as_fd()) {
+            Ok(()) => workshop::run(orders),
+            Err(_) => sys::clone::exit_now(1),
+        },
+        Copy::Parent(pid) => {
+            // It waits for its orders, so its id is its own.
+            Ok((pid, rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?))
+        }
     }
 }
 
@@ -207,9 +249,9 @@ fn enter_own_root(server: &OwnedFd) -> io::Result<()> {
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
     // `/tmp` is only the place where the new root is hung up for a moment.
     let private = MountFlags::NOSUID | MountFlags::NOEXEC;
-    rustix::mount::mount("warren", "/tmp", "tmpfs", private, c"mode=0755,size=256k")?;
+    rustix::mount::mount("warren", "/tmp", "tmpfs", private, c"mode=0755,size=1m")?;
     rustix::process::chdir("/tmp")?;
-    for dir in ["proc", "sys", "dev", "scratch"] {
+    for dir in ["proc", "sys", "dev", "dev/pts", "run", "scratch"] {
         std::fs::create_dir(dir)?;
     }
     for (name, major, minor) in DEVICES {

@@ -54,7 +54,13 @@ impl NamespacesMachine {
         let pidfd = AsyncFd::with_interest(pidfd, tokio::io::Interest::READABLE)?;
         let pidfd = Arc::new(pidfd);
         let (ended, exit) = watch::channel(None);
-        let dial = Arc::new(NamespacesDial::new(host.clone(), network, address, exit.clone()));
+        let dial = Arc::new(NamespacesDial::new(
+            host.clone(),
+            spec.sandbox_id.clone(),
+            network,
+            address,
+            exit.clone(),
+        ));
         let state = Arc::new(State { settled: settled.into(), killed: AtomicBool::new(false) });
         let machine = Self { host, spec: spec.clone(), pid, pidfd, dial, exit, state };
         machine.host.tasks.spawn(machine.wait_for_end(ended));

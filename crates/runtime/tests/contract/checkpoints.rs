@@ -14,6 +14,76 @@ pub(crate) async fn hold(host: &dyn Host) {
     what_fails_leaves_the_machine_running(host).await;
 }
 
+/// What only processes know: a shell counts, and goes on where it was.
+pub(crate) async fn memory_goes_on(host: &dyn Host) {
+    let backend = host.backend();
+    if let Err(reason) = backend.memory_checkpoints() {
+        println!("skipped: checkpoints with memory: {reason}");
+        return;
+    }
+    let count = "i=0; while :; do i=$((i+1)); echo $i > /new; cat /new > /count; sleep 0.02; done";
+    let line = format!("({count}) & exec nc -ll -p 7 -e cat");
+    let source = crate::spec_of(host, 21, &line);
+    let machine = crate::start(&*backend, &source).await;
+    echo(&*machine.dialer()).await;
+    machine.settle().await.unwrap();
+    counted(&*backend, &source, 10).await;
+
+    let (layer, memory) = (layer(host, "awake"), host.layers_dir().join("awake-memory"));
+    let to = CheckpointTo { layer: &layer, memory: Some(&memory) };
+    let done = backend
+        .checkpoint(&source, &machine, to, Then::Continue)
+        .await
+        .unwrap_or_else(|e| panic!("{e}: {}", e.source));
+    println!("{done:?}");
+    let then = count_in(&layer.join(FILES));
+    assert!(then >= 10 && done.memory_bytes.as_u64() > 0, "{then} {done:?}");
+    echo(&*machine.dialer()).await;
+    counted(&*backend, &source, then + 10).await;
+
+    let mut copies = Vec::new();
+    for n in [22, 23] {
+        let spec = MachineSpec { layers: source.layers.clone(), ..crate::spec_of(host, n, &line) };
+        backend.reserve(&spec).await.unwrap();
+        backend.prepare_from(&spec, &layer).await.unwrap();
+        let began = std::time::Instant::now();
+        let copy = backend.restore(&spec, &memory).await.unwrap_or_else(|e| panic!("{e}: {}", e.source));
+        println!("restored in {:?}", began.elapsed());
+        echo(&*copy.dialer()).await;
+        copy.settle().await.unwrap();
+        counted(&*backend, &spec, then + 10).await;
+        copies.push((spec, copy));
+    }
+    end_all(host, &*backend, copies).await;
+    end(host, &*backend, &source, machine).await;
+    backend.remove_layer(&layer).await.unwrap();
+    std::fs::remove_dir_all(&memory).unwrap();
+}
+
+async fn end_all(host: &dyn Host, backend: &dyn Backend, machines: Vec<(MachineSpec, Arc<dyn Machine>)>) {
+    let _ = host;
+    for (spec, machine) in machines {
+        machine.kill().await.unwrap();
+        drop(machine);
+        undo(backend, &spec).await;
+    }
+}
+
+fn count_in(files: &std::path::Path) -> u64 {
+    let text = std::fs::read_to_string(files.join("count")).unwrap_or_default();
+    text.trim().parse().unwrap_or(0)
+}
+
+/// Waits until the shell has counted so far.
+async fn counted(backend: &dyn Backend, spec: &MachineSpec, n: u64) {
+    let waiting = async {
+        while count_in(&backend.upper_dir(spec)) < n {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("it counts");
+}
+
 /// A started machine whose files are `words`.
 async fn started(host: &dyn Host, n: u32) -> (Arc<dyn Backend>, MachineSpec, Arc<dyn Machine>) {
     let (backend, spec) = (host.backend(), spec(host, n));

@@ -1,6 +1,7 @@
 //! What every backend promises, tried on each of them: the simulation anywhere,
 //! namespaces with root. Their own barriers and limits are in `limits`.
 #![expect(clippy::unwrap_used, reason = "in tests, what cannot go on fails")]
+#![expect(clippy::print_stdout, reason = "what does not run, and what took how long, is announced")]
 
 mod checkpoints;
 mod limits;

@@ -44,6 +44,11 @@ fn namespaces_keep_checkpoints() {
 }
 
 #[test]
+fn namespaces_keep_memory() {
+    Ground::run(3, |ground| async move { checkpoints::memory_goes_on(&*ground).await }).unwrap();
+}
+
+#[test]
 fn limits_of_namespaces_hold() {
     Ground::run(1, |ground| async move { limits::hold(&ground).await }).unwrap();
 }

@@ -55,9 +55,18 @@ pub(super) struct Socket(OwnedFd);
 
 impl Socket {
     pub(super) fn open() -> Result<Self, Error> {
-        let step = "opening a netlink socket";
         // Protocol 0 of this family is the route one.
-        let fd = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)
+        Self::open_protocol(None)
+    }
+
+    /// The protocol that tells of sockets.
+    pub(super) fn of_sockets() -> Result<Self, Error> {
+        Self::open_protocol(Some(rustix::net::netlink::SOCK_DIAG))
+    }
+
+    fn open_protocol(protocol: Option<rustix::net::Protocol>) -> Result<Self, Error> {
+        let step = "opening a netlink socket";
+        let fd = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)
             .map_err(|e| Error::new(step, e))?;
         set_socket_timeout(&fd, Timeout::Recv, Some(TIMEOUT)).map_err(|e| Error::new(step, e))?;
         Ok(Self(fd))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use model::{ByteSize, Isolation};
 use runtime::Backend;
-use runtime::namespaces::{self, Launcher, Namespaces};
+use runtime::namespaces::{self, Criu, Launcher, Namespaces};
 use runtime::network::{Network, NetworkConfig};
 use runtime::sim::{Sim, World};
 use runtime::storage::{Storage, StorageOptions};
@@ -106,13 +106,35 @@ async fn open_namespaces(launcher: Launcher, options: &Options, state: &StateDir
         ..NetworkConfig::default()
     };
     let network = Arc::new(Network::start(network).await.context("set up the sandboxes' network")?);
-    let wanted =
-        namespaces::Options { cgroup_name: options.instance.clone(), first_user_id: options.node.first_uid };
+    let criu = criu(options);
+    match &criu {
+        Ok(tool) => tracing::info!(tool = %tool.path().display(), "pauses can keep memory"),
+        Err(reason) => tracing::info!(%reason, "pauses keep files only"),
+    }
+    let wanted = namespaces::Options {
+        cgroup_name: options.instance.clone(),
+        first_user_id: options.node.first_uid,
+        criu,
+    };
     let machines = Namespaces::open(wanted, launcher, storage.clone(), network.clone());
     Ok(Open::Namespaces {
         machines: Arc::new(machines.context("open the namespaces backend")?),
         storage,
         network,
+    })
+}
+
+/// The checkpoint tool, or why there is none.
+fn criu(options: &Options) -> Result<Criu, String> {
+    if let Some(path) = &options.node.criu {
+        return Criu::at(path);
+    }
+    let state = options.state_dir.canonicalize().unwrap_or_else(|_| options.state_dir.clone());
+    let beside = state.parent().map(|parent| parent.join("criu"));
+    let trees: Vec<_> = [state.join("criu")].into_iter().chain(beside).chain([PathBuf::from("/")]).collect();
+    Criu::find(&trees).ok_or_else(|| {
+        let places: Vec<_> = trees.iter().map(|tree| tree.display().to_string()).collect();
+        format!("no usr/sbin/criu below {}; set node.criu", places.join(", "))
     })
 }
 

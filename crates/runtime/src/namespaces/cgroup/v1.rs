@@ -116,6 +116,13 @@ impl Hierarchies {
         Ok(())
     }
 
+    pub(super) fn admit(&self, id: &str, pid: Pid) -> Result<(), Error> {
+        if let Some(tree) = &self.unified {
+            write(&tree.join(id).join("cgroup.procs"), &pid.as_raw_pid().to_string())?;
+        }
+        self.enter(id, pid)
+    }
+
     pub(super) fn freezer(&self, id: &str) -> Result<Freezer, Error> {
         match (&self.unified, &self.freezer) {
             (Some(tree), _) => Ok(Freezer { dir: tree.join(id), version: 2 }),

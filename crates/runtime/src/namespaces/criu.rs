@@ -1,0 +1,15 @@
+//! The checkpoint tool CRIU, as a program that is spoken to.
+//!
+//! It is found as a file `…/usr/sbin/criu`; the `usr` that holds it is all of the
+//! host that it gets to see, so a copy with its own libraries can stand anywhere.
+//! It runs in a room of its own (`workshop`), started for one task and gone after it.
+
+mod images;
+mod proto;
+mod rpc;
+mod tool;
+
+pub(super) use images::move_users;
+pub(super) use rpc::{Ask, Dump, Restore, stood_still};
+pub use tool::Criu;
+pub(super) use tool::run;
