@@ -69,6 +69,19 @@ pub(crate) const CLIENTS: &[Package] = &[
     },
 ];
 
+/// A registry of images, and tools to compare its images with. Tests that want
+/// them are skipped where they cannot be installed.
+pub(crate) const REGISTRY: &[Package] = &[
+    Package {
+        name: "docker-registry",
+        probe: Probe::Program("docker-registry"),
+        why: "serves the images that tests make",
+    },
+    Package { name: "skopeo", probe: Probe::Program("skopeo"), why: "fetches images for comparison" },
+    Package { name: "umoci", probe: Probe::Program("umoci"), why: "unpacks images for comparison" },
+    Package { name: "zstd", probe: Probe::Program("zstd"), why: "compresses layers" },
+];
+
 /// What measurements stand beside.
 pub(crate) const BENCH: &[Package] = &[
     Package { name: "bubblewrap", probe: Probe::Program("bwrap"), why: "a sandbox to compare with" },

@@ -51,11 +51,17 @@ impl Apart {
         format!(
             "instance = \"{}\"\n\
              [network]\nrange = \"10.{}.0.0/16\"\ninterface_prefix = \"{}\"\n\
-             [node]\nfirst_uid = {}\n",
+             [node]\nfirst_uid = {}\n\
+             [images]\nstand_ins = \"always\"\nplain_http = [\"127.0.0.1:{}\", \"127.0.0.1:{}\"]\n\
+             aws_endpoint = \"http://127.0.0.1:{}\"\n",
             self.instance,
             215 + self.lane,
             self.interface_prefix,
-            self.user_ids.start
+            self.user_ids.start,
+            // What `tests/python/registry.py` starts.
+            5900 + self.lane,
+            5920 + self.lane,
+            5940 + self.lane
         )
     }
 }

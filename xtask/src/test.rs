@@ -5,7 +5,7 @@
 mod rust;
 
 use crate::server::Access;
-use crate::tally::Tally;
+use crate::tally::{Skip, Tally};
 use crate::{check, criu, packages, world};
 
 /// Arguments of `test`.
@@ -38,6 +38,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     packages::ensure(packages::SERVER, true)?;
     criu::ensure();
+    tally.step("packages of the image tests", || {
+        // Those tests say themselves that they are skipped.
+        Ok(packages::ensure(packages::REGISTRY, true).err().map(|error| Skip(format!("{error:#}"))))
+    });
     if !args.no_check {
         check::all(&mut tally, None);
     }

@@ -14,6 +14,7 @@ mod faults;
 mod guest;
 mod handle;
 mod host;
+pub mod image;
 mod ledger;
 mod nouns;
 mod options;

@@ -10,6 +10,7 @@ use runtime::Backend;
 
 use crate::clock::{Clock, SystemClock};
 use crate::faults::{Faults, NoFaults};
+use crate::image::ImageOptions;
 
 /// How a node is set up.
 #[derive(Debug, Clone)]
@@ -31,6 +32,8 @@ pub struct NodeOptions {
     pub overcommit: Overcommit,
     /// How long things may take.
     pub limits: Limits,
+    /// How images of registries are had.
+    pub images: ImageOptions,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
     /// What goes wrong on purpose; nothing outside of tests.
@@ -121,6 +124,7 @@ impl NodeOptions {
             capacity,
             overcommit: DEFAULT_OVERCOMMIT,
             limits: Limits::default(),
+            images: ImageOptions::default(),
             clock: Arc::new(SystemClock),
             faults: Arc::new(NoFaults),
         }

@@ -2,6 +2,8 @@
 //! then the file, then the environment, then the command line. The only file of
 //! the server that reads the environment.
 
+mod templates;
+
 use std::collections::BTreeMap;
 use std::env;
 use std::fs;
@@ -12,6 +14,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use model::Isolation;
 use serde::{Deserialize, Serialize};
+
+pub(crate) use templates::{Build, Images};
 
 /// The configuration file that is read if it exists and none is named.
 const DEFAULT_FILE: &str = "/etc/warren/config.toml";
@@ -46,6 +50,10 @@ pub(crate) struct Options {
     pub(crate) node: Node,
     /// The network of sandboxes.
     pub(crate) network: Network,
+    /// Images that templates start from.
+    pub(crate) images: Images,
+    /// How long builds of templates may take.
+    pub(crate) build: Build,
 }
 
 /// Where the server listens.
@@ -202,6 +210,8 @@ impl Default for Options {
             session: Session::default(),
             node: Node::default(),
             network: Network::default(),
+            images: Images::default(),
+            build: Build::default(),
         }
     }
 }
@@ -416,6 +426,8 @@ fn check(options: &Options) -> Result<()> {
         }
     }
     check_tls(options)?;
+    options.images.check()?;
+    options.build.check()?;
     if !(options.node.memory_overcommit > 0.0 && options.node.disk_overcommit > 0.0) {
         bail!("node.memory_overcommit and node.disk_overcommit must be above 0");
     }

@@ -3,7 +3,8 @@
 use http::HeaderMap;
 use http::header::USER_AGENT;
 use node::build::{FilesHash, Instruction, MOST_STEPS, OrderStep, Start};
-use wire::rest::{TemplateBuildStart, TemplateStep};
+use node::image::Credentials;
+use wire::rest::{ImageRegistry, TemplateBuildStart, TemplateStep};
 
 use super::error::Failure;
 use crate::app::BuildStart;
@@ -37,18 +38,29 @@ pub(super) fn parse(body: TemplateBuildStart) -> Result<BuildStart, Failure> {
     if steps.iter().flat_map(|step| &step.args).map(String::len).sum::<usize>() > ALL_BYTES {
         return Err(Failure::bad_request("the steps are longer than 2 MiB altogether"));
     }
-    if body.from_image_registry.is_some() {
-        return Err(Failure::not_built("fromImageRegistry is"));
+    if body.from_image_registry.is_some() && body.from_image.is_none() {
+        return Err(Failure::bad_request("fromImageRegistry is given without fromImage"));
     }
     let given = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
     let numbered = steps.iter().enumerate();
     Ok(BuildStart {
         from_template: given(body.from_template),
         from_image: given(body.from_image),
+        credentials: body.from_image_registry.map(credentials),
         steps: numbered.map(|(index, step)| parse_step(index + 1, step)).collect::<Result<_, _>>()?,
         start: Start { command: given(body.start_cmd), ready: given(body.ready_cmd) },
         force: body.force.unwrap_or(false),
     })
+}
+
+fn credentials(registry: ImageRegistry) -> Credentials {
+    match registry {
+        ImageRegistry::Registry { username, password } => Credentials::Password { username, password },
+        ImageRegistry::Aws { access_key_id, secret_access_key, region } => {
+            Credentials::Aws { access_key_id, secret_access_key, region }
+        }
+        ImageRegistry::Gcp { service_account } => Credentials::Gcp { key: service_account },
+    }
 }
 
 fn parse_step(number: usize, step: &TemplateStep) -> Result<OrderStep, Failure> {

@@ -8,6 +8,7 @@ use model::{BuildId, ByteSize, Resources, TemplateId, TemplateRef};
 use node::build::{
     BuildOrder, BuildProgress, FilesHash, LogEntry, LogLevel, LogPage, OrderStep, Source, Start,
 };
+use node::image::Credentials;
 use store::{Begun, Build, BuildState, BuildStatus, NewBuild, Reason, Template};
 
 use super::{App, Caller, Error, random, token};
@@ -46,6 +47,7 @@ pub(crate) struct Requested {
 pub(crate) struct BuildStart {
     pub(crate) from_template: Option<String>,
     pub(crate) from_image: Option<String>,
+    pub(crate) credentials: Option<Credentials>,
     pub(crate) steps: Vec<OrderStep>,
     pub(crate) start: Start,
     pub(crate) force: bool,
@@ -179,7 +181,9 @@ impl App {
     async fn source(&self, caller: &Caller, start: &BuildStart) -> Result<Source, Error> {
         match (&start.from_template, &start.from_image) {
             (Some(name), None) => Ok(self.parent(caller, name).await?),
-            (None, Some(image)) => Ok(Source::Image(image.clone())),
+            (None, Some(image)) => {
+                Ok(Source::Image { reference: image.clone(), credentials: start.credentials.clone() })
+            }
             _ => Err(Error::Refused("name exactly one of fromImage and fromTemplate".to_owned())),
         }
     }

@@ -25,18 +25,9 @@ pub(super) fn stand_in(reference: &str) -> Option<StandIn> {
         _ => return None,
     };
     let note = format!(
-        "no image registry can be reached: the local template {template} (Debian 13 with Python 3.13 and \
-         Node.js 20) stands in for {reference}"
+        "the local template {template} (Debian 13 with Python 3.13 and Node.js 20) stands in for {reference}"
     );
     Some(StandIn { template, note: Some(note) })
-}
-
-/// Why an image cannot be had.
-pub(super) fn refusal(reference: &str) -> String {
-    format!(
-        "the image '{reference}' cannot be had: no image registry can be reached, and no local template \
-         stands in for it"
-    )
 }
 
 #[cfg(test)]

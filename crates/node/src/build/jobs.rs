@@ -21,7 +21,7 @@ use super::order::BuildOrder;
 use super::perform::{BuildFailure, Performance};
 use crate::driver::chain;
 use crate::handle::Handle;
-use crate::{Error, NodeOptions, disk};
+use crate::{Error, NodeOptions, disk, image};
 
 /// Between two writes of a log to the disk.
 const FLUSH: Duration = Duration::from_millis(500);
@@ -143,7 +143,15 @@ impl Handle {
     /// Goes on with the builds that an earlier server left.
     pub(crate) async fn resume_builds(&self) -> Result<(), disk::Error> {
         let options = self.shared.options.clone();
-        for job in disk::blocking(move || unfinished(&options)).await? {
+        let jobs = disk::blocking(move || {
+            let jobs = unfinished(&options)?;
+            // Only a build that goes on goes on fetching.
+            if jobs.is_empty() {
+                image::forget_blobs(&options)?;
+            }
+            Ok::<_, disk::Error>(jobs)
+        });
+        for job in jobs.await? {
             job.log.add(
                 LogLevel::Warn,
                 None,
@@ -214,10 +222,15 @@ impl Handle {
                 BuildProgress::Failed(failure)
             }
         };
-        let path = dir_of(&self.shared.options, job.order.build_id).join("outcome.json");
+        let dir = dir_of(&self.shared.options, job.order.build_id);
         let kept = async {
             job.log.flush().await?;
-            disk::blocking(move || disk::write_json(&path, &progress)).await
+            disk::blocking(move || {
+                disk::write_json(&dir.join("outcome.json"), &progress)?;
+                // Nothing reads it any more, and it may hold a registry's password.
+                disk::remove_file(&dir.join("order.json"))
+            })
+            .await
         };
         if let Err(e) = kept.await {
             tracing::error!(error = chain(&e), "the outcome of a build was not kept");
@@ -242,7 +255,11 @@ fn unfinished(options: &NodeOptions) -> Result<Vec<Job>, disk::Error> {
     let dir = options.state_dir.join("builds");
     disk::ensure_dir(&dir)?;
     let mut jobs = Vec::new();
-    for dir in disk::list_dir(&dir)?.into_iter().filter(|dir| !dir.join("outcome.json").exists()) {
+    for dir in disk::list_dir(&dir)? {
+        if dir.join("outcome.json").exists() {
+            disk::remove_file(&dir.join("order.json"))?;
+            continue;
+        }
         match read_order(&dir, options) {
             Ok(job) => jobs.push(job),
             Err(e) => {

@@ -24,6 +24,7 @@ mod perform;
 mod place;
 pub(crate) mod ready;
 mod recipe;
+mod source;
 mod step;
 mod tail;
 mod workshop;

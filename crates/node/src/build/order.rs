@@ -7,6 +7,8 @@ use std::path::{Component, Path};
 use model::{BuildId, ByteSize, Resources, TeamId, TemplateId};
 use serde::{Deserialize, Serialize};
 
+use crate::image::Credentials;
+
 /// Steps of one build.
 pub const MOST_STEPS: usize = 500;
 
@@ -46,8 +48,13 @@ pub enum Source {
         #[serde(with = "as_text")]
         build_id: BuildId,
     },
-    /// An image, by its reference.
-    Image(String),
+    /// An image of a registry.
+    Image {
+        /// Its reference.
+        reference: String,
+        /// What its registry asks for.
+        credentials: Option<Credentials>,
+    },
     /// Something that cannot be: the build fails with this sentence.
     Refused(String),
 }
@@ -240,7 +247,10 @@ mod tests {
             template_id: "t1".parse().unwrap(),
             build_id: BuildId::from_u128(7),
             team_id: TeamId::from_u128(8),
-            source: Source::Image("debian".to_owned()),
+            source: Source::Image {
+                reference: "debian".to_owned(),
+                credentials: Some(Credentials::Gcp { key: "{}".to_owned() }),
+            },
             steps: vec![OrderStep { instruction: Instruction::Workdir("/a".to_owned()), force: true }],
             start: Start::default(),
             force: false,

@@ -11,11 +11,11 @@ use super::call::{self, Channel, Process};
 use super::context::Context;
 use super::key::Key;
 use super::log::{Log, LogLevel};
-use super::order::{BuildOrder, Instruction, OrderStep, Source, Start};
+use super::order::{BuildOrder, Instruction, OrderStep, Start};
 use super::place::Placement;
 use super::tail::Tail;
 use super::workshop::{Bench, Workshop};
-use super::{files, images, ready};
+use super::{files, ready};
 use crate::disk;
 use crate::driver::chain;
 use crate::handle::Handle;
@@ -42,15 +42,15 @@ pub(super) struct Performance<'a> {
 }
 
 /// A build that grows.
-struct Growing {
+pub(super) struct Growing {
     /// Topmost first.
-    layers: Vec<String>,
-    context: Context,
-    interpreter: bool,
-    start: Start,
-    key: Key,
-    pins: Pins,
-    force: bool,
+    pub(super) layers: Vec<String>,
+    pub(super) context: Context,
+    pub(super) interpreter: bool,
+    pub(super) start: Start,
+    pub(super) key: Key,
+    pub(super) pins: Pins,
+    pub(super) force: bool,
 }
 
 /// What a step prints, as entries of the log.
@@ -71,7 +71,8 @@ impl Printed {
 impl Performance<'_> {
     /// Builds, and publishes the build.
     pub(super) async fn run(&self) -> Result<(), BuildFailure> {
-        let mut growing = self.base().map_err(|message| failure("base", message))?;
+        let base = Box::pin(self.base()).await.and_then(|growing| self.fits(growing));
+        let mut growing = base.map_err(|message| failure("base", message))?;
         for (index, step) in self.order.steps.iter().enumerate() {
             let number = (index + 1).to_string();
             let taken = self.step(index, step, &mut growing).await;
@@ -80,52 +81,19 @@ impl Performance<'_> {
         self.finalize(growing).await.map_err(|message| failure("finalize", message))
     }
 
-    fn info(&self, step: &str, message: &str) {
+    pub(super) fn info(&self, step: &str, message: &str) {
         self.log.add(LogLevel::Info, Some(step), message);
     }
 
-    /// The layers and the context that the source gives.
-    fn base(&self) -> Result<Growing, String> {
-        let templates = &self.handle.shared.templates;
-        let parent = match &self.order.source {
-            Source::Refused(reason) => return Err(reason.clone()),
-            Source::Template { name, build_id } => {
-                self.info("base", &format!("[base] FROM template {name}"));
-                templates.get(*build_id).ok_or_else(|| format!("template '{name}' is not on this node"))?
-            }
-            Source::Image(reference) => {
-                self.info("base", &format!("[base] FROM {reference}"));
-                let stand_in = images::stand_in(reference).ok_or_else(|| images::refusal(reference))?;
-                if let Some(note) = &stand_in.note {
-                    self.log.add(LogLevel::Warn, Some("base"), &format!("[base] {note}"));
-                }
-                templates
-                    .newest(stand_in.template)
-                    .ok_or_else(|| format!("template '{}' is not on this node", stand_in.template))?
-            }
-        };
-        let layers = parent.layers.len() + self.order.steps.len();
-        if layers > MOST_LAYERS {
-            return Err(format!(
-                "the steps and those below them would make {layers} layers; {MOST_LAYERS} can be mounted"
-            ));
+    /// Refuses what could not be mounted.
+    fn fits(&self, growing: Growing) -> Result<Growing, String> {
+        let layers = growing.layers.len() + self.order.steps.len();
+        if layers <= MOST_LAYERS {
+            return Ok(growing);
         }
-        let mut pins = Pins::new(&self.handle.shared.cache);
-        parent.layers.iter().for_each(|layer| pins.hold(layer));
-        let team = self.order.team_id.to_string();
-        Ok(Growing {
-            layers: parent.layers.clone(),
-            context: Context {
-                env: parent.env.clone(),
-                user: parent.default_user.clone().unwrap_or_else(|| "user".to_owned()),
-                workdir: parent.default_workdir.clone(),
-            },
-            interpreter: parent.interpreter,
-            start: parent.start.clone(),
-            key: Key::of_parent(&parent.layers).then_bytes(team.as_bytes()),
-            pins,
-            force: self.order.force,
-        })
+        Err(format!(
+            "the steps and those below them would make {layers} layers; {MOST_LAYERS} can be mounted"
+        ))
     }
 
     async fn step(&self, index: usize, step: &OrderStep, growing: &mut Growing) -> Result<(), String> {
