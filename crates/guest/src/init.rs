@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::rc::Rc;
 
-use wire::control::{Init, LogLevel};
+use wire::control::{Init, LogLevel, Woken};
 
 use crate::ca;
 use crate::daemon::Daemon;
@@ -15,6 +15,11 @@ use crate::interpret::Interpreter;
 
 /// Where users look whether they are in a sandbox, and in which.
 const DIR: &str = "/run/e2b";
+
+/// Shown as `/proc/sys/kernel/random/boot_id`.
+const BOOT_ID: &str = "/run/warren/proc/boot_id";
+/// Names a system to its services; empty in templates.
+const MACHINE_ID: &str = "/etc/machine-id";
 
 /// Takes over `init`.
 pub(crate) fn apply(daemon: &Rc<Daemon>, init: &Init) -> io::Result<()> {
@@ -34,6 +39,9 @@ fn prepare_root(daemon: &Daemon, init: &Init) -> io::Result<()> {
         return Ok(());
     }
     write_ids(init)?;
+    if let Some(woken) = &init.woken {
+        wake(woken)?;
+    }
     if let Some(bundle) = &init.ca_bundle {
         ca::install(bundle)?;
     }
@@ -51,13 +59,36 @@ fn write_ids(init: &Init) -> io::Result<()> {
     Ok(())
 }
 
+/// What a sandbox that woke from a checkpoint must not share with others.
+fn wake(woken: &Woken) -> io::Result<()> {
+    if is_hex(&woken.boot_id.replace('-', "")) {
+        // In place: it is mounted by its inode. Where it is not shown it is not there.
+        match fs::OpenOptions::new().write(true).open(BOOT_ID) {
+            Ok(mut file) => io::Write::write_all(&mut file, format!("{}\n", woken.boot_id).as_bytes())?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    match woken.machine_id.as_deref().filter(|id| is_hex(id)) {
+        Some(id) => replace(Path::new(MACHINE_ID), &format!("{id}\n")),
+        None => Ok(()),
+    }
+}
+
+fn is_hex(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// A new file each time: what stands there may be a link of a user's.
 fn write(name: &str, value: &str) -> io::Result<()> {
-    let path = Path::new(DIR).join(name);
-    match fs::remove_file(&path) {
+    replace(&Path::new(DIR).join(name), value)
+}
+
+fn replace(path: &Path, value: &str) -> io::Result<()> {
+    match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    fs::write(&path, value)?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o444))
+    fs::write(path, value)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o444))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use wire::control::{Init, Limits};
+use wire::control::{Init, Limits, WAKING};
 
 use crate::user::User;
 
@@ -79,6 +79,9 @@ impl Settings {
             if let Some(value) = value {
                 values.internal.insert(name.to_owned(), value.clone());
             }
+        }
+        if let Some(woken) = init.woken.as_ref().filter(|woken| woken.reseed) {
+            values.internal.insert(WAKING.to_owned(), woken.boot_id.clone());
         }
         if let Some(envs) = &init.env_vars {
             values.envs.clone_from(envs);

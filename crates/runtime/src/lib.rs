@@ -8,6 +8,7 @@
 
 mod backend;
 mod checkpoint;
+pub mod manifest;
 pub mod namespaces;
 pub mod network;
 pub mod sim;

@@ -79,10 +79,15 @@ pub struct Woken {
     /// one that slept; absent, the old one stays.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub machine_id: Option<String>,
-    /// Fresh randomness, 64 hexadecimal digits or more: language kernels seed their
-    /// generators with it. (The kernel's own is shared by all and needs nothing.)
-    pub entropy: String,
+    /// Whether the language kernels seed their generators anew before the next cell:
+    /// for a sandbox that is not the one that slept. (The system's generator is the
+    /// host's, and needs nothing.)
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub reseed: bool,
 }
+
+/// The variable by which language kernels learn of a waking that reseeds.
+pub const WAKING: &str = "WARREN_WAKING";
 
 /// Limits as the guest shows them in `/proc/meminfo` and its like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::Path;
 
+use wire::control::WAKING;
+
 use super::silent::Changes;
 
 /// A language by its normalised name.
@@ -83,15 +85,18 @@ impl Dialect {
     /// Code that sets variables of a Jupyter kernel's environment, and removes those
     /// whose value is `None`. It leaves no name behind.
     pub(super) fn set_envs(self, changes: &Changes) -> String {
+        let reseeds = changes.contains_key(WAKING);
         if self == Self::R {
-            return changes.iter().map(|(name, value)| r_change(name, value.as_deref())).collect();
+            let code: String = changes.iter().map(|(name, value)| r_change(name, value.as_deref())).collect();
+            return code + if reseeds { R_RESEED } else { "" };
         }
         let changes = ascii_json(&serde_json::json!(changes));
         // The inner text is JSON; its quoted form is also a Python literal, since
         // everything in it is ASCII and has no escape but `\"` and `\\`.
         let literal = serde_json::Value::from(changes);
+        let reseed = if reseeds { PYTHON_RESEED } else { "" };
         format!(
-            "[__import__('os').environ.pop(k, None) if v is None else \
+            "{reseed}[__import__('os').environ.pop(k, None) if v is None else \
              __import__('os').environ.__setitem__(k, v) \
              for k, v in __import__('json').loads({literal}).items()] and None"
         )
@@ -110,6 +115,12 @@ impl Dialect {
         ("properties", changes.iter().map(entry).collect::<String>().into_bytes())
     }
 }
+
+/// Two sandboxes that woke from one checkpoint must not draw the same numbers.
+const PYTHON_RESEED: &str = "[__import__('random').seed()] + [n.random.seed() for n in \
+     [__import__('sys').modules.get('numpy')] if hasattr(n, 'random')] and None\n";
+const R_RESEED: &str =
+    "if (exists(\".Random.seed\", envir = globalenv())) rm(\".Random.seed\", envir = globalenv())\n";
 
 /// Code that changes to a directory, if it is there. A kernel that holds packages
 /// which were replaced since it was forked ends instead.
@@ -179,6 +190,16 @@ mod tests {
         let code = Dialect::R.set_envs(&changes);
         let value = r#""a\U{22}b\U{5c}c\U{a}\U{27}\U{e9}\U{1f600}""#;
         assert_eq!(code, format!("do.call(Sys.setenv, list(\"K\"={value}))\n"));
+    }
+
+    #[test]
+    fn a_waking_reseeds_and_nothing_else_does() {
+        let waking = Changes::from([(WAKING.to_owned(), Some("1".to_owned()))]);
+        let other = Changes::from([("A".to_owned(), Some("1".to_owned()))]);
+        for dialect in [Dialect::Python, Dialect::R] {
+            assert!(dialect.set_envs(&waking).to_lowercase().contains("seed"));
+            assert!(!dialect.set_envs(&other).to_lowercase().contains("seed"));
+        }
     }
 
     #[test]
