@@ -26,6 +26,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         files: PathBuf::from(files),
         cwd: std::env::current_dir()?,
         run_dir,
+        forks: Arc::new(|| true),
         spawn: Arc::new(TokioSpawner),
     };
     serve(tokio::net::TcpListener::bind(address).await?, config).await?;

@@ -24,6 +24,9 @@ const FILES: &str = "/usr/lib/warren/interpreter";
 const RUN_DIR: &str = "/run/warren/kernels";
 /// Where code runs, as in the reference, if it is there.
 const HOME: &str = "/home/user";
+/// A sandbox with no more memory than this starts each Python kernel from nothing:
+/// what forks them and the one that waits would take a third of it.
+const SMALL: u64 = 512 << 20;
 /// Between the end of the service and its next start.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -37,7 +40,7 @@ impl Interpreter {
     /// Starts the service; it is started again whenever it ends.
     pub(crate) fn start(daemon: &Rc<Daemon>) -> Self {
         let (sender, ready) = watch::channel(false);
-        let settings = Arc::clone(&daemon.settings);
+        let (settings, limits) = (Arc::clone(&daemon.settings), Arc::clone(&daemon.settings));
         let python = PYTHONS.into_iter().find(|path| Path::new(path).exists()).unwrap_or(PYTHONS[0]);
         let config = InterpreterConfig {
             envs: Arc::new(move || settings.envs()),
@@ -46,6 +49,7 @@ impl Interpreter {
             files: PathBuf::from(FILES),
             cwd: PathBuf::from(if Path::new(HOME).is_dir() { HOME } else { "/" }),
             run_dir: PathBuf::from(RUN_DIR),
+            forks: Arc::new(move || limits.get().limits.is_none_or(|limits| limits.memory_bytes > SMALL)),
             spawn: Arc::new(HelperSpawner::new(
                 Rc::clone(&daemon.launcher),
                 Rc::clone(&daemon.reaper),

@@ -1,4 +1,5 @@
-//! Gives memory back to the host that a burst of work has left behind.
+//! Gives memory back to the host that a burst of work has left behind, and
+//! knows when there was too little of it.
 //!
 //! The allocator keeps what was freed for the next burst, which may never come;
 //! on a host with hundreds of sandboxes that is memory of others.
@@ -27,4 +28,15 @@ pub(crate) async fn keep_small() -> io::Result<()> {
         tokio::time::sleep(PAUSE).await;
         sys::memory::trim();
     }
+}
+
+/// How often the kernel has killed for want of memory: in this sandbox where its
+/// own count can be read, else on the whole host, which is an upper bound.
+pub(crate) fn kills() -> Option<u64> {
+    count("/sys/fs/cgroup/memory.events").or_else(|| count("/proc/vmstat"))
+}
+
+fn count(path: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(path).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
 }

@@ -148,6 +148,19 @@ fn a_kill_does_not_wait_for_children_that_hold_the_output() {
 }
 
 #[test]
+fn when_a_kill_is_answered_the_process_is_gone() {
+    with_guest(async |guest| {
+        for _ in 0..20 {
+            let pid = guest.start_and_leave(&shell("exec sleep 60")).await;
+            let kill = json!({"process": {"pid": pid}, "signal": "SIGNAL_SIGKILL"}).to_string();
+            assert_eq!(guest.call("/process.Process/SendSignal", &kill).await.status, 200);
+            assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+            assert_eq!(guest.call("/process.Process/List", "{}").await.json(), json!({}));
+        }
+    });
+}
+
+#[test]
 fn a_deadline_kills_the_process_and_ends_the_stream() {
     with_guest(async |guest| {
         let timeout = [("connect-timeout-ms", "200")];

@@ -46,6 +46,16 @@ def lenient(pack):
     return packed
 
 
+def find_temporary_directory():
+    """Every cell has a name below it. Finding it writes a file, which a full disk refuses."""
+    import tempfile
+
+    try:
+        tempfile.gettempdir()
+    except OSError:
+        tempfile.tempdir = "/tmp"
+
+
 def build():
     """The kernel application, imported late so that `sys.path` is clean first."""
     lean = load("lean")
@@ -83,6 +93,7 @@ def main():
     rc = os.path.join(HERE, "matplotlibrc")
     if os.path.exists(rc):
         os.environ.setdefault("MATPLOTLIBRC", rc)
+    find_temporary_directory()
     app = build()
     if sys.argv[1] == "--nursery":
         # As the kernel itself would say it before matplotlib is imported.

@@ -26,6 +26,9 @@ pub struct InterpreterConfig {
     /// A directory for connection files and sockets; made if missing, readable by
     /// its owner only, and short (a socket's path has at most 107 bytes).
     pub run_dir: PathBuf,
+    /// Whether there is memory for a process that new Python kernels are forked
+    /// from, and for one that waits.
+    pub forks: Arc<dyn Fn() -> bool + Send + Sync>,
     /// How kernel processes are started. Kernels run as root, as the reference's do:
     /// files that a cell writes belong to root, while commands run as `user`.
     pub spawn: Arc<dyn KernelSpawner>,

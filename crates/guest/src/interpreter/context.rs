@@ -218,9 +218,7 @@ impl Turn {
             self.discard_alive(context).await;
         } else if kernel.is_dead() {
             let how = self.discard(context).await.unwrap_or_default();
-            self.notice = Some(format!(
-                "the kernel ended while it was idle ({how}); this is a fresh one without the earlier variables"
-            ));
+            self.notice = Some(super::run::idle_death(&how));
         }
     }
 

@@ -47,24 +47,24 @@ pub(super) fn result_line(content: &str, role: Role) -> Option<Vec<u8>> {
     let mut data = serde_json::from_str::<Content<'_>>(content).ok()?.data;
     data.retain(|_, value| value.get() != "null");
     let mut line = Vec::with_capacity(content.len() + 64);
-    line.extend_from_slice(br#"{"type":"result""#);
+    line.extend_from_slice(br#"{"type": "result""#);
     for (mime, member) in MEMBERS {
         let Some(value) = data.remove(mime) else { continue };
-        line.extend_from_slice(format!(",\"{member}\":").as_bytes());
+        line.extend_from_slice(format!(", \"{member}\": ").as_bytes());
         push_value(value.get(), mime, &mut line);
     }
-    line.extend_from_slice(br#","extra":{"#);
+    line.extend_from_slice(br#", "extra": {"#);
     for (index, (mime, value)) in data.into_iter().enumerate() {
         if index > 0 {
-            line.push(b',');
+            line.extend_from_slice(b", ");
         }
         push_ascii(&serde_json::Value::from(mime).to_string(), &mut line);
-        line.push(b':');
+        line.extend_from_slice(b": ");
         push_ascii(value.get(), &mut line);
     }
     line.extend_from_slice(match role {
-        Role::Main => br#"},"is_main_result":true}"#.as_slice(),
-        Role::Aside => br#"},"is_main_result":false}"#.as_slice(),
+        Role::Main => br#"}, "is_main_result": true}"#.as_slice(),
+        Role::Aside => br#"}, "is_main_result": false}"#.as_slice(),
     });
     Some(line)
 }

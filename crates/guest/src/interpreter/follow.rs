@@ -12,7 +12,7 @@ use super::context::Order;
 use super::display::{Role, result_line};
 use super::kernel::{Halves, Kernel};
 use super::lines::{Gone, Lines};
-use super::message::{Accepted, Incoming, Status, Stream, Trouble};
+use super::message::{Accepted, Incoming, Status, Stream, Trouble, Wishes};
 use super::pump::{Channel, Event};
 
 /// How an execution ended.
@@ -20,8 +20,10 @@ use super::pump::{Channel, Event};
 pub(super) enum End {
     /// The kernel is quiet.
     Done,
-    /// The kernel's sockets ended.
-    Died,
+    /// The code ended its kernel in the way of its language, which takes a moment.
+    Left,
+    /// The kernel's sockets ended, before it took the code or after.
+    Died { begun: bool },
     /// The kernel was condemned.
     Ordered(Order),
     /// The code did not heed its interrupts.
@@ -37,6 +39,7 @@ pub(super) struct Execution<'a> {
     /// Whether the kernel has begun: an interrupt before that would be ignored.
     begun: bool,
     failed: bool,
+    left: bool,
     /// The reply's failure, told at the end if no broadcast told one.
     reply: Option<Trouble>,
     leaving: Option<Leaving>,
@@ -58,6 +61,7 @@ impl<'a> Execution<'a> {
             halves: Halves::default(),
             begun: false,
             failed: false,
+            left: false,
             reply: None,
             leaving: None,
             half_end: None,
@@ -81,7 +85,7 @@ impl<'a> Execution<'a> {
                 },
                 event = self.kernel.event() => event,
             };
-            let Event::Message(channel, message) = event else { return End::Died };
+            let Event::Message(channel, message) = event else { return End::Died { begun: self.begun } };
             let written = tokio::select! {
                 biased;
                 order = &mut ordered => return End::Ordered(order),
@@ -93,7 +97,7 @@ impl<'a> Execution<'a> {
             self.half_end = (self.halves.replied || self.halves.idle).then(|| Instant::now() + HALF_END);
         }
         self.conclude().await;
-        End::Done
+        if self.left { End::Left } else { End::Done }
     }
 
     fn leave(&mut self) {
@@ -134,6 +138,7 @@ impl<'a> Execution<'a> {
         }
         match (channel, message.kind.as_str()) {
             (Channel::Shell, "execute_reply") => {
+                self.left = message.content::<Wishes>().is_some_and(|wishes| wishes.is_farewell());
                 self.reply = message.content::<Trouble>().filter(|trouble| trouble.status != "ok");
                 Ok(())
             }

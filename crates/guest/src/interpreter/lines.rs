@@ -6,12 +6,15 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::io::{self, Write};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::Frame;
+use serde::Serialize as _;
+use serde::ser::Error as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, Sleep, sleep};
 use wire::execute::{Failure, Item, Output};
@@ -59,7 +62,7 @@ impl Lines {
     /// has queued nothing.
     pub(super) async fn item(&self, item: &Item) -> Result<(), Gone> {
         // Items have string keys and finite numbers only, so they always serialise.
-        let text = serde_json::to_string(item).map_err(|_| Gone)?;
+        let text = spaced(item).map_err(|_| Gone)?;
         let mut line = Vec::with_capacity(text.len() + 1);
         push_ascii(&text, &mut line);
         self.line(line).await
@@ -93,6 +96,26 @@ impl Lines {
     }
 }
 
+/// JSON as Python writes it, with a blank after each comma and colon: people
+/// compare these lines with the reference's.
+fn spaced(item: &Item) -> serde_json::Result<String> {
+    struct Spaced;
+    impl serde_json::ser::Formatter for Spaced {
+        fn begin_array_value<W: ?Sized + Write>(&mut self, to: &mut W, first: bool) -> io::Result<()> {
+            if first { Ok(()) } else { to.write_all(b", ") }
+        }
+        fn begin_object_key<W: ?Sized + Write>(&mut self, to: &mut W, first: bool) -> io::Result<()> {
+            if first { Ok(()) } else { to.write_all(b", ") }
+        }
+        fn begin_object_value<W: ?Sized + Write>(&mut self, to: &mut W) -> io::Result<()> {
+            to.write_all(b": ")
+        }
+    }
+    let mut text = Vec::new();
+    item.serialize(&mut serde_json::Serializer::with_formatter(&mut text, Spaced))?;
+    String::from_utf8(text).map_err(serde_json::Error::custom)
+}
+
 /// The current time as kernels write it.
 pub(super) fn now() -> String {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
@@ -118,7 +141,6 @@ fn civil(seconds: u64, micros: u32) -> String {
 /// Appends JSON text with everything outside ASCII as `\uXXXX`. Right for whole
 /// JSON texts, since only their strings can hold such characters.
 pub(super) fn push_ascii(text: &str, out: &mut Vec<u8>) {
-    use std::io::Write as _;
     let mut rest = text;
     while let Some(at) = rest.bytes().position(|byte| !byte.is_ascii()) {
         out.extend_from_slice(&rest.as_bytes()[..at]);
@@ -148,7 +170,7 @@ impl http_body::Body for LineBody {
             Poll::Ready(None) => return Poll::Ready(None),
             Poll::Ready(Some((line, _permit))) => line,
             Poll::Pending => match self.silence.as_mut().poll(cx) {
-                Poll::Ready(()) => Bytes::from_static(b"{\"type\":\"keepalive\"}\n"),
+                Poll::Ready(()) => Bytes::from_static(b"{\"type\": \"keepalive\"}\n"),
                 Poll::Pending => return Poll::Pending,
             },
         };
@@ -176,6 +198,13 @@ mod tests {
     }
 
     #[test]
+    fn items_are_written_as_the_reference_writes_them() {
+        let failure = Failure { name: "E,:".to_owned(), value: "a\"b".to_owned(), traceback: String::new() };
+        let text = spaced(&Item::Error(failure)).unwrap();
+        assert_eq!(text, r#"{"type": "error", "name": "E,:", "value": "a\"b", "traceback": ""}"#);
+    }
+
+    #[test]
     fn times_are_civil() {
         assert_eq!(civil(0, 0), "1970-01-01T00:00:00.000000Z");
         assert_eq!(civil(951_827_696, 5), "2000-02-29T12:34:56.000005Z");
@@ -188,12 +217,12 @@ mod tests {
         let (writer, mut body) = lines();
         let begin = Instant::now();
         let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
-        assert_eq!(&frame[..], b"{\"type\":\"keepalive\"}\n");
+        assert_eq!(&frame[..], b"{\"type\": \"keepalive\"}\n");
         assert_eq!(begin.elapsed().as_secs(), 5);
         writer.item(&Item::EndOfExecution).await.unwrap();
         drop(writer);
         let frame = body.frame().await.unwrap().unwrap().into_data().unwrap();
-        assert_eq!(&frame[..], b"{\"type\":\"end_of_execution\"}\n");
+        assert_eq!(&frame[..], b"{\"type\": \"end_of_execution\"}\n");
         assert!(body.frame().await.is_none());
     }
 

@@ -143,6 +143,27 @@ pub(super) struct Accepted {
     pub(super) execution_count: u64,
 }
 
+/// Content of an `execute_reply`: what the code asks of the one who runs it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Wishes {
+    payload: Vec<Wish>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Wish {
+    source: String,
+    keepkernel: bool,
+}
+
+impl Wishes {
+    /// Whether the kernel is about to end because the code said `exit()`.
+    pub(super) fn is_farewell(&self) -> bool {
+        self.payload.iter().any(|wish| wish.source == "ask_exit" && !wish.keepkernel)
+    }
+}
+
 /// Content of `error`, and of an `execute_reply` that is not ok.
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(default)]

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! It is never needed: where it has no kernel, the context starts one from nothing.
-//! A sandbox in which no code ran pays for none of it.
+//! A sandbox in which no code ran pays for none of it, and a small one never does.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -87,6 +87,9 @@ impl Nursery {
 
     /// Somebody uses the interpreter: from now on a spare kernel is kept.
     pub(super) fn wake(self: &Arc<Self>) {
+        if !(self.config.forks)() {
+            return;
+        }
         let mut state = self.state();
         let tried = state.tried.is_some_and(|at| at.elapsed() < PAUSE);
         if state.waking || state.parent.is_some() || tried {

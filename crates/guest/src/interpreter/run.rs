@@ -48,9 +48,16 @@ pub(super) async fn run(context: &Context, task: Task, lines: Lines) {
         return;
     };
     let mut undo = Changes::new();
-    let end = in_turn(context, &mut turn, task, &lines, &mut undo).await;
+    let kills = crate::memory::kills();
+    let mut end = in_turn(context, &mut turn, &task, &lines, &mut undo).await;
+    if matches!(end, Ok(End::Died { begun: false })) {
+        // It was dead already, which nobody had noticed: nothing of the code has run.
+        let how = turn.discard(context).await.unwrap_or_default();
+        turn.notice = Some(idle_death(&how));
+        end = in_turn(context, &mut turn, &task, &lines, &mut undo).await;
+    }
     // A client that is gone needs no last words.
-    _ = explain(context, &mut turn, end, &lines).await;
+    _ = explain(context, &mut turn, (end, kills), &lines).await;
     _ = lines.item(&Item::EndOfExecution).await;
     drop(lines);
     settle(context, &mut turn, &undo).await;
@@ -60,7 +67,7 @@ pub(super) async fn run(context: &Context, task: Task, lines: Lines) {
 async fn in_turn(
     context: &Context,
     turn: &mut Turn,
-    task: Task,
+    task: &Task,
     lines: &Lines,
     undo: &mut Changes,
 ) -> Result<End, Error> {
@@ -70,15 +77,15 @@ async fn in_turn(
     }
     let generation = turn.generation();
     let kernel = turn.kernel(context).await?;
-    if silent::follow(kernel, task.envs).await.is_err() {
-        return Ok(End::Died);
+    if silent::follow(kernel, task.envs.clone()).await.is_err() {
+        return Ok(End::Died { begun: false });
     }
     match silent::overlay(kernel, &task.env_vars).await {
         Ok(changes) => *undo = changes,
-        Err(silent::Stuck) => return Ok(End::Died),
+        Err(silent::Stuck) => return Ok(End::Died { begun: false }),
     }
     if kernel.ask(Ask::Cell(&task.code)).await.is_err() {
-        return Ok(End::Died);
+        return Ok(End::Died { begun: false });
     }
     let end = Execution::new(kernel, lines).follow(context.ordered(generation)).await;
     kernel.forget();
@@ -89,7 +96,7 @@ async fn in_turn(
 async fn explain(
     context: &Context,
     turn: &mut Turn,
-    end: Result<End, Error>,
+    (end, kills): (Result<End, Error>, Option<u64>),
     lines: &Lines,
 ) -> Result<(), Gone> {
     match end {
@@ -100,9 +107,18 @@ async fn explain(
         Ok(End::Ordered(Order::Remove)) => {
             lines.failure("ContextRemoved", "The context was removed while the code ran").await
         }
-        Ok(End::Died) => {
+        Ok(End::Died { .. }) => {
             let how = turn.discard(context).await.unwrap_or_else(|| "it was replaced".to_owned());
-            lines.failure("UnexpectedEndOfExecution", &death(&how)).await
+            let for_memory = is_kill(&how) && crate::memory::kills() > kills;
+            lines.failure("UnexpectedEndOfExecution", &death(&how, for_memory)).await
+        }
+        Ok(End::Left) => {
+            // Else the next execution would meet it on its way out.
+            turn.discard_alive(context).await;
+            turn.notice = Some(
+                "earlier code ended its kernel; this is a fresh one without the earlier variables".to_owned(),
+            );
+            Ok(())
         }
         Ok(End::Deaf) => {
             turn.discard_alive(context).await;
@@ -117,8 +133,23 @@ async fn explain(
     }
 }
 
-fn death(how: &str) -> String {
-    let guess = if how.contains("signal 9") { ", perhaps for lack of memory" } else { "" };
+/// What the next execution is told of a kernel that ended between two.
+pub(super) fn idle_death(how: &str) -> String {
+    format!("the kernel ended while it was idle ({how}); this is a fresh one without the earlier variables")
+}
+
+/// Whether this is how the kernel kills, for want of memory or for a user: both
+/// ways in which a process's end is told, the daemon's and the nursery's.
+fn is_kill(how: &str) -> bool {
+    how == "signal: killed" || how == "killed by signal 9"
+}
+
+fn death(how: &str, for_memory: bool) -> String {
+    let guess = match (for_memory, is_kill(how)) {
+        (true, _) => ": the sandbox ran out of memory",
+        (false, true) => ", by somebody or for want of memory",
+        (false, false) => "",
+    };
     format!(
         "The kernel ended before the execution was finished ({how}{guess}). \
          Its variables are lost; the next execution gets a fresh kernel"
@@ -143,5 +174,17 @@ async fn settle(context: &Context, turn: &mut Turn, undo: &Changes) {
     // A fresh kernel never had the variables, and undoing twice does no harm.
     if silent::apply(kernel, undo).await.is_err() {
         _ = turn.discard(context).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_death_for_want_of_memory_says_so() {
+        assert!(death("signal: killed", true).contains("ran out of memory"));
+        assert!(death("killed by signal 9", false).contains("for want of memory"));
+        assert!(!death("exit status 3", is_kill("exit status 3")).contains("memory"));
     }
 }

@@ -62,7 +62,13 @@ async fn absurd_lengths_end_the_connection() {
         let error = client_of(wire, 1000).await.receive().await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     }
-    let endless = frame(MORE, b"").repeat(MAX_FRAMES + 1);
-    let error = client_of(endless, 1000).await.receive().await.unwrap_err();
-    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+}
+
+#[tokio::test]
+async fn frames_beyond_the_bound_are_skipped_and_the_next_message_is_read() {
+    let many = frame(MORE, b"x").repeat(MAX_FRAMES + 900);
+    let mut reader = client_of([many, frame(0, b"last"), frame(0, b"next")].concat(), 1000).await;
+    let first = reader.receive().await.unwrap();
+    assert_eq!((first.frames.len(), first.skipped), (MAX_FRAMES, 904));
+    assert_eq!(&reader.receive().await.unwrap().frames[0][..], b"next");
 }

@@ -49,7 +49,9 @@ pub(crate) struct Process {
     pub(super) exit: Cell<Option<Exit>>,
     /// Set when the end must not wait for the end of the outputs.
     pub(super) killed: Cell<bool>,
-    /// Rung when one of the two above is set.
+    /// Set when it is no longer in the list.
+    pub(super) retired: Cell<bool>,
+    /// Rung when one of the three above is set.
     pub(super) changed: Notify,
 }
 
@@ -63,6 +65,7 @@ impl Process {
             subscribers: RefCell::default(),
             exit: Cell::new(None),
             killed: Cell::new(false),
+            retired: Cell::new(false),
             changed: Notify::new(),
         }
     }
@@ -85,6 +88,18 @@ impl Process {
         self.killed.set(true);
         self.changed.notify_waiters();
         Ok(())
+    }
+
+    /// Waits until it was reaped and is gone from the list.
+    pub(crate) async fn gone(&self) {
+        loop {
+            // Before the look, so that no change is missed after it.
+            let changed = self.changed.notified();
+            if self.retired.get() {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// Its row in the list.

@@ -127,6 +127,8 @@ impl Processes {
         let facts = [("pid", pid), ("exit_code", end.exit_code.to_string()), ("status", end.status.clone())];
         self.journal.note(LogLevel::Info, "process", "Process ended", &facts);
         self.live.borrow_mut().retain(|other| !Rc::ptr_eq(other, process));
+        process.retired.set(true);
+        process.changed.notify_waiters();
         self.forget_expired();
         let mut retained = self.retained.borrow_mut();
         if retained.len() >= self.bounds.ends {

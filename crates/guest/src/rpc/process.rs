@@ -1,8 +1,10 @@
 //! `process.Process`: requests to what `crate::process` does, and back.
 
+use std::time::Duration;
+
 use rustix::process::Signal as KernelSignal;
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use wire::connect::{Code, Error};
 use wire::process::{
     CloseStdinRequest, ConnectRequest, Empty, ListRequest, ListResponse, ProcessEvent, ProcessSelector,
@@ -19,6 +21,9 @@ use crate::process::{Event, Found, InputError, Process, Spec, StartError};
 
 /// Size of a terminal for which none was given.
 const DEFAULT_SIZE: PtySize = PtySize { cols: 80, rows: 24 };
+
+/// How long the answer to a kill waits for the end of the process.
+const REAPING: Duration = Duration::from_secs(1);
 
 /// Answers a call of this service.
 pub(super) async fn answer(caller: Caller, method: &str, request: Request) -> Response {
@@ -139,6 +144,11 @@ async fn send_signal(caller: Caller, request: SendSignalRequest) -> Result<Empty
     process
         .signal(signal)
         .map_err(|errno| Error::new(Code::Internal, format!("error sending signal: {errno}")))?;
+    if signal == KernelSignal::KILL {
+        // Whoever killed it looks next whether it is gone. One that the kernel cannot
+        // end now, because it waits for a device, is left to its time.
+        let _ = timeout(REAPING, process.gone()).await;
+    }
     Ok(Empty {})
 }
 

@@ -61,6 +61,7 @@ impl Service {
             files: Path::new(env!("CARGO_MANIFEST_DIR")).join("../../templates/code-interpreter/interpreter"),
             cwd: home.path().to_owned(),
             run_dir: home.path().join("run"),
+            forks: Arc::new(|| true),
             spawn: Arc::new(TokioSpawner),
         };
         let mut server = tokio::task::JoinSet::new();
