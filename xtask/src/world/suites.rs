@@ -86,6 +86,7 @@ pub(crate) fn javascript(server: &Access, tally: &mut Tally) {
     };
     say("suite tests/js");
     count("suite tests/js", suite("tests/js/sandbox.test.mjs", &[]), tally);
+    count("suite tests/js, cells", suite("tests/js/cells.test.mjs", &["tests/shared/cells.json"]), tally);
     let wrapper = ["examples/session/session.mjs"];
     count("suite tests/js, sessions", suite("tests/js/session.test.mjs", &wrapper), tally);
     tally.step("the types of examples/session", || types().map(|()| None));
