@@ -5,14 +5,13 @@
 //! it, at the latest by their timeout.
 
 mod bare;
+mod cells;
 mod daemon;
 mod floor;
 mod idle;
 mod measure;
 mod others;
 mod target;
-
-use anyhow::Context as _;
 
 use crate::server::Server;
 use crate::{packages, repo};
@@ -55,7 +54,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         let target = Target::start_without_waiting()?;
         warm_up(&target)?;
         let names = ["create of `code-interpreter-v1`, not waiting for its kernel", "… and its first cell"];
-        interpreter_create(&target, rounds.div_ceil(10), names, &mut rows)?;
+        cells::create(&target, rounds.div_ceil(10), names, false, &mut rows)?;
         target.stop()?;
     }
     others::measure(rounds.min(50), &mut rows);
@@ -84,8 +83,8 @@ fn against(target: &Target, rounds: u32, mut rows: Vec<Series>) -> anyhow::Resul
     files(target, rounds.clamp(3, 20), &mut rows)?;
     daemon::measure(target, rounds, &mut rows)?;
     let names = ["create of `code-interpreter-v1`, its kernel ready", "… and its first cell"];
-    interpreter_create(target, rounds.div_ceil(10), names, &mut rows)?;
-    cells(target, rounds, &mut rows)?;
+    cells::create(target, rounds.div_ceil(10), names, true, &mut rows)?;
+    cells::measure(target, rounds, &mut rows)?;
     idle::measure(target, rounds.div_ceil(4).min(20), &mut rows)?;
     Ok(rows)
 }
@@ -146,38 +145,5 @@ fn files(target: &Target, rounds: u32, rows: &mut Vec<Series>) -> anyhow::Result
         anyhow::ensure!(back == bytes, "the file came back changed");
     }
     rows.extend([up, down]);
-    sandbox.kill()
-}
-
-/// Creates with an interpreter, and until its first answer.
-fn interpreter_create(
-    target: &Target,
-    rounds: u32,
-    names: [&str; 2],
-    rows: &mut Vec<Series>,
-) -> anyhow::Result<()> {
-    let [mut create, mut answer] = names.map(Series::ms);
-    for _ in 0..rounds {
-        let start = std::time::Instant::now();
-        let mut sandbox = create.time(|| target.create("code-interpreter-v1"))?;
-        anyhow::ensure!(sandbox.cell("1+1").context("run the first cell")? == "2", "1+1 is not 2");
-        answer.push(start.elapsed());
-        sandbox.kill()?;
-    }
-    rows.extend([create, answer]);
-    Ok(())
-}
-
-/// Cells in a context that has run some.
-fn cells(target: &Target, rounds: u32, rows: &mut Vec<Series>) -> anyhow::Result<()> {
-    let mut cell = Series::ms("warm cell `1+1`").over(floor::ROUND_TRIP).promised(6.0);
-    let mut sandbox = target.create("code-interpreter-v1")?;
-    for _ in 0..5 {
-        sandbox.cell("1+1")?;
-    }
-    for _ in 0..rounds {
-        anyhow::ensure!(cell.time(|| sandbox.cell("1+1"))? == "2", "1+1 is not 2");
-    }
-    rows.push(cell);
     sandbox.kill()
 }

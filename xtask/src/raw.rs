@@ -111,7 +111,29 @@ impl Sandbox {
 
     /// Runs a cell in the default context and takes the text of its main result.
     pub(crate) fn cell(&mut self, code: &str) -> anyhow::Result<String> {
-        let body = json!({ "code": code }).to_string();
+        self.execute(&json!({ "code": code }))
+    }
+
+    /// The same in a context of [`Sandbox::new_context`].
+    pub(crate) fn cell_in(&mut self, context: &str, code: &str) -> anyhow::Result<String> {
+        self.execute(&json!({ "code": code, "context_id": context }))
+    }
+
+    /// Makes a Python context and gives its id.
+    pub(crate) fn new_context(&mut self) -> anyhow::Result<String> {
+        let headers = [("Content-Type", "application/json")];
+        let made = self.guest("POST", "/contexts", INTERPRETER, &headers, b"{}")?;
+        let made: Value = serde_json::from_slice(&made).context("read a context")?;
+        made["id"].as_str().map(str::to_owned).context("a context has an id")
+    }
+
+    /// Ends a context.
+    pub(crate) fn end_context(&mut self, context: &str) -> anyhow::Result<()> {
+        self.guest("DELETE", &format!("/contexts/{context}"), INTERPRETER, &[], b"").map(drop)
+    }
+
+    fn execute(&mut self, request: &Value) -> anyhow::Result<String> {
+        let body = request.to_string();
         let headers = [("Content-Type", "application/json")];
         let answer = self.guest("POST", "/execute", INTERPRETER, &headers, body.as_bytes())?;
         for line in answer.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
