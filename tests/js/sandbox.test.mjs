@@ -67,6 +67,22 @@ describe('commands', LIMIT, () => {
     await assert.rejects(sandbox.commands.run('sleep 30', { timeoutMs: 1000 }), base.TimeoutError)
   })
 
+  test('no time limit', async () => {
+    assert.equal((await sandbox.commands.run('sleep 1; echo on', { timeoutMs: 0 })).stdout, 'on\n')
+  })
+
+  test('broken UTF-8', async () => {
+    const { stdout } = await sandbox.commands.run("head -c 8191 /dev/zero | tr '\\0' a; printf '\\342'")
+    assert.ok(stdout.startsWith('a'.repeat(8191)))
+  })
+
+  test('leaving a command and finding it again', async () => {
+    const handle = await sandbox.commands.run('sleep 1; echo late', { background: true })
+    await handle.disconnect()
+    assert.equal((await (await sandbox.commands.connect(handle.pid)).wait()).stdout, 'late\n')
+    assert.equal((await (await sandbox.commands.connect(handle.pid)).wait()).exitCode, 0)
+  })
+
   test('user, directory, environment', async () => {
     const options = { user: 'root', cwd: '/tmp', envs: { A: 'b c' } }
     const { stdout } = await sandbox.commands.run('id -un; pwd; echo "$A"', options)
@@ -114,6 +130,20 @@ describe('files', LIMIT, () => {
     const files = Array.from({ length: 10 }, (_, i) => ({ path: `many/${i}`, data: `${i}` }))
     assert.equal((await sandbox.files.write(files)).length, 10)
     assert.equal((await sandbox.files.list('many')).length, 10)
+  })
+
+  test('gzip', async () => {
+    const text = 'z'.repeat(100_000)
+    await sandbox.files.write('packed/below', 'old')
+    await sandbox.files.write('packed/below', text, { gzip: true })
+    assert.equal(await sandbox.files.read('packed/below', { gzip: true }), text)
+  })
+
+  test('lists to a depth', async () => {
+    await sandbox.files.write('tree/a/b', 'x')
+    const paths = async (depth) => (await sandbox.files.list('tree', { depth })).map((one) => one.path)
+    assert.deepEqual(await paths(1), ['/home/user/tree/a'])
+    assert.deepEqual(await paths(2), ['/home/user/tree/a', '/home/user/tree/a/b'])
   })
 
   test('missing ones', async () => {

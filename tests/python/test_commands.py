@@ -188,3 +188,17 @@ def test_many_at_once(sandbox):
     for thread in threads:
         thread.join(60)
     assert seen == [True] * 20
+
+
+def test_git(sandbox):
+    """Row 47."""
+    git = sandbox.git
+    git.configure_user("A Person", "person@example.com")
+    git.init("rows/project")
+    sandbox.files.write("rows/project/file", "content")
+    assert git.status("rows/project").file_status
+    git.add("rows/project")
+    git.commit("rows/project", "the first")
+    assert git.status("rows/project").is_clean
+    git.create_branch("rows/project", "side")
+    assert "side" in git.branches("rows/project").branches

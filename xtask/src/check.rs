@@ -1,6 +1,7 @@
 //! `cargo xtask check`: everything that can be said about the source without
 //! running the product.
 
+mod features;
 mod licences;
 mod spdx;
 mod spelling;
@@ -25,6 +26,7 @@ type Check = fn() -> anyhow::Result<Option<Skip>>;
 const CHECKS: &[(&str, Check)] = &[
     ("formatting", || cargo_check(cargo().args(["fmt", "--all", "--check"]))),
     ("dependency table", || table::check().map(|()| None)),
+    ("tests of features", || features::check().map(|()| None)),
     ("unused dependencies", || unused::check().map(|()| None)),
     ("licences and sources of dependencies", licences::check),
     ("spelling", spelling::check),
