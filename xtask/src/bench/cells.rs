@@ -50,7 +50,7 @@ pub(super) fn measure(target: &Target, rounds: u32, rows: &mut Vec<Series>) -> a
         sandbox.cell("1+1")?;
     }
     warm(&mut sandbox, rounds, rows)?;
-    contexts(&mut sandbox, rounds.clamp(3, 10), rows)?;
+    contexts(&mut sandbox, rounds.div_ceil(10).clamp(3, 10), rows)?;
     reference(&mut sandbox, rounds, rows)?;
     sandbox.kill()
 }
