@@ -93,7 +93,7 @@ impl Host {
 impl Namespaces {
     /// Opens the backend. The launcher was started before the first thread.
     pub fn open(
-        options: Options,
+        mut options: Options,
         launcher: Launcher,
         storage: Arc<Storage>,
         network: Arc<Network>,
@@ -104,6 +104,7 @@ impl Namespaces {
             cpus = cgroups.cpu_count(),
             "namespaces backend is open"
         );
+        options.criu = options.criu.and_then(|tool| checkpoint::check(&launcher, &tool).map(|()| tool));
         let sockets = Sockets::start().map_err(OpenError::Sockets)?;
         let tasks = TaskTracker::new();
         Ok(Self {

@@ -7,7 +7,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use model::ByteSize;
 use rustix::process::Pid;
 
 use super::criu::{self, Ask, Dump};
-use super::launcher::DEVICES;
+use super::launcher::{DEVICES, Launcher};
 use super::workshop::{self, Furnish};
 use super::{Host, StepError, boot, idmap, kill, message, proc_dir};
 use crate::checkpoint::Target;
@@ -114,12 +114,35 @@ fn with_memory(
     Ok(Checkpointed { memory_bytes: size_of(memory)?, frozen })
 }
 
+/// Whether the tool works here, as far as it says itself.
+pub(super) fn check(launcher: &Launcher, tool: &criu::Criu) -> Result<(), String> {
+    let said = |e: StepError| e.source.to_string();
+    let nothing = no_images().map_err(|e| e.to_string())?;
+    let room = room(launcher, tool, 0, nothing.as_fd()).map_err(said)?;
+    let answer = criu::check(&room);
+    workshop::wait_for_end(&room);
+    answer.map_err(|reason| format!("{}: {reason}", tool.path().display()))
+}
+
+/// Any directory: the tool is asked nothing that has images.
+fn no_images() -> io::Result<std::os::fd::OwnedFd> {
+    idmap::plain(Path::new("/proc"), true)
+}
+
 fn dump_room(host: &Host, user: u32, images: &Path) -> Result<workshop::Room, StepError> {
-    let criu = host.criu()?;
-    let programs = idmap::plain(criu.usr(), true)?;
     let images = idmap::plain(&images.join(IMAGES), false)?;
-    let room = host.launcher.room()?;
-    message::send(&room.orders, &Furnish { user, sandbox: None }, &[programs.as_fd(), images.as_fd()])?;
+    room(&host.launcher, host.criu()?, user, images.as_fd())
+}
+
+fn room(
+    launcher: &Launcher,
+    tool: &criu::Criu,
+    user: u32,
+    images: BorrowedFd<'_>,
+) -> Result<workshop::Room, StepError> {
+    let programs = idmap::plain(tool.usr(), true)?;
+    let room = launcher.room()?;
+    message::send(&room.orders, &Furnish { user, sandbox: None }, &[programs.as_fd(), images])?;
     Ok(room)
 }
 

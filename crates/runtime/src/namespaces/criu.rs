@@ -12,4 +12,4 @@ mod tool;
 pub(super) use images::move_users;
 pub(super) use rpc::{Ask, Dump, Restore, stood_still};
 pub use tool::Criu;
-pub(super) use tool::run;
+pub(super) use tool::{check, run};

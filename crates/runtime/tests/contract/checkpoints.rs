@@ -54,14 +54,98 @@ pub(crate) async fn memory_goes_on(host: &dyn Host) {
         counted(&*backend, &spec, then + 10).await;
         copies.push((spec, copy));
     }
-    end_all(host, &*backend, copies).await;
+    end_all(&*backend, copies).await;
     end(host, &*backend, &source, machine).await;
     backend.remove_layer(&layer).await.unwrap();
     std::fs::remove_dir_all(&memory).unwrap();
 }
 
-async fn end_all(host: &dyn Host, backend: &dyn Backend, machines: Vec<(MachineSpec, Arc<dyn Machine>)>) {
-    let _ = host;
+/// A program that holds one of everything goes on under another slot, on two
+/// machines at once, and one that holds what cannot be kept runs on.
+pub(crate) async fn everything_goes_on(host: &dyn Host) {
+    let backend = host.backend();
+    if backend.memory_checkpoints().is_err() || !std::path::Path::new("/usr/bin/python3").exists() {
+        println!("skipped: needs checkpoints with memory, and python3");
+        return;
+    }
+    let (source, machine) = python(host, &*backend, 24, "").await;
+    machine.settle().await.unwrap();
+    // A client outside holds a connection: it is no reason to fail.
+    let client = machine.dialer().dial(crate::ECHO_PORT).await.unwrap();
+    let (layer, memory) = (layer(host, "python"), host.layers_dir().join("python-memory"));
+    let to = CheckpointTo { layer: &layer, memory: Some(&memory) };
+    let done = backend.checkpoint(&source, &machine, to, Then::Stop).await;
+    let done = done.unwrap_or_else(|e| panic!("{e}: {}", e.source));
+    println!("a Python: {done:?}");
+    drop((client, machine));
+    undo(&*backend, &source).await;
+    settled(host, &[]).await;
+    let then = count_in(&layer.join(FILES));
+
+    let mut copies = Vec::new();
+    for n in [25, 26] {
+        let sandbox = crate::spec_of(host, n, "");
+        let spec = MachineSpec {
+            slot: sandbox.slot,
+            sandbox_id: sandbox.sandbox_id,
+            dir: sandbox.dir,
+            hostname: "another".to_owned(),
+            ..source.clone()
+        };
+        backend.reserve(&spec).await.unwrap();
+        backend.prepare_from(&spec, &layer).await.unwrap();
+        let copy = backend.restore(&spec, &memory).await.unwrap_or_else(|e| panic!("{e}: {}", e.source));
+        counted(&*backend, &spec, then + 5).await;
+        copies.push((spec, copy));
+    }
+    // A copy is as good as what it was made from.
+    let (spec, copy) = &copies[0];
+    let (again, more) = (host.layers_dir().join("again"), host.layers_dir().join("again-memory"));
+    let to = CheckpointTo { layer: &again, memory: Some(&more) };
+    backend.checkpoint(spec, copy, to, Then::Continue).await.unwrap_or_else(|e| panic!("{e}: {}", e.source));
+    counted(&*backend, spec, count_in(&again.join(FILES)) + 5).await;
+    end_all(&*backend, copies).await;
+    settled(host, &[]).await;
+    for (layer, memory) in [(&layer, &memory), (&again, &more)] {
+        backend.remove_layer(layer).await.unwrap();
+        std::fs::remove_dir_all(memory).unwrap();
+    }
+    what_cannot_be_kept_is_named(host, &*backend).await;
+}
+
+async fn what_cannot_be_kept_is_named(host: &dyn Host, backend: &dyn Backend) {
+    let (spec, machine) = python(host, backend, 27, "traced").await;
+    let (layer, memory) = (layer(host, "traced"), host.layers_dir().join("traced-memory"));
+    for then in [Then::Stop, Then::Continue] {
+        let to = CheckpointTo { layer: &layer, memory: Some(&memory) };
+        let error = backend.checkpoint(&spec, &machine, to, then).await.unwrap_err();
+        println!("named: {}", error.source);
+        assert!(!layer.exists() && !memory.exists());
+        counted(backend, &spec, count_in(&backend.upper_dir(&spec)) + 5).await;
+    }
+    end(host, backend, &spec, machine).await;
+}
+
+/// A machine with the host's programs below it, that runs `everything.py`.
+async fn python(
+    host: &dyn Host,
+    backend: &dyn Backend,
+    n: u32,
+    argument: &str,
+) -> (MachineSpec, Arc<dyn Machine>) {
+    let line = format!("/usr/bin/python3 /everything.py {argument} & exec nc -ll -p 7 -e cat");
+    let mut spec = crate::spec_of(host, n, &line);
+    spec.layers.push(PathBuf::from("/"));
+    backend.reserve(&spec).await.unwrap();
+    backend.prepare(&spec).await.unwrap();
+    std::fs::write(backend.upper_dir(&spec).join("everything.py"), include_str!("everything.py")).unwrap();
+    let machine = backend.boot(&spec).await.unwrap();
+    echo(&*machine.dialer()).await;
+    counted(backend, &spec, 5).await;
+    (spec, machine)
+}
+
+async fn end_all(backend: &dyn Backend, machines: Vec<(MachineSpec, Arc<dyn Machine>)>) {
     for (spec, machine) in machines {
         machine.kill().await.unwrap();
         drop(machine);
@@ -77,7 +161,11 @@ fn count_in(files: &std::path::Path) -> u64 {
 /// Waits until the shell has counted so far.
 async fn counted(backend: &dyn Backend, spec: &MachineSpec, n: u64) {
     let waiting = async {
-        while count_in(&backend.upper_dir(spec)) < n {
+        let files = backend.upper_dir(spec);
+        while count_in(&files) < n {
+            if let Ok(failed) = std::fs::read_to_string(files.join("failed")) {
+                panic!("inside: {failed}");
+            }
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     };

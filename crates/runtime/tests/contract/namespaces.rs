@@ -49,6 +49,11 @@ fn namespaces_keep_memory() {
 }
 
 #[test]
+fn namespaces_keep_everything() {
+    Ground::run(4, |ground| async move { checkpoints::everything_goes_on(&*ground).await }).unwrap();
+}
+
+#[test]
 fn limits_of_namespaces_hold() {
     Ground::run(1, |ground| async move { limits::hold(&ground).await }).unwrap();
 }

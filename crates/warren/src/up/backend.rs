@@ -107,21 +107,18 @@ async fn open_namespaces(launcher: Launcher, options: &Options, state: &StateDir
     };
     let network = Arc::new(Network::start(network).await.context("set up the sandboxes' network")?);
     let criu = criu(options);
-    match &criu {
-        Ok(tool) => tracing::info!(tool = %tool.path().display(), "pauses can keep memory"),
-        Err(reason) => tracing::info!(%reason, "pauses keep files only"),
-    }
     let wanted = namespaces::Options {
         cgroup_name: options.instance.clone(),
         first_user_id: options.node.first_uid,
         criu,
     };
     let machines = Namespaces::open(wanted, launcher, storage.clone(), network.clone());
-    Ok(Open::Namespaces {
-        machines: Arc::new(machines.context("open the namespaces backend")?),
-        storage,
-        network,
-    })
+    let machines = machines.context("open the namespaces backend")?;
+    match machines.memory_checkpoints() {
+        Ok(()) => tracing::info!("pauses can keep memory"),
+        Err(reason) => tracing::info!(%reason, "pauses keep files only"),
+    }
+    Ok(Open::Namespaces { machines: Arc::new(machines), storage, network })
 }
 
 /// The checkpoint tool, or why there is none.

@@ -57,7 +57,7 @@ mod tests {
     fn image(first: u64) -> Vec<u8> {
         let extent = Message::default().with(1, 0).with(OUTER, first).with(3, 65_536).to_bytes();
         let entry = Message::default().with_bytes(1, &extent).with_bytes(2, &extent).to_bytes();
-        [&[1, 2, 3, 4, 5, 6, 7, 8][..], &(entry.len() as u32).to_le_bytes(), &entry].concat()
+        [&[1, 2, 3, 4, 5, 6, 7, 8][..], &u32::try_from(entry.len()).unwrap().to_le_bytes(), &entry].concat()
     }
 
     fn outer(image: &[u8]) -> Vec<Option<u64>> {

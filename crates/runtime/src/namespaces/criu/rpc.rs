@@ -17,6 +17,7 @@ use crate::namespaces::workshop::{CGROUPS, IMAGES, ROOT};
 const DUMP: u64 = 1;
 const RESTORE: u64 = 2;
 const NOTIFY: u64 = 6;
+const VERSION: u64 = 10;
 
 /// Fields of `criu_req` and `criu_resp`.
 const TYPE: u32 = 1;
@@ -149,6 +150,19 @@ pub(super) fn carry_out(
         refused = refused.or(done.err());
         send(socket, &Message::default().with(TYPE, NOTIFY).with(NOTIFY_SUCCESS, success).to_bytes())?;
     }
+}
+
+/// Asks the tool in a room for its version: whether it runs at all, and is none of
+/// those that are known not to write TCP sockets down on recent kernels.
+pub(super) fn version(socket: &OwnedFd) -> Result<(u64, u64), Failure> {
+    const ANSWER: u32 = 10;
+    send(socket, &Message::default().with(TYPE, VERSION).to_bytes())?;
+    let bytes = receive(socket)?;
+    if bytes.first() == Some(&b'{') {
+        return Err(Failure::Room(serde_json::from_slice(&bytes).map_err(io::Error::from)?));
+    }
+    let version = Message::parse(&bytes)?.message(ANSWER).unwrap_or_default();
+    Ok((version.number(1).unwrap_or(0), version.number(2).unwrap_or(0)))
 }
 
 fn ask(reply: &Message) -> Option<Ask> {

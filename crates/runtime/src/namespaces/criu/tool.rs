@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::rpc::{Ask, Call, Failure, carry_out};
+use super::rpc::{Ask, Call, Failure, carry_out, version};
 use crate::namespaces::StepError;
 use crate::namespaces::workshop::Room;
 use crate::{ErrorKind, namespaces};
@@ -45,6 +45,22 @@ impl Criu {
 
     pub(in crate::namespaces) fn usr(&self) -> &Path {
         &self.usr
+    }
+}
+
+/// The oldest version that writes TCP sockets down on recent kernels.
+const OLDEST: (u64, u64) = (4, 2);
+
+/// Whether the tool in `room` runs here; if not, why not.
+pub(in crate::namespaces) fn check(room: &Room) -> Result<(), String> {
+    match version(room.line()) {
+        Ok(found) if found >= OLDEST => Ok(()),
+        Ok((major, minor)) => {
+            Err(format!("its version {major}.{minor} is too old; {}.{} is needed", OLDEST.0, OLDEST.1))
+        }
+        Err(Failure::Room(failed)) => Err(failed.to_string()),
+        Err(Failure::Line(error) | Failure::Refused(error)) => Err(error.to_string()),
+        Err(Failure::Tool(said)) => Err(said.unwrap_or_default()),
     }
 }
 
