@@ -20,6 +20,7 @@ const PYTHON: &[&str] = &[
     "httpx==0.28.1",
     "prometheus-client==0.23.1",
     "websockets==15.0.1",
+    "mcp==2.3.0",
 ];
 
 /// Runs Python suites against a server that leads the SDK by its environment.

@@ -24,7 +24,7 @@ type Embedded = (&'static str, u32, &'static [u8]);
 static FILES: &[Embedded] = &include!(concat!(env!("OUT_DIR"), "/recipes.rs"));
 
 /// In the order of building: each stands on the one before.
-const RECIPES: [&str; 2] = ["base", "code-interpreter"];
+const RECIPES: [&str; 3] = ["base", "code-interpreter", "mcp-gateway"];
 
 /// Events between a build and its display; when full, lines of output are lost, never states.
 const EVENTS: usize = 64;
