@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use model::{BuildId, ByteSize, Resources, TeamId};
 use support::{BUILD, Host, request, sandbox_id, until};
-use warren_node::Handle;
 use warren_node::build::{
     BuildOrder, BuildProgress, FilesHash, Instruction, LogLevel, LogPage, OrderStep, Source, Start,
     UploadError,
 };
+use warren_node::{Handle, Limits, NodeOptions};
 
 const TEAM: TeamId = TeamId::from_u128(9);
 const ALL: LogPage = LogPage { offset: 0, limit: usize::MAX, level: LogLevel::Debug };
@@ -201,4 +201,20 @@ async fn uploads_are_kept_whole_or_not_at_all() {
     assert!(handle.has_files(TEAM, &hash).await && !handle.has_files(TeamId::from_u128(1), &hash).await);
     let dir = host.path().join("uploads").join(TEAM.to_string());
     assert_eq!(std::fs::read_dir(dir).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn a_build_and_a_step_that_take_too_long_fail_and_say_so() {
+    for (limits, expected) in [
+        (Limits { build: Duration::ZERO, ..Limits::default() }, ("base", "the build took longer than 0 s")),
+        (Limits { build_step: Duration::ZERO, ..Limits::default() }, ("1", "the step took longer than 0 s")),
+    ] {
+        let host = Host::new();
+        let options = NodeOptions { limits, ..host.options() };
+        let handle = Handle::open(options).await.unwrap().0;
+        let BuildProgress::Failed(failure) = build(&handle, order(1, &["slow"])).await else {
+            panic!("it did not fail");
+        };
+        assert_eq!((failure.step.as_str(), failure.message.as_str()), expected);
+    }
 }

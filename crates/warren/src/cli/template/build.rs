@@ -1,4 +1,4 @@
-//! `warren template build`: a template from a Dockerfile, built on the server.
+//! `warren template build`: a template from a Dockerfile or a recipe, built on the server.
 
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
@@ -9,13 +9,14 @@ use clap::Args;
 use sdk::{BuildOptions, Config, Ready, Template};
 
 use super::super::form::{Form, print_json};
+use super::recipe;
 
 /// Options of `build`.
 #[derive(Debug, Args)]
 pub(super) struct Build {
     /// Its name: alias, or alias:tag.
     name: String,
-    /// The Dockerfile.
+    /// The Dockerfile, or a recipe, whose name ends in `.toml`.
     #[arg(short, long, value_name = "FILE", default_value = "Dockerfile")]
     file: PathBuf,
     /// The directory that copies are relative to; the Dockerfile's own without.
@@ -77,9 +78,14 @@ fn read(wanted: &Build) -> Result<Template> {
         .with_context(|| format!("read {file} (`warren template init NAME` writes a first one)"))?;
     let own = wanted.file.parent().filter(|dir| !dir.as_os_str().is_empty());
     let context = wanted.context.clone().or_else(|| own.map(PathBuf::from)).unwrap_or_else(|| ".".into());
-    let template = Template::from_dockerfile(&text).with_context(|| format!("read {file}"))?.context(context);
+    let template = if recipe::is_recipe(&wanted.file) { recipe::read(&text) } else { dockerfile(&text) };
+    let template = template.with_context(|| format!("read {file}"))?.context(context);
     Ok(match (&wanted.start, &wanted.ready) {
         (Some(start), Some(ready)) => template.start(start.as_str(), Ready::command(ready.as_str())),
         _ => template,
     })
+}
+
+fn dockerfile(text: &str) -> Result<Template> {
+    Ok(Template::from_dockerfile(text)?)
 }

@@ -4,6 +4,7 @@
 mod build;
 mod cache;
 mod init;
+mod recipe;
 
 use std::process::ExitCode;
 
