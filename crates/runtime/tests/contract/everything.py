@@ -34,6 +34,13 @@ try:
         a.sendall(b"ping")
         assert b.recv(4) == b"ping"
 
+    def barriers():
+        wanted = ("Cap", "Seccomp", "NoNewPrivs", "Uid", "Gid")
+        status = [line for line in open("/proc/self/status") if line.startswith(wanted)]
+        mounts = sorted(line.split()[4:6] for line in open("/proc/self/mountinfo"))
+        return status, mounts[1:], open("/proc/self/cgroup").read()
+
+    standing = barriers()
     began = time.monotonic()
     n = 0
     while True:
@@ -54,6 +61,8 @@ try:
         log.write(f"{n}\n")
         log.flush()
         assert open("/home/log").read().split() == [str(i + 1) for i in range(n)]
+        if barriers() != standing:
+            raise AssertionError(f"{standing} became {barriers()}")
         late = len(ticks)
         while len(ticks) == late:
             time.sleep(0.01)
