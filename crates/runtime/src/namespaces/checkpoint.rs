@@ -9,7 +9,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use model::ByteSize;
 use rustix::process::Pid;
@@ -216,6 +216,7 @@ impl WorkDir {
     pub(super) fn new(host: &Host, spec: &MachineSpec, act: &str) -> Result<Self, StepError> {
         let all = host.storage.root().join("checkpoint-logs");
         fs::create_dir_all(&all)?;
+        forget_oldest(&all)?;
         let path = all.join(format!("{}-{act}", spec.sandbox_id.as_str()));
         remove_memory(&path)?;
         fs::create_dir(&path)?;
@@ -230,6 +231,27 @@ impl WorkDir {
         error
     }
 }
+
+/// Logs of failures that are kept; the oldest go first.
+const MOST_LOGS: usize = 32;
+
+fn forget_oldest(all: &Path) -> io::Result<()> {
+    let mut dirs = Vec::new();
+    for entry in fs::read_dir(all)? {
+        let entry = entry?;
+        // One that goes meanwhile belongs to a task that ended.
+        if let Ok(meta) = entry.metadata() {
+            dirs.push((meta.modified()?, entry.path()));
+        }
+    }
+    dirs.sort();
+    let surplus = dirs.len().saturating_sub(MOST_LOGS);
+    let old = dirs.iter().take(surplus).filter(|(at, _)| at.elapsed().is_ok_and(|age| age > STALE));
+    old.map(|(_, path)| path).try_for_each(|path| remove_memory(path))
+}
+
+/// What is younger may belong to a task that goes on.
+const STALE: Duration = Duration::from_hours(1);
 
 impl Drop for WorkDir {
     fn drop(&mut self) {
