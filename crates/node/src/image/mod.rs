@@ -8,7 +8,7 @@
 //!
 //! Everything that a registry says is a stranger's: answers are bounded, content
 //! is hashed before anything parses it, and what is unpacked is resolved by the
-//! kernel beneath the layer's directory ([`tree`]).
+//! kernel beneath the layer's directory (`tree`).
 
 mod account;
 mod archive;

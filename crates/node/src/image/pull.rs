@@ -47,7 +47,6 @@ pub(crate) struct Unpacked {
     pub(crate) found: Found,
 }
 
-/// A reference and the way to its registry.
 impl<'a> Puller<'a> {
     pub(crate) fn new(options: &'a NodeOptions) -> Result<Self, Error> {
         let http = Http::new(plain_hosts(&options.images));
