@@ -6,6 +6,7 @@
 
 mod bare;
 mod cells;
+mod client;
 mod daemon;
 mod floor;
 mod idle;
@@ -85,6 +86,7 @@ fn against(target: &Target, rounds: u32, mut rows: Vec<Series>) -> anyhow::Resul
     let names = ["create of `code-interpreter-v1`, its kernel ready", "… and its first cell"];
     cells::create(target, rounds.div_ceil(10), names, true, &mut rows)?;
     cells::measure(target, rounds, &mut rows)?;
+    client::measure(target, &mut rows)?;
     idle::measure(target, rounds.div_ceil(4).min(20), &mut rows)?;
     Ok(rows)
 }

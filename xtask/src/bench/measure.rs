@@ -13,6 +13,8 @@ pub(super) struct Series {
     floor: Option<&'static str>,
     /// The promised median: at most, or of a rate at least.
     promise: Option<f64>,
+    /// The promised ratio to the floor, at most.
+    promised_ratio: Option<f64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -26,7 +28,7 @@ const MIB: f64 = 1024.0 * 1024.0;
 
 impl Series {
     fn new(name: impl Into<String>, unit: Unit) -> Self {
-        Self { name: name.into(), unit, values: Vec::new(), floor: None, promise: None }
+        Self { name: name.into(), unit, values: Vec::new(), floor: None, promise: None, promised_ratio: None }
     }
 
     /// Times.
@@ -53,6 +55,11 @@ impl Series {
     /// Is shown next to the promise of its median.
     pub(super) fn promised(self, median: f64) -> Self {
         Self { promise: Some(median), ..self }
+    }
+
+    /// Is shown next to the promise of its median's ratio to its floor.
+    pub(super) fn promised_times(self, ratio: f64) -> Self {
+        Self { promised_ratio: Some(ratio), ..self }
     }
 
     /// Measures one call.
@@ -109,13 +116,22 @@ impl Series {
         Some(if self.is_rate() { ratio.recip() } else { ratio })
     }
 
-    fn verdict(&self) -> Option<String> {
+    fn verdict(&self, all: &[Self]) -> Option<String> {
+        if let (Some(most), Some(ratio)) = (self.promised_ratio, self.ratio(all)) {
+            let missed = if ratio <= most { "" } else { ", **missed**" };
+            return Some(format!("≤ {most:.2} × floor{missed}"));
+        }
         let promise = self.promise?;
         let median = self.percentile(50);
         let (sign, kept) =
             if self.is_rate() { ("≥", median >= promise) } else { ("≤", median <= promise) };
         Some(format!("{sign} {}{}", self.shown(promise), if kept { "" } else { ", **missed**" }))
     }
+}
+
+/// Close to its floor, every hundredth counts.
+fn ratio_text(ratio: f64) -> String {
+    if ratio < 2.0 { format!("{ratio:.2}") } else { format!("{ratio:.1}") }
 }
 
 /// The whole table in Markdown.
@@ -125,14 +141,14 @@ pub(super) fn table(rows: &[Series]) -> String {
         "|---|--:|--:|--:|--:|---|".to_owned(),
     ];
     for row in rows {
-        let ratio = row.ratio(rows).map(|ratio| format!("{ratio:.1}")).unwrap_or_default();
+        let ratio = row.ratio(rows).map(ratio_text).unwrap_or_default();
         let cells = [
             row.name.clone(),
             row.shown(row.percentile(50)),
             row.shown(row.percentile(99)),
             row.values.len().to_string(),
             ratio,
-            row.verdict().unwrap_or_default(),
+            row.verdict(rows).unwrap_or_default(),
         ];
         lines.push(format!("| {} |", cells.join(" | ")));
     }
@@ -162,7 +178,13 @@ mod tests {
         floor.push(Duration::from_millis(1));
         let mut row = Series::rate("r", 1024 * 1024).over("f").promised(500.0);
         row.push(Duration::from_millis(4));
-        let text = table(&[floor, row]);
+        let mut close = Series::rate("c", 1024 * 1024).over("f").promised_times(1.15);
+        close.push(Duration::from_millis(2));
+        let text = table(&[floor, row, close]);
+        assert!(
+            text.contains("| c | 500 MiB/s | 500 MiB/s | 1 | 2.0 | ≤ 1.15 × floor, **missed** |"),
+            "{text}"
+        );
         assert!(text.contains("| f | 1000 MiB/s | 1000 MiB/s | 1 |  |  |"), "{text}");
         assert!(text.contains("| r | 250 MiB/s | 250 MiB/s | 1 | 4.0 | ≥ 500 MiB/s, **missed** |"), "{text}");
     }

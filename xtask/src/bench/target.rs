@@ -66,6 +66,16 @@ impl Target {
         Sandbox::create_over(Connection::open(&self.address)?, &self.api_key, template, 600)
     }
 
+    /// `host:port` of its listener.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// A key that it accepts.
+    pub(super) fn api_key(&self) -> &str {
+        &self.api_key
+    }
+
     /// Stops what we started.
     pub(super) fn stop(self) -> anyhow::Result<()> {
         self.server.map_or(Ok(()), Server::stop)

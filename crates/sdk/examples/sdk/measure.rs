@@ -1,5 +1,6 @@
 //! What the library costs: a call beside the same request written by hand, and
-//! taking a warm sandbox from a pool. Prints medians; judges nothing.
+//! taking a warm sandbox from a pool. Prints medians for people and every value,
+//! in nanoseconds, for the bench; judges nothing.
 
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,8 @@ pub(crate) async fn run(config: &Config) -> super::Outcome {
             by_library.push(middle.elapsed());
         }
     }
+    show("by hand", &by_hand);
+    show("by library", &by_library);
     let (by_hand, by_library) = (median(by_hand), median(by_library));
     let overhead = (by_library.as_secs_f64() / by_hand.as_secs_f64() - 1.0) * 100.0;
     println!("info: by hand {by_hand:?}, by the library {by_library:?}: {overhead:+.1} %");
@@ -45,6 +48,7 @@ pub(crate) async fn run(config: &Config) -> super::Outcome {
         drop(pool.acquire().await?);
         acquired.push(start.elapsed());
     }
+    show("acquire", &acquired);
     println!("acquire of a warm member: {:?}", median(acquired));
     pool.close().await;
     Ok(())
@@ -66,6 +70,11 @@ async fn raw(socket: &mut TcpStream, request: &[u8]) -> Result<(), Box<dyn std::
             return Ok(());
         }
     }
+}
+
+fn show(name: &str, times: &[Duration]) {
+    let values: Vec<String> = times.iter().map(|time| time.as_nanos().to_string()).collect();
+    println!("values of {name}: {}", values.join(" "));
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {
