@@ -107,8 +107,6 @@ def test_creates_that_cannot_be(api, path, body):
 @pytest.mark.parametrize(
     "body",
     [
-        {"autoPause": True},
-        {"autoResume": {"enabled": True}},
         {"network": {"allowOut": ["example.com"]}},
         {"allow_internet_access": False},
         {"volumeMounts": [{"name": "v", "path": "/v"}]},

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use model::{BuildId, KilledBy, SandboxId, TeamId, Timestamp};
+use model::{BuildId, KilledBy, SandboxId, TeamId, TemplateId, Timestamp};
 use node::build::{
     BuildOrder, BuildProgress, CachedStep, Collected, FilesHash, LogEntry, LogPage, UploadError,
 };
 use node::{
-    Connection, CreateSandbox, DialError, Ended, Error, Handle, Host, Observation, Room, TemplateBuild,
+    Checkpoint, Connection, CreateSandbox, DialError, Ended, Error, Handle, Host, Keep, Observation, Room,
+    TemplateBuild, Waking,
 };
 use tokio::sync::watch;
 
@@ -30,20 +31,52 @@ impl NodePort for Handle {
         Box::pin(Self::set_deadline(self, sandbox, deadline))
     }
 
+    fn memory_checkpoints(&self) -> Result<(), String> {
+        Self::memory_checkpoints(self)
+    }
+
     fn pause<'a>(
         &'a self,
         sandbox: &'a SandboxId,
+        keep: Keep,
         demands_answer: bool,
     ) -> BoxFuture<'a, Result<Observation, Error>> {
-        Box::pin(Self::pause(self, sandbox, demands_answer))
+        Box::pin(Self::pause(self, sandbox, keep, demands_answer))
     }
 
     fn resume<'a>(
         &'a self,
         sandbox: &'a SandboxId,
         timeout: Duration,
+        waking: Waking,
     ) -> BoxFuture<'a, Result<Observation, Error>> {
-        Box::pin(Self::resume(self, sandbox, timeout))
+        Box::pin(Self::resume(self, sandbox, timeout, waking))
+    }
+
+    fn checkpoint<'a>(
+        &'a self,
+        sandbox: &'a SandboxId,
+        keep: Keep,
+    ) -> BoxFuture<'a, Result<Checkpoint, Error>> {
+        Box::pin(Self::checkpoint(self, sandbox, keep))
+    }
+
+    fn keep_checkpoint<'a>(
+        &'a self,
+        state: &'a Checkpoint,
+        template: &'a TemplateId,
+        build: BuildId,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(Self::keep_checkpoint(self, state, template, build))
+    }
+
+    fn rollback<'a>(
+        &'a self,
+        sandbox: &'a SandboxId,
+        build: BuildId,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<Observation, Error>> {
+        Box::pin(Self::rollback(self, sandbox, build, timeout))
     }
 
     fn get(&self, sandbox: &SandboxId) -> Option<Observation> {

@@ -9,11 +9,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
-use model::{BuildId, ByteSize, KilledBy, SandboxId, TeamId, Timestamp};
+use model::{BuildId, ByteSize, KilledBy, SandboxId, TeamId, TemplateId, Timestamp};
 use node::build::{
     BuildOrder, BuildProgress, CachedStep, Collected, FilesHash, LogEntry, LogPage, UploadError,
 };
-use node::{Connection, CreateSandbox, DialError, Ended, Error, Host, Observation, Room, TemplateBuild};
+use node::{
+    Checkpoint, Connection, CreateSandbox, DialError, Ended, Error, Host, Keep, Observation, Room,
+    TemplateBuild, Waking,
+};
 use tokio::sync::watch;
 use wire::exposition::Family;
 
@@ -48,11 +51,15 @@ pub trait NodePort: Debug + Send + Sync + 'static {
         deadline: Timestamp,
     ) -> BoxFuture<'a, Result<Observation, Error>>;
 
+    /// Whether the memory of processes can be kept here; if not, why not.
+    fn memory_checkpoints(&self) -> Result<(), String>;
+
     /// Puts a sandbox to sleep; answers when it is. With `demands_answer`, one
     /// whose daemon is stuck goes on as it was.
     fn pause<'a>(
         &'a self,
         sandbox: &'a SandboxId,
+        keep: Keep,
         demands_answer: bool,
     ) -> BoxFuture<'a, Result<Observation, Error>>;
 
@@ -61,6 +68,31 @@ pub trait NodePort: Debug + Send + Sync + 'static {
     fn resume<'a>(
         &'a self,
         sandbox: &'a SandboxId,
+        timeout: Duration,
+        waking: Waking,
+    ) -> BoxFuture<'a, Result<Observation, Error>>;
+
+    /// Writes the state of a running sandbox down; it goes on. The state stays
+    /// while the answer does.
+    fn checkpoint<'a>(
+        &'a self,
+        sandbox: &'a SandboxId,
+        keep: Keep,
+    ) -> BoxFuture<'a, Result<Checkpoint, Error>>;
+
+    /// Keeps a state as a build, until that is forgotten.
+    fn keep_checkpoint<'a>(
+        &'a self,
+        state: &'a Checkpoint,
+        template: &'a TemplateId,
+        build: BuildId,
+    ) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// Takes a sandbox back to a state of it that was kept, to live this long from there.
+    fn rollback<'a>(
+        &'a self,
+        sandbox: &'a SandboxId,
+        build: BuildId,
         timeout: Duration,
     ) -> BoxFuture<'a, Result<Observation, Error>>;
 

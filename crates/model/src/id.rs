@@ -152,6 +152,11 @@ uuid_id!(
     "build"
 );
 uuid_id!(
+    /// Names one generation: the state of a sandbox as it was at one moment.
+    GenerationId,
+    "generation"
+);
+uuid_id!(
     /// Names a team: the owner of keys, templates and sandboxes.
     TeamId,
     "team"

@@ -16,7 +16,7 @@ mod template;
 mod time;
 
 pub use end::{EndCause, KilledBy, Peaks, UnknownEndCause};
-pub use id::{BuildId, InvalidId, KeyId, SandboxId, Slot, TeamId, TemplateId, UserId};
+pub use id::{BuildId, GenerationId, InvalidId, KeyId, SandboxId, Slot, TeamId, TemplateId, UserId};
 pub use isolation::{Isolation, UnknownIsolation};
 pub use policy::{AtTimeout, Policy};
 pub use resources::{InvalidResources, Resources};

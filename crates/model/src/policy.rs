@@ -8,6 +8,8 @@ pub enum AtTimeout {
     Kill,
     /// It is paused: its files stay, its processes end.
     PauseFiles,
+    /// It is paused with its processes and their memory.
+    PauseMemory,
 }
 
 /// What happens to a sandbox without anybody asking at that moment.

@@ -1,7 +1,7 @@
 //! Why a node refuses or fails.
 
 use model::admission::Shortage;
-use model::{BuildId, SandboxId};
+use model::{BuildId, GenerationId, SandboxId};
 
 use crate::disk;
 use crate::driver::chain;
@@ -22,6 +22,21 @@ pub enum Error {
     /// Its daemon does not answer; it goes on as it was.
     #[error("the daemon of sandbox {0} does not answer")]
     Unresponsive(SandboxId),
+    /// Its state could not be written down; it goes on as it was.
+    #[error("keeping the state of sandbox {sandbox_id}")]
+    Checkpoint {
+        /// Which sandbox.
+        sandbox_id: SandboxId,
+        /// The cause.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Its daemon did not answer when it was paused, and would not now.
+    #[error("the daemon of sandbox {0} did not answer when it was paused")]
+    WasUnresponsive(SandboxId),
+    /// The state is that of another sandbox, or gone.
+    #[error("there is no such state of sandbox {0}")]
+    NoState(SandboxId),
     /// It could not be woken; it is paused as before, nothing of it is lost.
     #[error("resuming sandbox {sandbox_id}: {step}")]
     Resume {
@@ -81,6 +96,15 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A state that was written down cannot be read.
+    #[error("reading generation {generation}")]
+    State {
+        /// Which one.
+        generation: GenerationId,
+        /// The cause.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The files of a build cannot be used.
     #[error("keeping build {build_id}")]
     Build {
@@ -121,12 +145,16 @@ impl Error {
     /// What it means.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NotFound(_) | Self::UnknownBuild(_) => ErrorKind::NotFound,
-            Self::Ending(_) | Self::Exists(_) | Self::Paused(_) => ErrorKind::Conflict,
+            Self::NotFound(_) | Self::UnknownBuild(_) | Self::NoState(_) => ErrorKind::NotFound,
+            Self::Ending(_) | Self::Exists(_) | Self::Paused(_) | Self::WasUnresponsive(_) => {
+                ErrorKind::Conflict
+            }
             Self::Exhausted { .. } | Self::DiskFull { .. } => ErrorKind::Exhausted,
             Self::ShuttingDown | Self::Unresponsive(_) => ErrorKind::Unavailable,
             Self::Start { .. }
             | Self::Resume { .. }
+            | Self::Checkpoint { .. }
+            | Self::State { .. }
             | Self::Host { .. }
             | Self::Build { .. }
             | Self::Cache { .. } => ErrorKind::Bug,

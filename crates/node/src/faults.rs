@@ -26,6 +26,12 @@ pub enum Point {
     BeforeReady,
     /// Usable and recorded; nobody was told.
     BeforeReply,
+    /// A place for its state is made; it runs.
+    BeforeCheckpoint,
+    /// Its state is written; it has no manifest and no name.
+    BeforePublish,
+    /// The generation has its name; nobody was told.
+    AfterPublish,
     /// The decision to pause it is recorded; it runs.
     BeforeSleep,
     /// No process is left; its network and slot are still its own.
@@ -63,6 +69,8 @@ impl Point {
     ];
     /// Those of a pause, in order.
     pub const PAUSE: [Self; 3] = [Self::BeforeSleep, Self::BeforePark, Self::BeforeParked];
+    /// Those of a checkpoint, in order.
+    pub const CHECKPOINT: [Self; 3] = [Self::BeforeCheckpoint, Self::BeforePublish, Self::AfterPublish];
     /// Those of a resume, in order.
     pub const RESUME: [Self; 5] =
         [Self::BeforeWake, Self::BeforeUnpark, Self::BeforeBoot, Self::BeforeInit, Self::BeforeAwake];

@@ -9,8 +9,10 @@ use runtime::Usage;
 use tokio::sync::{oneshot, watch};
 
 use crate::driver::Driver;
+use crate::generation::{Keep, Waking};
 use crate::record::{New, Record};
 use crate::shared::{Entry, Request, Shared};
+use crate::states::Beginning;
 use crate::template::Template;
 use crate::{CreateSandbox, Ended, Error, NodeOptions, Observation, Phase, Reach, TemplateBuild, restore};
 
@@ -61,10 +63,12 @@ impl Handle {
     /// before that kills it.
     pub async fn create(&self, request: CreateSandbox) -> Result<Observation, Error> {
         let shared = &self.shared;
-        let build_id = request.build_id;
-        let template = shared.templates.get(build_id).ok_or(Error::UnknownBuild(build_id))?;
+        let (template, from) = self.beginning(&request).await?;
         let (answer, asked) = oneshot::channel();
-        self.admit(&request, &template, Purpose::Client, answer)?;
+        if shared.tasks.leave().is_cancelled() {
+            return Err(Error::ShuttingDown);
+        }
+        self.admit_from(&request, &template, from, Purpose::Client, answer)?;
         // The driver drops the sender unanswered only if it is itself dropped.
         asked.await.unwrap_or(Err(Error::ShuttingDown))
     }
@@ -77,6 +81,17 @@ impl Handle {
         purpose: Purpose,
         reply: oneshot::Sender<Result<Observation, Error>>,
     ) -> Result<(), Error> {
+        self.admit_from(request, template, None, purpose, reply)
+    }
+
+    fn admit_from(
+        &self,
+        request: &CreateSandbox,
+        template: &Template,
+        from: Option<Beginning>,
+        purpose: Purpose,
+        reply: oneshot::Sender<Result<Observation, Error>>,
+    ) -> Result<(), Error> {
         let shared = &self.shared;
         if shared.tasks.leave().is_cancelled() {
             return Err(Error::ShuttingDown);
@@ -86,7 +101,8 @@ impl Handle {
             return Err(Error::Exists(id));
         }
         let slot = shared.ledger().claim(&request.resources).map_err(Error::exhausted)?;
-        let record = self.record(request, template, purpose, slot);
+        let layers = from.as_ref().and_then(|from| from.layers.clone());
+        let record = self.record(request, template, layers, purpose, slot);
         let observation = shared.first_observation(&record, request.build_id, &id);
         let (entry, inbox) = Entry::new(id, observation, purpose);
         if let Err(e) = shared.enter(&entry) {
@@ -94,15 +110,24 @@ impl Handle {
             return Err(e);
         }
         let driver = Driver::new(shared, &entry, record.clone(), inbox);
-        restore::spawn(shared, &entry, record, driver.create(reply));
+        restore::spawn(shared, &entry, record, driver.create(from.map(|from| from.state), reply));
         Ok(())
     }
 
-    fn record(&self, request: &CreateSandbox, template: &Template, purpose: Purpose, slot: Slot) -> Record {
+    fn record(
+        &self,
+        request: &CreateSandbox,
+        template: &Template,
+        layers: Option<Vec<PathBuf>>,
+        purpose: Purpose,
+        slot: Slot,
+    ) -> Record {
         let options = &self.shared.options;
         let layers_dir = options.layers_dir();
-        let mut layers = vec![options.guest_layer.clone()];
-        layers.extend(template.layers.iter().map(|layer| layers_dir.join(layer)));
+        let layers = layers.unwrap_or_else(|| {
+            let below = template.layers.iter().map(|layer| layers_dir.join(layer));
+            std::iter::once(options.guest_layer.clone()).chain(below).collect()
+        });
         let now = options.clock.now();
         Record::new(New { request, template, purpose, slot, layers, now })
     }
@@ -120,11 +145,16 @@ impl Handle {
         self.ask(sandbox_id, |reply| Request::SetDeadline(to, reply)).await
     }
 
-    /// Puts a sandbox to sleep: its files stay, its processes end. Whoever asks
-    /// while another pause is under way waits for that one; one that sleeps
+    /// Puts a sandbox to sleep: its files stay, its processes end or are kept too.
+    /// If their memory cannot be kept, it goes on as it was. Whoever asks while another pause is under way waits for that one; one that sleeps
     /// already is refused. With `demands_answer`, one whose daemon is stuck goes
     /// on as it was. Dropping this future does not stop the pause.
-    pub async fn pause(&self, sandbox_id: &SandboxId, demands_answer: bool) -> Result<Observation, Error> {
+    pub async fn pause(
+        &self,
+        sandbox_id: &SandboxId,
+        keep: Keep,
+        demands_answer: bool,
+    ) -> Result<Observation, Error> {
         let entry = self.visible(sandbox_id)?;
         let mut observed = entry.observed.subscribe();
         if observed.borrow().phase == Phase::Pausing {
@@ -135,7 +165,7 @@ impl Handle {
                 return Ok(seen.clone());
             }
         }
-        self.ask(sandbox_id, |reply| Request::Pause { demands_answer, reply }).await
+        self.ask(sandbox_id, |reply| Request::Pause { keep, demands_answer, reply }).await
     }
 
     /// Wakes a sandbox that sleeps, to live this long from then on; returns when
@@ -145,9 +175,10 @@ impl Handle {
         &self,
         sandbox_id: &SandboxId,
         timeout: std::time::Duration,
+        waking: Waking,
     ) -> Result<Observation, Error> {
         self.visible(sandbox_id)?;
-        self.ask(sandbox_id, |reply| Request::Resume(timeout, reply)).await
+        self.ask(sandbox_id, |reply| Request::Resume { timeout, waking, reply }).await
     }
 
     /// What a sandbox uses now.
@@ -251,6 +282,7 @@ impl Handle {
     /// Takes no more creates, lets what is under way come to its end within the
     /// limit of the options, and leaves or kills the rest. Safe twice.
     pub async fn shutdown(&self, sandboxes: Sandboxes) {
+        self.shared.shelf.close();
         self.shared.tasks.leave().cancel();
         if sandboxes == Sandboxes::Kill {
             for entry in self.shared.sandboxes().values() {
@@ -267,12 +299,13 @@ impl Handle {
     /// Drops everything where it stands, as a kill of the server would. The
     /// next start mends what was half-done.
     pub async fn abandon(&self) {
+        self.shared.shelf.close();
         self.shared.tasks.abandon();
         self.shared.tasks.wait().await;
     }
 
     /// A client's sandbox.
-    fn visible(&self, sandbox_id: &SandboxId) -> Result<Arc<Entry>, Error> {
+    pub(crate) fn visible(&self, sandbox_id: &SandboxId) -> Result<Arc<Entry>, Error> {
         let entry = self.entry(sandbox_id)?;
         if entry.purpose == Purpose::Client { Ok(entry) } else { Err(Error::NotFound(sandbox_id.clone())) }
     }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use model::{BuildId, EndCause, Isolation, Peaks, Policy, Resources, SandboxId, TemplateId, Timestamp};
+use model::{
+    BuildId, EndCause, GenerationId, Isolation, Peaks, Policy, Resources, SandboxId, TemplateId, Timestamp,
+};
 use tokio_util::sync::CancellationToken;
 
 /// A sandbox to be made.
@@ -28,6 +30,8 @@ pub struct CreateSandbox {
     pub wait_for_interpreter: bool,
     /// What happens to it by itself.
     pub policy: Policy,
+    /// The state it begins with, instead of the build's.
+    pub from: Option<GenerationId>,
 }
 
 /// Where a sandbox stands, as seen from outside.
@@ -69,6 +73,10 @@ pub struct Observation {
     pub timeout: std::time::Duration,
     /// What happens to it by itself.
     pub policy: Policy,
+    /// While it is paused: whether its processes go on when it is resumed.
+    pub keeps_memory: bool,
+    /// While it is paused: its daemon did not answer when it was.
+    pub unresponsive_at_pause: bool,
     /// Which barrier holds.
     pub isolation: Isolation,
     /// The build it was started from.
@@ -105,6 +113,8 @@ pub struct TemplateBuild {
     pub aliases: Vec<String>,
     /// Whether a client ordered it; else it comes with the server.
     pub client: bool,
+    /// Whether it is a snapshot of a sandbox.
+    pub snapshot: bool,
     /// What its sandboxes may use.
     pub resources: Resources,
     /// Version of the daemon its sandboxes run.

@@ -56,6 +56,8 @@ pub struct Limits {
     pub undo_retries: [Duration; 3],
     /// Wait between later attempts.
     pub undo_again: Duration,
+    /// Writing the state of a sandbox down, or reading it back.
+    pub checkpoint: Duration,
     /// Between two readings of what a sandbox uses.
     pub sample: Duration,
     /// Records of ended sandboxes: at most this many,
@@ -90,6 +92,7 @@ impl Default for Limits {
             undo_step: Duration::from_secs(10),
             undo_retries: [Duration::from_millis(50), Duration::from_millis(300), Duration::from_secs(1)],
             undo_again: Duration::from_secs(30),
+            checkpoint: Duration::from_mins(1),
             sample: Duration::from_secs(5),
             ended_count: 10_000,
             ended_age: Duration::from_hours(7 * 24),
@@ -133,6 +136,11 @@ impl NodeOptions {
     /// Where the sandboxes' directories are.
     pub(crate) fn sandboxes_dir(&self) -> PathBuf {
         self.bulk_dir.join("sandboxes")
+    }
+
+    /// Where the states of sandboxes are that were written down.
+    pub(crate) fn generations_dir(&self) -> PathBuf {
+        self.bulk_dir.join("generations")
     }
 
     /// Where the template layers are.

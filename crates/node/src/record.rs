@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use model::{AtTimeout, ByteSize, EndCause, Policy, Resources, SandboxId, Slot, Timestamp};
+use model::{AtTimeout, ByteSize, EndCause, GenerationId, Policy, Resources, SandboxId, Slot, Timestamp};
 use runtime::MachineSpec;
 use serde::{Deserialize, Serialize};
 
 use crate::build::Start;
 use crate::disk;
 use crate::handle::Purpose;
+use crate::template::{self, Template};
 
 /// The version that this server writes and the newest that it reads.
 const FORMAT: u32 = 1;
@@ -63,6 +64,9 @@ pub(crate) struct Record {
 struct ByItself {
     /// Its timeout pauses it.
     pause_at_timeout: bool,
+    /// That pause keeps its memory.
+    #[serde(default)]
+    pause_keeps_memory: bool,
     /// Traffic wakes it.
     wakes_by_traffic: bool,
 }
@@ -73,6 +77,35 @@ struct Pause {
     at: i64,
     /// It holds nothing but its files: no machine, no slot.
     parked: bool,
+    /// The generation that it is being written to, until it sleeps on it.
+    #[serde(default)]
+    to: Option<GenerationName>,
+    /// The generation that it sleeps on; without one, its writable layer.
+    #[serde(default)]
+    on: Option<GenerationName>,
+    /// Whether that keeps its memory.
+    #[serde(default)]
+    keeps_memory: bool,
+    /// Its daemon did not answer.
+    #[serde(default)]
+    unresponsive: bool,
+}
+
+/// A generation's id as a number, so that a pause is plain data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct GenerationName(GenerationId);
+
+impl Serialize for GenerationName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for GenerationName {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Self).map_err(serde::de::Error::custom)
+    }
 }
 
 /// Parts of a record that come from the request.
@@ -132,7 +165,8 @@ impl Record {
             ending: None,
             building: purpose == Purpose::Build,
             by_itself: ByItself {
-                pause_at_timeout: request.policy.at_timeout == AtTimeout::PauseFiles,
+                pause_at_timeout: request.policy.at_timeout != AtTimeout::Kill,
+                pause_keeps_memory: request.policy.at_timeout == AtTimeout::PauseMemory,
                 wakes_by_traffic: request.policy.wakes_by_traffic,
             },
             pause: None,
@@ -222,9 +256,13 @@ impl Record {
 
     /// What happens to it by itself.
     pub(crate) fn policy(&self) -> Policy {
-        let ByItself { pause_at_timeout, wakes_by_traffic } = self.by_itself;
-        let at_timeout = if pause_at_timeout { AtTimeout::PauseFiles } else { AtTimeout::Kill };
-        Policy { at_timeout, wakes_by_traffic }
+        let by_itself = self.by_itself;
+        let at_timeout = match (by_itself.pause_at_timeout, by_itself.pause_keeps_memory) {
+            (false, _) => AtTimeout::Kill,
+            (true, false) => AtTimeout::PauseFiles,
+            (true, true) => AtTimeout::PauseMemory,
+        };
+        Policy { at_timeout, wakes_by_traffic: by_itself.wakes_by_traffic }
     }
 
     /// What its end shows as: a sandbox that sleeps has none but that moment.
@@ -232,9 +270,84 @@ impl Record {
         self.pause.map_or(self.deadline(), |pause| Timestamp::from_unix_micros(pause.at))
     }
 
-    /// Notes the decision to pause it.
+    /// Notes the decision to pause it, its writable layer being all that stays.
     pub(crate) fn set_pausing(&mut self, at: Timestamp) {
-        self.pause = Some(Pause { at: at.unix_micros(), parked: false });
+        self.pause = Some(Pause {
+            at: at.unix_micros(),
+            parked: false,
+            to: None,
+            on: None,
+            keeps_memory: false,
+            unresponsive: false,
+        });
+    }
+
+    /// Notes the decision to pause it with its memory, which goes to a generation
+    /// that is yet to be made. Until it is, it runs.
+    pub(crate) fn set_writing(&mut self, at: Timestamp, to: GenerationId, is_healthy: bool) {
+        self.set_pausing(at);
+        if let Some(pause) = &mut self.pause {
+            pause.to = Some(GenerationName(to));
+            pause.unresponsive = !is_healthy;
+        }
+    }
+
+    /// Notes that it is not being paused after all.
+    pub(crate) fn set_unpaused(&mut self) {
+        self.pause = None;
+    }
+
+    /// Notes that all of it is in a generation: what else there is may go.
+    pub(crate) fn set_sleeping_on(&mut self, on: GenerationId, keeps_memory: bool) {
+        if let Some(pause) = &mut self.pause {
+            pause.to = None;
+            pause.on = Some(GenerationName(on));
+            pause.keeps_memory = keeps_memory;
+        }
+    }
+
+    /// The generation that it is being written to.
+    pub(crate) fn writing_to(&self) -> Option<GenerationId> {
+        self.pause?.to.map(|name| name.0)
+    }
+
+    /// The generation that it sleeps on.
+    pub(crate) fn sleeping_on(&self) -> Option<GenerationId> {
+        self.pause?.on.map(|name| name.0)
+    }
+
+    /// Whether its memory is kept while it sleeps.
+    pub(crate) fn keeps_memory(&self) -> bool {
+        self.pause.is_some_and(|pause| pause.keeps_memory)
+    }
+
+    /// Whether its daemon did not answer when it was paused.
+    pub(crate) fn was_unresponsive(&self) -> bool {
+        self.pause.is_some_and(|pause| pause.unresponsive)
+    }
+
+    /// The same state as something to start others from.
+    pub(crate) fn as_template(&self, generation: GenerationId, at: Timestamp) -> Template {
+        let names = self.layers.iter().skip(1).filter_map(|layer| layer.file_name()?.to_str());
+        Template {
+            format: template::FORMAT,
+            build_id: self.build_id.clone(),
+            owner: self.template_id.clone(),
+            aliases: Vec::new(),
+            client: true,
+            cpu_count: self.cpu_count,
+            memory_bytes: self.memory_bytes,
+            disk_bytes: self.disk_bytes,
+            envd_version: self.envd_version.clone(),
+            layers: names.map(str::to_owned).collect(),
+            interpreter: self.interpreter,
+            env: self.env_vars.clone(),
+            default_user: self.default_user.clone(),
+            default_workdir: self.default_workdir.clone(),
+            start: self.start.clone(),
+            created_at: at.unix_micros(),
+            generation: Some(generation.to_string()),
+        }
     }
 
     /// Notes that it holds nothing but its files.

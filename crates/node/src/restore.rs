@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::driver::{Driver, chain};
 use crate::ended::EndedRecords;
+use crate::generation::{Shelf, sweep};
 use crate::handle::Refused;
 use crate::record::{Record, Unusable};
 use crate::shared::{Entry, Shared};
@@ -22,7 +23,7 @@ pub struct OpenError(#[from] disk::Error);
 
 /// Opens a node; see [`crate::Handle::open`].
 pub(crate) async fn open(options: NodeOptions) -> Result<(Arc<Shared>, Vec<Refused>), OpenError> {
-    let (shared, dirs) = disk::blocking(move || read(options)).await?;
+    let (shared, dirs, rung) = disk::blocking(move || read(options)).await?;
     let mut refused = Vec::new();
     let mut settled = Vec::new();
     for dir in dirs {
@@ -39,21 +40,25 @@ pub(crate) async fn open(options: NodeOptions) -> Result<(Arc<Shared>, Vec<Refus
     for answer in settled {
         let _ = answer.await;
     }
+    sweep::start(&shared, rung, &refused);
     Ok((shared, refused))
 }
 
-fn read(options: NodeOptions) -> Result<(Arc<Shared>, Vec<PathBuf>), disk::Error> {
+type Read = (Arc<Shared>, Vec<PathBuf>, tokio::sync::mpsc::Receiver<()>);
+
+fn read(options: NodeOptions) -> Result<Read, disk::Error> {
     let (sandboxes, layers) = (options.sandboxes_dir(), options.layers_dir());
     for dir in [&options.state_dir, &sandboxes, &layers] {
         disk::ensure_dir(dir)?;
     }
     crate::build::clean(&options)?;
+    let (shelf, rung) = Shelf::open(options.generations_dir())?;
     let cache = crate::build::Cache::open(&options)?;
-    let templates = Templates::load(options.state_dir.join("templates"), &layers)?;
+    let templates = Templates::load(options.state_dir.join("templates"), &layers, &shelf)?;
     let limits = options.limits;
     let ended = EndedRecords::load(options.state_dir.join("ended"), limits.ended_count, limits.ended_age)?;
     let dirs = disk::list_dir(&sandboxes)?;
-    Ok((Arc::new(Shared::new(options, templates, cache, ended)), dirs))
+    Ok((Arc::new(Shared::new(options, templates, cache, ended, shelf)), dirs, rung))
 }
 
 /// Makes the driver of a recorded sandbox.

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::build::{Cache, Jobs};
 use crate::ended::EndedRecords;
+use crate::generation::{Checkpoint, Keep, Shelf, Waking};
 use crate::handle::Purpose;
 use crate::ledger::Ledger;
 use crate::record::Record;
@@ -30,9 +31,13 @@ pub(crate) enum Request {
     /// Read what it uses.
     Usage(oneshot::Sender<Result<runtime::Usage, Error>>),
     /// Put it to sleep, its files kept; with `true` only if its daemon answers.
-    Pause { demands_answer: bool, reply: oneshot::Sender<Result<Observation, Error>> },
+    Pause { keep: Keep, demands_answer: bool, reply: oneshot::Sender<Result<Observation, Error>> },
     /// Wake it, to live this long; one that runs is left as it is.
-    Resume(Duration, oneshot::Sender<Result<Observation, Error>>),
+    Resume { timeout: Duration, waking: Waking, reply: oneshot::Sender<Result<Observation, Error>> },
+    /// Write its state down; it goes on.
+    Checkpoint(Keep, oneshot::Sender<Result<Checkpoint, Error>>),
+    /// Go back to a state of it that was written down, and live on from there.
+    Rollback { to: Checkpoint, timeout: Duration, reply: oneshot::Sender<Result<Observation, Error>> },
     /// End it, and make what it wrote a layer of this name.
     Seal(PathBuf, oneshot::Sender<Result<(), Error>>),
 }
@@ -112,6 +117,8 @@ pub(crate) struct Shared {
     pub(crate) options: NodeOptions,
     pub(crate) templates: Templates,
     pub(crate) ended: EndedRecords,
+    /// States of sandboxes that were written down.
+    pub(crate) shelf: Arc<Shelf>,
     pub(crate) tasks: Tasks,
     pub(crate) changes: watch::Sender<u64>,
     /// Held by the build of a recipe.
@@ -127,9 +134,16 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(options: NodeOptions, templates: Templates, cache: Cache, ended: EndedRecords) -> Self {
+    pub(crate) fn new(
+        options: NodeOptions,
+        templates: Templates,
+        cache: Cache,
+        ended: EndedRecords,
+        shelf: Arc<Shelf>,
+    ) -> Self {
         let ledger = Ledger::new(options.capacity, options.overcommit);
         Self {
+            shelf,
             templates,
             ended,
             tasks: Tasks::default(),
@@ -224,6 +238,8 @@ impl Shared {
             deadline: record.shown_deadline(),
             timeout: record.timeout(),
             policy: record.policy(),
+            keeps_memory: record.keeps_memory(),
+            unresponsive_at_pause: record.was_unresponsive(),
             isolation: self.options.backend.isolation(),
             build_id,
             envd_version: record.envd_version.clone(),

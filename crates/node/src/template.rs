@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
-use model::{BuildId, ByteSize, Resources, Timestamp};
+use model::{BuildId, ByteSize, GenerationId, Resources, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::build::Start;
+use crate::generation::{Hold, Shelf};
 use crate::{TemplateBuild, disk};
 
 /// The version that this server writes and the newest that it reads.
@@ -42,6 +43,9 @@ pub(crate) struct Template {
     #[serde(default)]
     pub(crate) start: Start,
     pub(crate) created_at: i64,
+    /// The generation that its sandboxes begin with: it is a snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) generation: Option<String>,
 }
 
 /// Why a build's file was passed over.
@@ -55,10 +59,12 @@ pub(crate) enum Unusable {
     Damaged(&'static str),
     #[error("its layer {0} is missing")]
     NoLayer(String),
+    #[error("its generation {0} is missing")]
+    NoGeneration(GenerationId),
 }
 
 impl Template {
-    fn read(path: &Path, layers_dir: &Path) -> Result<(BuildId, Self), Unusable> {
+    fn read(path: &Path, layers_dir: &Path, shelf: &Shelf) -> Result<(BuildId, Self), Unusable> {
         #[derive(Deserialize)]
         struct Format {
             format: u32,
@@ -70,10 +76,18 @@ impl Template {
         let template: Self = disk::read_json(path)?;
         let build_id = template.build_id.parse().map_err(|_| Unusable::Damaged("build id"))?;
         template.described().ok_or(Unusable::Damaged("template id"))?;
+        if let Some(id) = template.generation().filter(|id| !shelf.exists(*id)) {
+            return Err(Unusable::NoGeneration(id));
+        }
         match template.layers.iter().find(|layer| !layers_dir.join(layer).is_dir()) {
             Some(layer) => Err(Unusable::NoLayer(layer.clone())),
             None => Ok((build_id, template)),
         }
+    }
+
+    /// What its sandboxes begin with, if it is a snapshot.
+    pub(crate) fn generation(&self) -> Option<GenerationId> {
+        self.generation.as_deref()?.parse().ok()
     }
 
     pub(crate) fn resources(&self) -> Resources {
@@ -91,6 +105,7 @@ impl Template {
             build_id: self.build_id.parse().ok()?,
             aliases: self.aliases.clone(),
             client: self.client,
+            snapshot: self.generation.is_some(),
             resources: self.resources(),
             envd_version: self.envd_version.clone(),
             created_at: Timestamp::from_unix_micros(self.created_at),
@@ -102,47 +117,57 @@ impl Template {
 #[derive(Debug)]
 pub(crate) struct Templates {
     dir: PathBuf,
-    builds: RwLock<BTreeMap<BuildId, Arc<Template>>>,
+    shelf: Arc<Shelf>,
+    /// Each with the generation that it stands on.
+    builds: RwLock<BTreeMap<BuildId, (Arc<Template>, Hold)>>,
 }
 
 impl Templates {
     /// Reads the directory. A file that cannot be used is named and passed over.
-    pub(crate) fn load(dir: PathBuf, layers_dir: &Path) -> Result<Self, disk::Error> {
+    pub(crate) fn load(dir: PathBuf, layers_dir: &Path, shelf: &Arc<Shelf>) -> Result<Self, disk::Error> {
         disk::ensure_dir(&dir)?;
+        let shelf = Arc::clone(shelf);
         let mut builds = BTreeMap::new();
         let files = disk::list_dir(&dir)?;
         for path in files.iter().filter(|path| path.extension().is_some_and(|ext| ext == "json")) {
-            match Template::read(path, layers_dir) {
-                Ok((build_id, template)) => drop(builds.insert(build_id, Arc::new(template))),
+            match Template::read(path, layers_dir, &shelf) {
+                Ok((build_id, template)) => {
+                    let hold = hold(&shelf, &template);
+                    builds.insert(build_id, (Arc::new(template), hold));
+                }
                 Err(e) => {
                     let error = crate::driver::chain(&e);
                     tracing::error!(path = %path.display(), error, "a template build cannot be used");
                 }
             }
         }
-        Ok(Self { dir, builds: RwLock::new(builds) })
+        Ok(Self { dir, shelf, builds: RwLock::new(builds) })
     }
 
     pub(crate) fn get(&self, build_id: BuildId) -> Option<Arc<Template>> {
-        self.read().get(&build_id).cloned()
+        self.read().get(&build_id).map(|(template, _)| Arc::clone(template))
     }
 
     /// The newest build of a template, by one of its names or its id.
     pub(crate) fn newest(&self, name: &str) -> Option<Arc<Template>> {
         let builds = self.read();
-        let named = builds.values().filter(|t| t.owner == name || t.aliases.iter().any(|a| a == name));
+        let named = builds
+            .values()
+            .map(|(template, _)| template)
+            .filter(|t| t.owner == name || t.aliases.iter().any(|a| a == name));
         named.max_by_key(|template| template.created_at).cloned()
     }
 
     pub(crate) fn list(&self) -> Vec<TemplateBuild> {
-        self.read().values().filter_map(|template| template.described()).collect()
+        self.read().values().filter_map(|(template, _)| template.described()).collect()
     }
 
     /// Publishes a build: on disk first. Blocks on files.
     pub(crate) fn publish(&self, build_id: BuildId, template: Template) -> Result<(), disk::Error> {
         disk::write_json(&self.dir.join(format!("{build_id}.json")), &template)?;
         let mut builds = self.builds.write().expect("no holder of this lock panics");
-        builds.insert(build_id, Arc::new(template));
+        let hold = hold(&self.shelf, &template);
+        builds.insert(build_id, (Arc::new(template), hold));
         Ok(())
     }
 
@@ -154,10 +179,14 @@ impl Templates {
 
     /// Names of the layers that some build stands on.
     pub(crate) fn layers(&self) -> BTreeSet<String> {
-        self.read().values().flat_map(|template| template.layers.iter().cloned()).collect()
+        self.read().values().flat_map(|(template, _)| template.layers.iter().cloned()).collect()
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<BuildId, Arc<Template>>> {
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<BuildId, (Arc<Template>, Hold)>> {
         self.builds.read().expect("no holder of this lock panics")
     }
+}
+
+fn hold(shelf: &Arc<Shelf>, template: &Template) -> Hold {
+    template.generation().map(|id| Shelf::hold(shelf, id)).unwrap_or_default()
 }

@@ -13,7 +13,7 @@ use model::{AtTimeout, KilledBy, Policy};
 use proptest::prelude::*;
 use runtime::sim::{Act, Fault};
 use support::{Host, request, sandbox_id, until};
-use warren_node::{CreateSandbox, Error, Handle, Phase, Point, Sandboxes};
+use warren_node::{CreateSandbox, Error, Handle, Keep, Phase, Point, Sandboxes, Waking};
 
 const LIFE: Duration = Duration::from_mins(1);
 
@@ -48,32 +48,32 @@ async fn a_sleeper_costs_nothing_but_its_files() {
     handle.create(request(1)).await.unwrap();
     write(&host, 1, "kept", "yes");
     let reach = handle.dialer(&sandbox_id(1)).unwrap();
-    let paused = handle.pause(&sandbox_id(1), true).await.unwrap();
+    let paused = handle.pause(&sandbox_id(1), Keep::Files, true).await.unwrap();
     assert_eq!(paused.phase, Phase::Paused);
     assert!(reach.ended.is_cancelled() && handle.dialer(&sandbox_id(1)).is_none());
     assert_eq!(handle.promised(), nothing);
     let now = host.world.inventory();
     assert!(now.reserved.is_empty() && now.running.is_empty());
-    assert!(matches!(handle.pause(&sandbox_id(1), true).await, Err(Error::Paused(_))));
+    assert!(matches!(handle.pause(&sandbox_id(1), Keep::Files, true).await, Err(Error::Paused(_))));
     assert!(matches!(handle.metrics(&sandbox_id(1)).await, Err(Error::Paused(_))));
     assert!(matches!(handle.create(request(1)).await, Err(Error::Exists(_))));
     // Its place goes to others, who keep it when it wakes or ends.
     for n in 2..=5 {
         handle.create(request(n)).await.unwrap();
     }
-    let full = handle.resume(&sandbox_id(1), LIFE).await;
+    let full = handle.resume(&sandbox_id(1), LIFE, Waking::Kept).await;
     assert!(matches!(full, Err(Error::Exhausted { .. })), "{full:?}");
     assert_eq!(phase(&handle, 1), Some(Phase::Paused));
     handle.kill(&sandbox_id(3), KilledBy::Client).await.unwrap();
-    let woken = handle.resume(&sandbox_id(1), LIFE).await.unwrap();
+    let woken = handle.resume(&sandbox_id(1), LIFE, Waking::Kept).await.unwrap();
     assert_eq!((woken.phase, woken.deadline.since(woken.started_at)), (Phase::Running, LIFE));
     assert_eq!(files(&host, 1)["kept"], "yes");
     let init = host.world.running(&sandbox_id(1)).unwrap().init().unwrap();
     assert_eq!((&init["accessToken"], &init["envVars"]["A"]), (&"secret".into(), &"b".into()));
     assert_ne!(handle.dialer(&sandbox_id(1)).unwrap().generation, reach.generation);
-    let again = handle.resume(&sandbox_id(1), Duration::ZERO).await.unwrap();
+    let again = handle.resume(&sandbox_id(1), Duration::ZERO, Waking::Kept).await.unwrap();
     assert_eq!(again.deadline, woken.deadline, "one that runs is left as it is");
-    handle.pause(&sandbox_id(1), true).await.unwrap();
+    handle.pause(&sandbox_id(1), Keep::Files, true).await.unwrap();
     let others = (handle.promised(), host.world.inventory().running);
     handle.kill(&sandbox_id(1), KilledBy::Client).await.unwrap();
     assert_eq!((handle.promised(), host.world.inventory().running), others);
@@ -89,11 +89,12 @@ async fn pauses_and_resumes_at_once_are_one() {
     host.world.inject(Act::Kill, Fault::Delay(Duration::from_millis(100)));
     let late = async {
         until("it is on its way", || phase(&handle, 1) == Some(Phase::Pausing)).await;
-        handle.pause(&id, true).await
+        handle.pause(&id, Keep::Files, true).await
     };
-    let (first, second) = tokio::join!(handle.pause(&id, true), late);
+    let (first, second) = tokio::join!(handle.pause(&id, Keep::Files, true), late);
     assert_eq!((first.unwrap().phase, second.unwrap().phase), (Phase::Paused, Phase::Paused));
-    let (first, second) = tokio::join!(handle.resume(&id, LIFE), handle.resume(&id, LIFE));
+    let (first, second) =
+        tokio::join!(handle.resume(&id, LIFE, Waking::Kept), handle.resume(&id, LIFE, Waking::Kept));
     assert_eq!(first.unwrap().started_at, second.unwrap().started_at);
 }
 
@@ -110,7 +111,7 @@ async fn a_timeout_pauses_where_that_is_wanted_also_after_a_restart() {
     assert_eq!(phase(&handle, 1), Some(Phase::Paused));
     until("the second sleeps", || phase(&handle, 2) == Some(Phase::Paused)).await;
     for n in [1, 2] {
-        handle.resume(&sandbox_id(n), LIFE).await.unwrap();
+        handle.resume(&sandbox_id(n), LIFE, Waking::Kept).await.unwrap();
     }
 }
 
@@ -121,12 +122,12 @@ async fn one_whose_daemon_is_stuck_is_not_paused_if_that_is_demanded() {
     handle.create(request(1)).await.unwrap();
     tokio::time::pause();
     host.world.inject(Act::Init, Fault::Hang);
-    let stuck = handle.pause(&sandbox_id(1), true).await;
+    let stuck = handle.pause(&sandbox_id(1), Keep::Files, true).await;
     assert!(matches!(stuck, Err(Error::Unresponsive(_))), "{stuck:?}");
     assert_eq!(phase(&handle, 1), Some(Phase::Running));
     tokio::time::resume();
     host.world.inject(Act::Init, Fault::Hang);
-    handle.pause(&sandbox_id(1), false).await.unwrap();
+    handle.pause(&sandbox_id(1), Keep::Files, false).await.unwrap();
 }
 
 #[tokio::test]
@@ -138,15 +139,15 @@ async fn a_fault_at_any_step_of_a_pause_is_overcome() {
     let id = sandbox_id(1);
     for point in Point::PAUSE {
         host.script.fail(point, 2);
-        handle.pause(&id, true).await.unwrap();
+        handle.pause(&id, Keep::Files, true).await.unwrap();
         assert!(host.world.inventory().reserved.is_empty(), "{point:?}");
-        handle.resume(&id, LIFE).await.unwrap();
+        handle.resume(&id, LIFE, Waking::Kept).await.unwrap();
         assert_eq!(files(&host, 1)["kept"], "yes", "{point:?}");
     }
     for act in [Act::Kill, Act::Park, Act::Unreserve] {
         host.world.inject(act, Fault::Fail);
-        handle.pause(&id, true).await.unwrap();
-        handle.resume(&id, LIFE).await.unwrap();
+        handle.pause(&id, Keep::Files, true).await.unwrap();
+        handle.resume(&id, LIFE, Waking::Kept).await.unwrap();
     }
 }
 
@@ -157,21 +158,21 @@ async fn a_fault_at_any_step_of_a_resume_leaves_it_asleep_with_its_files() {
     let id = sandbox_id(1);
     handle.create(request(1)).await.unwrap();
     write(&host, 1, "kept", "yes");
-    handle.pause(&id, true).await.unwrap();
+    handle.pause(&id, Keep::Files, true).await.unwrap();
     let before = host.footprint(&handle);
     for point in Point::RESUME {
         host.script.fail(point, 1);
-        let failed = handle.resume(&id, LIFE).await.unwrap_err();
+        let failed = handle.resume(&id, LIFE, Waking::Kept).await.unwrap_err();
         assert!(matches!(failed, Error::Resume { .. }), "{point:?} {failed:?}");
         assert_eq!(phase(&handle, 1), Some(Phase::Paused), "{point:?}");
         assert_eq!(host.footprint(&handle), before, "{point:?}");
     }
     for act in [Act::Reserve, Act::Unpark, Act::Boot, Act::Booted] {
         host.world.inject(act, Fault::Fail);
-        handle.resume(&id, LIFE).await.unwrap_err();
+        handle.resume(&id, LIFE, Waking::Kept).await.unwrap_err();
         assert_eq!(host.footprint(&handle), before, "{act:?}");
     }
-    handle.resume(&id, LIFE).await.unwrap();
+    handle.resume(&id, LIFE, Waking::Kept).await.unwrap();
     assert_eq!(files(&host, 1)["kept"], "yes");
 }
 
@@ -184,13 +185,13 @@ async fn a_server_that_dies_at_any_step_leaves_the_files() {
         handle.create(request(1)).await.unwrap();
         write(&host, 1, "kept", "yes");
         if Point::RESUME.contains(&point) {
-            handle.pause(&id, true).await.unwrap();
+            handle.pause(&id, Keep::Files, true).await.unwrap();
         }
         host.script.stop(Some(point));
         let moving = async {
             match phase(&handle, 1) {
-                Some(Phase::Paused) => handle.resume(&id, LIFE).await.map(drop),
-                _ => handle.pause(&id, true).await.map(drop),
+                Some(Phase::Paused) => handle.resume(&id, LIFE, Waking::Kept).await.map(drop),
+                _ => handle.pause(&id, Keep::Files, true).await.map(drop),
             }
         };
         tokio::select! {
@@ -202,7 +203,7 @@ async fn a_server_that_dies_at_any_step_leaves_the_files() {
         let handle = host.open().await;
         assert_eq!(phase(&handle, 1), Some(Phase::Paused), "{point:?}");
         assert!(host.world.inventory().reserved.is_empty(), "{point:?}");
-        handle.resume(&id, LIFE).await.unwrap();
+        handle.resume(&id, LIFE, Waking::Kept).await.unwrap();
         assert_eq!(files(&host, 1)["kept"], "yes", "{point:?}");
         handle.kill(&id, KilledBy::Client).await.unwrap();
         assert_eq!(host.world.inventory(), runtime::sim::Inventory::default(), "{point:?}");
@@ -220,12 +221,18 @@ async fn a_kill_pre_empts_each_stuck_step() {
         handle.create(request(1)).await.unwrap();
         let id = sandbox_id(1);
         if waking {
-            handle.pause(&id, true).await.unwrap();
+            handle.pause(&id, Keep::Files, true).await.unwrap();
         }
         host.world.inject(act, Fault::Hang);
         let moving = tokio::spawn({
             let (handle, id) = (handle.clone(), id.clone());
-            async move { if waking { handle.resume(&id, LIFE).await } else { handle.pause(&id, false).await } }
+            async move {
+                if waking {
+                    handle.resume(&id, LIFE, Waking::Kept).await
+                } else {
+                    handle.pause(&id, Keep::Files, false).await
+                }
+            }
         });
         let on_its_way = if waking { Phase::Resuming } else { Phase::Pausing };
         until("it is on its way", || phase(&handle, 1) == Some(on_its_way)).await;
@@ -319,19 +326,19 @@ async fn enact(host: &Host, handle: Handle, wanted: &mut Wanted, deed: Deed) -> 
             }
         }
         Deed::Pause(n) => {
-            let paused = handle.pause(&sandbox_id(n), true).await;
+            let paused = handle.pause(&sandbox_id(n), Keep::Files, true).await;
             let could = wanted.get_mut(&n).is_some_and(|(asleep, _)| !std::mem::replace(asleep, true));
             assert_eq!(paused.is_ok(), could);
         }
         Deed::Resume(n) => {
-            let resumed = handle.resume(&sandbox_id(n), LIFE).await;
+            let resumed = handle.resume(&sandbox_id(n), LIFE, Waking::Kept).await;
             assert_eq!(resumed.is_ok(), wanted.contains_key(&n));
             wanted.entry(n).and_modify(|(asleep, _)| *asleep = false);
         }
         Deed::FailResume(n, at) => {
             if wanted.get(&n).is_some_and(|(asleep, _)| *asleep) {
                 host.script.fail(Point::RESUME[at], 1);
-                handle.resume(&sandbox_id(n), LIFE).await.unwrap_err();
+                handle.resume(&sandbox_id(n), LIFE, Waking::Kept).await.unwrap_err();
             }
         }
         Deed::Kill(n) => {

@@ -196,14 +196,25 @@ impl Store {
         Ok(true)
     }
 
-    /// Notes that a sandbox sleeps; one that is to be ended stays so. Safe twice.
-    pub async fn sandbox_paused(&self, sandbox: &SandboxId) -> Result<(), Error> {
-        sqlx::query("UPDATE sandboxes SET intent = 'paused' WHERE sandbox_id = $1 AND intent = 'running'")
-            .bind(sandbox.as_str())
-            .execute(&self.write)
-            .await
-            .map_err(Error::query("noting a pause"))?;
-        Ok(())
+    /// Notes that a sandbox sleeps, with the event that tells of it; one that is
+    /// to be ended stays so. `false`, and no event, if that was noted before.
+    pub async fn sandbox_paused(&self, sandbox: &SandboxId, event: Option<&Event>) -> Result<bool, Error> {
+        let op = || Error::query("noting a pause");
+        let mut tx = self.write.begin().await.map_err(op())?;
+        let changed = sqlx::query(
+            "UPDATE sandboxes SET intent = 'paused' WHERE sandbox_id = $1 AND intent = 'running'",
+        )
+        .bind(sandbox.as_str())
+        .execute(&mut *tx)
+        .await
+        .map_err(op())?
+        .rows_affected()
+            == 1;
+        if let Some(event) = event.filter(|_| changed) {
+            event::insert(&mut tx, event).await?;
+        }
+        tx.commit().await.map_err(op())?;
+        Ok(changed)
     }
 
     /// Takes a place for a sandbox that is to wake, if its team has fewer than

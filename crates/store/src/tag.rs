@@ -20,8 +20,11 @@ pub struct Tag {
 /// What came of removing a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Removal {
-    /// Sandboxes stand on it.
-    InUse,
+    /// Sandboxes stand on it: running ones, or with `asleep` none but paused ones.
+    InUse {
+        /// None of them runs.
+        asleep: bool,
+    },
     /// It is gone; these were its builds.
     Done(Vec<BuildId>),
 }
@@ -116,14 +119,15 @@ impl Store {
         let op = || Error::query("removing a template");
         let mut tx = self.write.begin().await.map_err(op())?;
         let id = template_id.as_str();
-        let used: Option<(String,)> =
-            sqlx::query_as("SELECT sandbox_id FROM sandboxes WHERE template_id = $1 LIMIT 1")
-                .bind(id)
-                .fetch_optional(&mut *tx)
-                .await
-                .map_err(op())?;
-        if used.is_some() {
-            return Ok(Removal::InUse);
+        let used: Option<(String,)> = sqlx::query_as(
+            "SELECT intent FROM sandboxes WHERE template_id = $1 ORDER BY intent = 'paused' LIMIT 1",
+        )
+        .bind(id)
+        .fetch_optional(&mut *tx)
+        .await
+        .map_err(op())?;
+        if let Some((intent,)) = used {
+            return Ok(Removal::InUse { asleep: intent == "paused" });
         }
         let builds: Vec<(String,)> = sqlx::query_as("SELECT build_id FROM builds WHERE template_id = $1")
             .bind(id)

@@ -278,10 +278,10 @@ impl Store {
     }
 
     /// The templates that a team sees in its list (its own and those that come
-    /// with the server), newest first.
+    /// with the server, but no snapshots), newest first.
     pub async fn templates_of(&self, team_id: TeamId) -> Result<Vec<TemplateSummary>, Error> {
         let rows = sqlx::query(
-            "SELECT * FROM templates WHERE team_id = $1 OR team_id IS NULL \
+            "SELECT * FROM templates WHERE (team_id = $1 OR team_id IS NULL) AND kind = 'template' \
              ORDER BY created_at DESC, template_id",
         )
         .bind(team_id.to_string())

@@ -25,6 +25,7 @@ async fn sandboxes_outlive_the_server() -> Result<()> {
         timeout: Duration::from_mins(5),
         wait_for_interpreter: false,
         policy: model::Policy::default(),
+        from: None,
     };
     let made = system.node().create(request).await?;
     system.restart().await?;

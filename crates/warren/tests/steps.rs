@@ -131,6 +131,7 @@ fn request(n: u32) -> CreateSandbox {
         timeout: Duration::from_mins(5),
         wait_for_interpreter: false,
         policy: model::Policy::default(),
+        from: None,
     }
 }
 

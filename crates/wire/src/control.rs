@@ -73,7 +73,8 @@ pub struct Init {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Woken {
-    /// New for this waking: what `/proc/sys/kernel/random/boot_id` shows.
+    /// What `/proc/sys/kernel/random/boot_id` shows from now on; empty, the old one
+    /// stays, as for a sandbox that is the one that slept: nothing was booted.
     pub boot_id: String,
     /// A new `/etc/machine-id`, 32 hexadecimal digits, for a sandbox that is not the
     /// one that slept; absent, the old one stays.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
+use node::Waking;
 use wire::rest::{ConnectRequest, PauseRequest, RefreshRequest, ResumeRequest, Sandbox, TimeoutRequest};
 
 use super::error::Failure;
@@ -19,6 +20,10 @@ type Reached = Result<(StatusCode, Json<Sandbox>), Failure>;
 fn reached(app: &App, (live, woken): (Live, bool)) -> (StatusCode, Json<Sandbox>) {
     let status = if woken { StatusCode::CREATED } else { StatusCode::OK };
     (status, Json(answer(app, live)))
+}
+
+fn waking(memory: Option<bool>) -> Waking {
+    if memory == Some(false) { Waking::Reboot } else { Waking::Kept }
 }
 
 pub(super) async fn kill(State(app): State<App>, caller: Caller, Id(id): Id) -> Done {
@@ -49,15 +54,17 @@ pub(super) async fn refresh(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Its daemon has to answer whether or not the client demands it: a pause here
-/// keeps files, which a stuck daemon may be writing yet.
 pub(super) async fn pause(
     State(app): State<App>,
     caller: Caller,
     Id(id): Id,
     MaybeBody(body): MaybeBody<PauseRequest>,
 ) -> Done {
-    app.pause(&caller, &id, PauseCommand { memory: body.memory.unwrap_or(true) }).await?;
+    let command = PauseCommand {
+        memory: body.memory.unwrap_or(true),
+        demands_answer: body.require_healthy_guest.unwrap_or(false),
+    };
+    app.pause(&caller, &id, command).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -67,7 +74,7 @@ pub(super) async fn resume(
     Id(id): Id,
     MaybeBody(body): MaybeBody<ResumeRequest>,
 ) -> Reached {
-    let live = app.resume(&caller, &id, body.timeout.unwrap_or(15)).await?;
+    let live = app.resume(&caller, &id, body.timeout.unwrap_or(15), waking(body.memory)).await?;
     Ok((StatusCode::CREATED, Json(answer(&app, live))))
 }
 
@@ -81,7 +88,7 @@ pub(super) async fn connect_v1(
     let seconds = body.timeout.filter(|seconds| *seconds >= 0);
     let seconds = seconds
         .ok_or_else(|| Failure::bad_request("validation error: timeout must be given and at least 0"))?;
-    Ok(reached(&app, app.connect(&caller, &id, seconds).await?))
+    Ok(reached(&app, app.connect(&caller, &id, seconds, waking(body.memory)).await?))
 }
 
 /// New clients: 300 s by default.
@@ -91,5 +98,5 @@ pub(super) async fn connect_v2(
     Id(id): Id,
     MaybeBody(body): MaybeBody<ConnectRequest>,
 ) -> Reached {
-    Ok(reached(&app, app.connect(&caller, &id, body.timeout.unwrap_or(300)).await?))
+    Ok(reached(&app, app.connect(&caller, &id, body.timeout.unwrap_or(300), waking(body.memory)).await?))
 }

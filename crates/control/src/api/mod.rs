@@ -20,6 +20,7 @@ mod operator;
 mod rate;
 mod sandbox;
 mod session;
+mod snapshot;
 mod steps;
 mod tag;
 mod team_metrics;
@@ -52,6 +53,10 @@ pub fn router(app: App) -> Router {
         .route("/sandboxes/{sandbox_id}/resume", post(lifecycle::resume))
         .route("/sandboxes/{sandbox_id}/connect", post(lifecycle::connect_v1))
         .route("/v2/sandboxes/{sandbox_id}/connect", post(lifecycle::connect_v2))
+        .route("/sandboxes/{sandbox_id}/fork", post(snapshot::fork))
+        .route("/sandboxes/{sandbox_id}/snapshots", post(snapshot::take))
+        .route("/sandboxes/{sandbox_id}/rollback", post(snapshot::rollback))
+        .route("/snapshots", get(snapshot::list))
         .route("/sandboxes/{sandbox_id}/metrics", get(metrics::one))
         .route("/sandboxes/{sandbox_id}/logs", get(log::v1))
         .route("/v2/sandboxes/{sandbox_id}/logs", get(log::v2))

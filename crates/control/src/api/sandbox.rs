@@ -31,7 +31,7 @@ pub(super) async fn detail(
         domain: app.options().domain.clone().filter(|_| !is_paused(&live)),
         network,
         lifecycle: Some(lifecycle(&live)),
-        pause_mode: is_paused(&live).then_some(PauseMode::Filesystem),
+        pause_mode: is_paused(&live).then_some(pause_mode(&live)),
         listed: listed(live),
     }))
 }
@@ -41,11 +41,15 @@ fn is_paused(live: &Live) -> bool {
     live.observation.phase != Phase::Running
 }
 
+fn pause_mode(live: &Live) -> PauseMode {
+    if live.observation.keeps_memory { PauseMode::Full } else { PauseMode::Filesystem }
+}
+
 fn lifecycle(live: &Live) -> Lifecycle {
     let policy = live.policy();
     let on_timeout = match policy.at_timeout {
         AtTimeout::Kill => OnTimeout::Kill,
-        AtTimeout::PauseFiles => OnTimeout::Pause,
+        AtTimeout::PauseFiles | AtTimeout::PauseMemory => OnTimeout::Pause,
     };
     Lifecycle { auto_resume: policy.wakes_by_traffic, on_timeout }
 }
@@ -80,6 +84,7 @@ pub(super) fn listed(live: Live) -> ListedSandbox {
         alias: live.row.alias,
         metadata: live.row.metadata,
         volume_mounts: None,
+        envd_unresponsive_at_pause: live.observation.unresponsive_at_pause.then_some(true),
         isolation: Some(live.observation.isolation.to_string()),
     }
 }

@@ -51,8 +51,8 @@ pub(super) async fn alias(
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct PageFields {
-    limit: Option<usize>,
-    next_token: Option<String>,
+    pub(super) limit: Option<usize>,
+    pub(super) next_token: Option<String>,
 }
 
 /// `GET /v2/templates`: the list in pages.
@@ -67,7 +67,7 @@ pub(super) async fn page(
 }
 
 /// A page of what is sorted already. The token is the place where the next begins.
-fn cut<T>(all: Vec<T>, fields: &PageFields) -> Result<(HeaderMap, Vec<T>), Failure> {
+pub(super) fn cut<T>(all: Vec<T>, fields: &PageFields) -> Result<(HeaderMap, Vec<T>), Failure> {
     let limit = fields.limit.unwrap_or(100);
     if !(1..=100).contains(&limit) {
         return Err(Failure::bad_request("limit must be from 1 to 100"));

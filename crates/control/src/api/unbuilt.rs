@@ -8,9 +8,6 @@ use crate::App;
 use crate::app::Caller;
 
 const ROUTES: &[(&str, MethodFilter, &str)] = &[
-    ("/sandboxes/{sandbox_id}/fork", MethodFilter::POST, "forking sandboxes is"),
-    ("/sandboxes/{sandbox_id}/snapshots", MethodFilter::POST, "taking snapshots is"),
-    ("/snapshots", MethodFilter::GET, "listing snapshots is"),
     ("/sandboxes/{sandbox_id}/network", MethodFilter::PUT, "changing the network of a sandbox is"),
     ("/templates", MethodFilter::POST, "building templates from images that the client pushes is"),
     (

@@ -312,11 +312,11 @@ impl App {
     }
 }
 
-/// A build on its way from the store to the node.
-struct Starting<'a>(&'a App, BuildId);
+/// A build on its way from the store to the node, or back.
+pub(super) struct Starting<'a>(&'a App, BuildId);
 
 impl<'a> Starting<'a> {
-    fn new(app: &'a App, build_id: BuildId) -> Self {
+    pub(super) fn new(app: &'a App, build_id: BuildId) -> Self {
         app.0.starting.lock().unwrap_or_else(PoisonError::into_inner).insert(build_id);
         Self(app, build_id)
     }

@@ -40,8 +40,12 @@ pub(crate) struct CreateCommand {
 }
 
 impl CreateCommand {
-    fn policy(&self) -> Policy {
-        let at_timeout = if self.auto_pause { AtTimeout::PauseFiles } else { AtTimeout::Kill };
+    fn policy(&self, has_memory: bool) -> Policy {
+        let at_timeout = match (self.auto_pause, self.auto_pause_memory) {
+            (false, _) => AtTimeout::Kill,
+            (true, Some(true) | None) if has_memory => AtTimeout::PauseMemory,
+            (true, _) => AtTimeout::PauseFiles,
+        };
         Policy { at_timeout, wakes_by_traffic: self.auto_resume }
     }
 }
@@ -61,7 +65,9 @@ impl App {
     ) -> Result<Live, Error> {
         let (resolved, build) = self.ready_build(caller, &command.template).await?;
         let timeout = self.checked_timeout(command.timeout)?;
-        check_lifecycle(&command, self.options().full_pause)?;
+        let memory = self.node().memory_checkpoints();
+        let has_memory = memory.is_ok();
+        check_lifecycle(&command, memory, self.options().full_pause)?;
         if command.secured {
             check_secure(&build.envd_version)?;
         }
@@ -74,11 +80,12 @@ impl App {
             template_id: row.template_id.clone(),
             build_id: row.build_id,
             resources: row.resources,
-            policy: command.policy(),
+            policy: command.policy(has_memory),
             env_vars: command.env_vars,
             access_token: self.token_of(&row),
             timeout,
             wait_for_interpreter: self.options().wait_for_interpreter,
+            from: None,
         };
         let max = caller.team.max_sandboxes.unwrap_or(self.options().max_sandboxes);
         let (app, once) = (self.clone(), command.once);
@@ -145,7 +152,12 @@ impl App {
 
     /// The part with effects. Whatever fails, the row goes only after the node
     /// has undone its part.
-    async fn start(&self, row: store::Sandbox, order: CreateSandbox, max: u64) -> Result<Live, Error> {
+    pub(super) async fn start(
+        &self,
+        row: store::Sandbox,
+        order: CreateSandbox,
+        max: u64,
+    ) -> Result<Live, Error> {
         let began = tokio::time::Instant::now();
         let outcome = self.start_uncounted(row, order, max).await;
         self.0.meter.note_create(&outcome, began.elapsed());
@@ -220,20 +232,25 @@ pub(super) fn too_long(max: Duration) -> Error {
 
 /// A pause that promises memory is refused, unless the operator lets it keep the
 /// files alone; what traffic wakes has to promise memory, as clients rely on it.
-fn check_lifecycle(command: &CreateCommand, full_pause: FullPause) -> Result<(), Error> {
+fn check_lifecycle(
+    command: &CreateCommand,
+    memory: Result<(), String>,
+    full_pause: FullPause,
+) -> Result<(), Error> {
     if command.auto_pause_memory == Some(false) && !command.auto_pause {
         return Err(Error::Refused("autoPauseMemory=false only applies when autoPause is true.".to_owned()));
     }
     if command.auto_pause_memory == Some(false) && command.auto_resume {
         return Err(Error::Refused("autoResume needs a pause that keeps memory.".to_owned()));
     }
-    if full_pause == FullPause::Refuse {
+    if let (Err(why), FullPause::Refuse) = (memory, full_pause) {
         if command.auto_resume {
-            return Err(Error::NotBuilt("autoResume, which needs pauses with memory, is".to_owned()));
+            let (what, instead) = ("autoResume, which needs pauses with memory,", "no autoResume");
+            return Err(Error::NoMemory { what, instead, why });
         }
         if command.auto_pause && command.auto_pause_memory != Some(false) {
             let (what, instead) = ("autoPause with memory", "autoPauseMemory: false");
-            return Err(Error::NoMemory { what, instead });
+            return Err(Error::NoMemory { what, instead, why });
         }
     }
     Ok(())

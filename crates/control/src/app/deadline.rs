@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use model::{SandboxId, Timestamp};
-use node::Phase;
+use node::{Phase, Waking};
 
 use super::create::too_long;
 use super::read::Live;
@@ -44,6 +44,7 @@ impl App {
         caller: &Caller,
         id: &SandboxId,
         seconds: i64,
+        waking: Waking,
     ) -> Result<(Live, bool), Error> {
         let lifetime = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
         let max = self.options().max_lifetime;
@@ -53,7 +54,7 @@ impl App {
         let live = self.sandbox_to_move(caller, id).await?;
         if live.observation.phase != Phase::Running {
             let lifetime = if lifetime.is_zero() { SHORTEST_REFRESH } else { lifetime };
-            return Ok((self.wake(live, lifetime, caller.team.max_sandboxes).await?, true));
+            return Ok((self.wake(live, lifetime, waking, caller.team.max_sandboxes).await?, true));
         }
         Ok((self.extend(live, lifetime).await?, false))
     }

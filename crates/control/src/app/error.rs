@@ -124,15 +124,29 @@ pub enum Error {
     MoveTimedOut(SandboxId),
     /// A pause that would keep the memory of processes.
     #[error(
-        "{what} is not supported by this server yet: processes end with a pause here, files are kept. \
-         Ask for that with {instead} (mode \"filesystem\" in the SDKs)"
+        "{what} is not supported by this server: it cannot keep the memory of processes ({why}). \
+         Ask for files alone with {instead} (mode \"filesystem\" in the SDKs)"
     )]
     NoMemory {
         /// What was asked for.
         what: &'static str,
         /// What to ask for.
         instead: &'static str,
+        /// Why it cannot.
+        why: String,
     },
+    /// A fork of one that sleeps.
+    #[error("sandbox '{0}' is paused and cannot be forked; resume it first")]
+    PausedFork(SandboxId),
+    /// Its state could not be kept; it goes on as it was.
+    #[error("Failed to keep the state of the sandbox, which goes on as it was: {}", chain(.0))]
+    NotKept(#[source] node::Error),
+    /// Its daemon did not answer when it was paused with its memory.
+    #[error(
+        "Sandbox \"{0}\" was paused while its daemon did not answer. Resume it from its files instead \
+         (memory: false; on_resume \"reboot\" in the SDKs)"
+    )]
+    WasUnresponsive(SandboxId),
     /// No such template, or another team's.
     #[error("template '{0}' not found")]
     NoTemplate(String),
@@ -156,8 +170,13 @@ pub enum Error {
     #[error("template '{0}' is not yours to change")]
     NotYours(String),
     /// Sandboxes stand on the template.
-    #[error("cannot delete template '{0}' because there are running sandboxes using it")]
-    TemplateInUse(String),
+    #[error("cannot delete template '{template}' because there are {by} sandboxes using it")]
+    TemplateInUse {
+        /// Its id.
+        template: String,
+        /// What kind of sandboxes.
+        by: &'static str,
+    },
     /// No such build of that template.
     #[error("Build '{0}' not found")]
     NoBuild(model::BuildId),
@@ -269,7 +288,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Refused(_)
-            | Self::TemplateInUse(_)
+            | Self::TemplateInUse { .. }
             | Self::NoBuild(_)
             | Self::BuildNotWaiting
             | Self::BuildEnded => ErrorKind::Refused,
@@ -292,6 +311,8 @@ impl Error {
             | Self::NameIsId(_)
             | Self::SandboxMoving(_)
             | Self::AlreadyPaused(_)
+            | Self::PausedFork(_)
+            | Self::WasUnresponsive(_)
             | Self::AlreadyRunning(_)
             | Self::Taken(_)
             | Self::KilledAtStart(_)
@@ -309,6 +330,7 @@ impl Error {
             },
             Self::StartFailed(_)
             | Self::ResumeFailed(_)
+            | Self::NotKept(_)
             | Self::Node(_)
             | Self::Panicked(_)
             | Self::Host(_)
@@ -325,6 +347,7 @@ impl Error {
             Self::KeyOfAnotherRequest(_) => Some("idempotency_request_mismatch"),
             Self::KeyInProgress(_) => Some("idempotency_in_progress"),
             Self::KeyOutcomeUnknown(_) => Some("idempotency_outcome_unknown"),
+            Self::WasUnresponsive(_) => Some("sandbox_snapshot_guest_agent_unresponsive"),
             Self::DiskFull(_) | Self::DatabaseFull(_) => Some("disk_full"),
             Self::Node(_) | Self::Store(_) | Self::Panicked(_) | Self::Authorities(_) => {
                 Some("internal_server_error")

@@ -1,7 +1,7 @@
 //! Events: what happened to a sandbox, for the store, for webhooks and for its log.
 
 use model::{EndCause, KeyId, SandboxId, Timestamp};
-use node::Ended;
+use node::{Ended, Observation};
 use serde_json::{Value, json};
 use store::{Event, EventKind, EventQuery};
 use wire::control::LogLevel;
@@ -57,12 +57,7 @@ pub(super) fn killed_event(row: &store::Sandbox, ended: &Ended) -> Event {
     let lived = ended.started_at.map_or(0, |started| ended.ended_at.since(started).as_millis());
     let data = json!({
         "sandbox_metadata": row.metadata,
-        "execution": {
-            "started_at": ended.started_at.map(text),
-            "vcpu_count": row.resources.cpu_count,
-            "memory_mb": row.resources.memory.as_mib(),
-            "execution_time": u64::try_from(lived).unwrap_or(u64::MAX),
-        },
+        "execution": execution(row, ended.started_at, lived),
         "cause": ended.cause.as_str(),
         "reason": ended.cause.sentence(),
         "peaks": {
@@ -73,6 +68,38 @@ pub(super) fn killed_event(row: &store::Sandbox, ended: &Ended) -> Event {
         },
     });
     event(row, EventKind::Killed, &data, ended.started_at, ended.ended_at)
+}
+
+/// The event that a sandbox was paused, with the run that ended so.
+pub(super) fn paused_event(row: &store::Sandbox, seen: &Observation) -> Event {
+    let lived = seen.deadline.since(seen.started_at).as_millis();
+    let data = json!({
+        "sandbox_metadata": row.metadata,
+        "execution": execution(row, Some(seen.started_at), lived),
+        "keeps_memory": seen.keeps_memory,
+    });
+    event(row, EventKind::Paused, &data, Some(seen.started_at), seen.deadline)
+}
+
+/// The event that a sandbox goes on after a pause.
+pub(super) fn resumed_event(row: &store::Sandbox, seen: &Observation) -> Event {
+    let data = json!({ "sandbox_metadata": row.metadata });
+    event(row, EventKind::Resumed, &data, Some(seen.started_at), seen.started_at)
+}
+
+/// The event that the state of a sandbox was kept, and it went on.
+pub(super) fn checkpointed_event(live: &super::Live, at: Timestamp) -> Event {
+    let data = json!({ "sandbox_metadata": live.row.metadata });
+    event(&live.row, EventKind::Checkpointed, &data, Some(live.observation.started_at), at)
+}
+
+fn execution(row: &store::Sandbox, started_at: Option<Timestamp>, lived_ms: u128) -> Value {
+    json!({
+        "started_at": started_at.map(text),
+        "vcpu_count": row.resources.cpu_count,
+        "memory_mb": row.resources.memory.as_mib(),
+        "execution_time": u64::try_from(lived_ms).unwrap_or(u64::MAX),
+    })
 }
 
 fn event(

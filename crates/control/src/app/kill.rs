@@ -91,6 +91,7 @@ impl App {
             self.0.meter.note_end(ended.cause);
             self.tell_end(ended);
         }
+        self.forget_told(&ended.sandbox_id);
         self.close_log(&ended.sandbox_id);
         tracing::info!(sandbox_id = %ended.sandbox_id, cause = %ended.cause, "sandbox ended");
         Ok(())

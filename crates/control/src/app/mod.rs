@@ -13,6 +13,7 @@ mod create;
 mod deadline;
 mod error;
 mod event;
+mod fork;
 mod kill;
 mod list;
 mod log;
@@ -26,8 +27,10 @@ mod publish;
 mod rate;
 mod read;
 mod reconcile;
+mod rollback;
 mod secret;
 mod session;
+mod snapshot;
 mod tag;
 mod team_metrics;
 mod template;
@@ -63,6 +66,7 @@ pub use rate::RateLimit;
 pub(crate) use read::Live;
 pub(crate) use secret::Kind;
 pub(crate) use session::{Error as SessionError, Executed, Shown, target};
+pub(crate) use snapshot::{NamedSnapshot, SnapshotQuery};
 pub(crate) use team_metrics::{TeamMetric, shown};
 pub(crate) use webhook::{Wanted, told};
 
@@ -82,6 +86,8 @@ struct Inner {
     tails: log::Tails,
     bell: webhook::Bell,
     teams: team_metrics::Teams,
+    /// The last run of each sandbox that was told of as resumed; forgotten with its end.
+    told_resumes: Mutex<HashMap<SandboxId, model::Timestamp>>,
     /// What of the node's builds is in the store already.
     registered: Mutex<Vec<node::TemplateBuild>>,
     /// Creates and kills under way, and how many of each sandbox's: the
@@ -110,6 +116,7 @@ impl App {
             tails: log::Tails::default(),
             bell: webhook::Bell::default(),
             teams: team_metrics::Teams::default(),
+            told_resumes: Mutex::default(),
             registered: Mutex::default(),
             in_flight: Mutex::default(),
             starting: Mutex::default(),

@@ -3,12 +3,15 @@
 //! The node's word on whether a sandbox sleeps counts; the row follows it, so
 //! that sleepers take no place in their team's limit.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use model::{Policy, SandboxId};
-use node::{Observation, Phase};
+use node::{Keep, Observation, Phase, Waking};
 use store::Reservation;
+use wire::control::LogLevel;
 
+use super::event::{paused_event, resumed_event};
 use super::read::Live;
 use super::{App, Caller, Error};
 use crate::FullPause;
@@ -20,6 +23,8 @@ const SHORTEST_WAKE: Duration = Duration::from_mins(5);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PauseCommand {
     pub(crate) memory: bool,
+    /// One whose daemon is stuck goes on as it was, although its memory is kept.
+    pub(crate) demands_answer: bool,
 }
 
 /// Traffic for a sandbox that sleeps.
@@ -57,9 +62,9 @@ impl App {
         command: PauseCommand,
     ) -> Result<(), Error> {
         let live = self.sandbox_to_move(caller, id).await?;
-        if command.memory && self.options().full_pause == FullPause::Refuse {
-            return Err(Error::NoMemory { what: "pausing with memory", instead: "memory: false" });
-        }
+        let keep = self.keep(command.memory, "pausing with memory")?;
+        // Files may be half written while a daemon is stuck.
+        let demands_answer = command.demands_answer || keep == Keep::Files;
         match live.observation.phase {
             Phase::Paused => return Err(Error::AlreadyPaused(id.clone())),
             Phase::Resuming => return Err(Error::SandboxMoving(id.clone())),
@@ -68,22 +73,40 @@ impl App {
         let (app, id) = (self.clone(), id.clone());
         self.detached(async move {
             let _guard = app.in_flight(id.clone());
-            app.within(&id, app.node().pause(&id, true)).await?.map_err(|e| app.not_paused(&id, e))?;
-            app.store().sandbox_paused(&id).await?;
-            tracing::info!(sandbox_id = %id, "sandbox paused");
-            Ok(())
+            let pausing = app.node().pause(&id, keep, demands_answer);
+            let seen = app.within(&id, pausing).await?.map_err(|e| app.not_paused(&id, e))?;
+            app.note_paused(&seen).await
         })
         .await
     }
 
+    /// Writes down that a sandbox sleeps, and tells of it once.
+    pub(super) async fn note_paused(&self, seen: &Observation) -> Result<(), Error> {
+        let id = &seen.sandbox_id;
+        let Some(row) = self.store().sandbox(id).await? else { return Ok(()) };
+        if self.store().sandbox_paused(id, Some(&paused_event(&row, seen))).await? {
+            self.wake_deliveries();
+            let kept = if seen.keeps_memory { "memory" } else { "files" };
+            self.tell(id, LogLevel::Info, "Sandbox paused", &[("kept", kept.to_owned())]);
+            tracing::info!(sandbox_id = %id, kept, "sandbox paused");
+        }
+        Ok(())
+    }
+
     /// Wakes a sandbox that sleeps, for clients that know no `connect`.
-    pub(crate) async fn resume(&self, caller: &Caller, id: &SandboxId, seconds: i64) -> Result<Live, Error> {
+    pub(crate) async fn resume(
+        &self,
+        caller: &Caller,
+        id: &SandboxId,
+        seconds: i64,
+        waking: Waking,
+    ) -> Result<Live, Error> {
         let timeout = self.checked_timeout(seconds)?;
         let live = self.sandbox_to_move(caller, id).await?;
         if live.observation.phase == Phase::Running {
             return Err(Error::AlreadyRunning(id.clone()));
         }
-        self.wake(live, timeout, caller.team.max_sandboxes).await
+        self.wake(live, timeout, waking, caller.team.max_sandboxes).await
     }
 
     /// Wakes a sandbox, or joins whoever does.
@@ -91,6 +114,7 @@ impl App {
         &self,
         live: Live,
         timeout: Duration,
+        waking: Waking,
         max_of_team: Option<u64>,
     ) -> Result<Live, Error> {
         let max = max_of_team.unwrap_or(self.options().max_sandboxes);
@@ -101,27 +125,67 @@ impl App {
             if app.store().reserve_wake(id, max).await? == Reservation::Full {
                 return Err(Error::TooManySandboxes(max));
             }
-            let observation = match app.within(id, app.node().resume(id, timeout)).await {
-                Ok(Ok(observation)) => observation,
-                Ok(Err(error)) => {
-                    if app.sleeps(id) {
-                        app.store().sandbox_paused(id).await?;
-                    }
-                    return Err(app.not_resumed(id, error));
-                }
-                Err(late) => return Err(late),
-            };
-            tracing::info!(sandbox_id = %id, "sandbox resumed");
-            let row = store::Sandbox { intent: store::Intent::Running, ..live.row.clone() };
-            Ok(Live { token: app.token_of(&row), row, observation })
+            let done = app.within(id, app.node().resume(id, timeout, waking)).await;
+            app.finish_wake(live, done, "Sandbox resumed").await
         })
         .await
+    }
+
+    /// What came of a wake: told, or its place given back.
+    pub(super) async fn finish_wake(
+        &self,
+        live: Live,
+        done: Result<Result<Observation, node::Error>, Error>,
+        message: &'static str,
+    ) -> Result<Live, Error> {
+        let id = &live.row.sandbox_id;
+        let observation = match done {
+            Ok(Ok(observation)) => observation,
+            Ok(Err(error)) => {
+                match self.node().get(id).filter(|seen| seen.phase == Phase::Paused) {
+                    // It sleeps on: nothing to tell.
+                    Some(_) if live.observation.phase == Phase::Paused => {
+                        self.store().sandbox_paused(id, None).await?;
+                    }
+                    Some(seen) => self.note_paused(&seen).await?,
+                    None => {}
+                }
+                return Err(self.not_resumed(id, error));
+            }
+            Err(late) => return Err(late),
+        };
+        let row = store::Sandbox { intent: store::Intent::Running, ..live.row };
+        // Whoever joined another's wake, or found it running, tells nothing.
+        if observation.started_at != live.observation.started_at && self.is_first_told(&observation) {
+            if let Err(error) = self.store().add_event(&resumed_event(&row, &observation)).await {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(sandbox_id = %row.sandbox_id, error, "an event was not written");
+            }
+            self.wake_deliveries();
+            self.tell(&row.sandbox_id, LogLevel::Info, message, &[]);
+            tracing::info!(sandbox_id = %row.sandbox_id, message, "sandbox resumed");
+        }
+        Ok(Live { token: self.token_of(&row), row, observation })
+    }
+
+    pub(super) fn forget_told(&self, id: &SandboxId) {
+        self.0.told_resumes.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+
+    /// Whether nobody told of this run of a sandbox yet.
+    fn is_first_told(&self, seen: &Observation) -> bool {
+        let mut told = self.0.told_resumes.lock().unwrap_or_else(PoisonError::into_inner);
+        told.insert(seen.sandbox_id.clone(), seen.started_at) != Some(seen.started_at)
     }
 
     /// Wakes a sandbox whose owner wants it woken by traffic.
     pub async fn knock(&self, knock: Knock<'_>) -> Woken {
         let id = knock.sandbox_id;
-        let Some(seen) = self.node().get(id).filter(|seen| seen.policy.wakes_by_traffic) else {
+        let wakes = |seen: &Observation| {
+            let kept = seen.keeps_memory || self.options().full_pause == FullPause::Files;
+            seen.policy.wakes_by_traffic && (kept || seen.phase != Phase::Paused)
+        };
+        let Some(seen) = self.node().get(id).filter(wakes) else {
             return Woken::No;
         };
         match self.let_in(knock, seen).await {
@@ -145,14 +209,15 @@ impl App {
         let max = self.store().team(row.team_id).await?.and_then(|team| team.max_sandboxes);
         let longest = self.options().max_lifetime;
         let timeout = seen.timeout.max(SHORTEST_WAKE).min(longest);
-        self.wake(Live { row, observation: seen, token }, timeout, max).await.map(|_| Woken::Up)
+        let live = Live { row, observation: seen, token };
+        self.wake(live, timeout, Waking::Kept, max).await.map(|_| Woken::Up)
     }
 
-    fn sleeps(&self, id: &SandboxId) -> bool {
+    pub(super) fn sleeps(&self, id: &SandboxId) -> bool {
         self.node().get(id).is_some_and(|seen| seen.phase == Phase::Paused)
     }
 
-    async fn within<T>(&self, id: &SandboxId, work: impl Future<Output = T>) -> Result<T, Error> {
+    pub(super) async fn within<T>(&self, id: &SandboxId, work: impl Future<Output = T>) -> Result<T, Error> {
         let limit = self.options().create_limit;
         tokio::time::timeout(limit, work).await.map_err(|_| Error::MoveTimedOut(id.clone()))
     }
@@ -161,6 +226,7 @@ impl App {
         match error {
             node::Error::Paused(_) => Error::AlreadyPaused(id.clone()),
             node::Error::Unresponsive(_) => Error::Unresponsive(id.clone()),
+            node::Error::Checkpoint { .. } => Error::NotKept(error),
             other => self.not_moved(id, other),
         }
     }
@@ -169,11 +235,15 @@ impl App {
         match error {
             node::Error::Exhausted { .. } => Error::NoRoom(error),
             node::Error::Resume { .. } => Error::ResumeFailed(error),
+            node::Error::WasUnresponsive(_) => Error::WasUnresponsive(id.clone()),
+            node::Error::UnknownBuild(_) | node::Error::NoState(_) => {
+                Error::Refused("the snapshot is not there any more".to_owned())
+            }
             other => self.not_moved(id, other),
         }
     }
 
-    fn not_moved(&self, id: &SandboxId, error: node::Error) -> Error {
+    pub(super) fn not_moved(&self, id: &SandboxId, error: node::Error) -> Error {
         match error {
             node::Error::NotFound(_) => self.gone(id),
             node::Error::Ending(_) => Error::SandboxEnding(id.clone()),

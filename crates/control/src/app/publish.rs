@@ -53,7 +53,10 @@ impl App {
 
     async fn remove(&self, template_id: TemplateId) -> Result<(), Error> {
         let builds = match self.store().remove_template(&template_id).await? {
-            Removal::InUse => return Err(Error::TemplateInUse(template_id.to_string())),
+            Removal::InUse { asleep } => {
+                let by = if asleep { "paused" } else { "running" };
+                return Err(Error::TemplateInUse { template: template_id.to_string(), by });
+            }
             Removal::Done(builds) => builds,
         };
         for build in builds {

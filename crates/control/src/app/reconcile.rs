@@ -99,6 +99,7 @@ impl App {
     pub(crate) async fn reconcile(&self) -> Result<(), Error> {
         self.register_new_builds().await?;
         self.settle_builds().await?;
+        self.forget_unnamed_states().await?;
         // The rows first: a row says `running` only after its node has it, so
         // one that is missing from the later list has really ended.
         let intents = self.store().intents().await?;
@@ -133,7 +134,10 @@ impl App {
             },
             Intent::Running | Intent::Paused if seen.is_none() => self.settle(id).await,
             Intent::Running if seen == Some(Phase::Paused) && !self.is_in_flight(id) => {
-                Ok(self.store().sandbox_paused(id).await?)
+                match self.node().get(id).filter(|seen| seen.phase == Phase::Paused) {
+                    Some(seen) => self.note_paused(&seen).await,
+                    None => Ok(()),
+                }
             }
             // Over the limit or not: it runs.
             Intent::Paused if seen == Some(Phase::Running) => {

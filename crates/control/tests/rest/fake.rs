@@ -5,13 +5,16 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
-use model::{BuildId, ByteSize, EndCause, Isolation, KilledBy, Peaks, SandboxId, TeamId, Timestamp};
+use model::{
+    BuildId, ByteSize, EndCause, Isolation, KilledBy, Peaks, SandboxId, TeamId, TemplateId, Timestamp,
+};
 use node::build::{
     BuildFailure, BuildOrder, BuildProgress, CacheEntry, CachedStep, Collected, FilesHash, LogEntry,
     LogLevel, LogPage, UploadError,
 };
 use node::{
-    Connection, CreateSandbox, DialError, Ended, Error, Host, Observation, Phase, Room, TemplateBuild,
+    Checkpoint, Connection, CreateSandbox, DialError, Ended, Error, Host, Keep, Observation, Phase, Room,
+    TemplateBuild, Waking,
 };
 use tokio::sync::watch;
 use warren_control::{BoxFuture, BuildPort, Clock, NodePort, Upload, Usage};
@@ -24,6 +27,11 @@ struct State {
     create_errors: Vec<Error>,
     create_hangs: bool,
     logs: HashMap<SandboxId, Vec<wire::control::LogEntry>>,
+    has_memory: bool,
+    is_stuck: bool,
+    wakings: Vec<Waking>,
+    checkpoints: u128,
+    kept: Vec<BuildId>,
 }
 
 #[derive(Debug)]
@@ -57,6 +65,27 @@ impl FakeNode {
     /// Creates take for ever, with the sandbox half up.
     pub(crate) fn hang_creates(&self) {
         self.state().create_hangs = true;
+    }
+
+    /// Memory can be kept from now on.
+    pub(crate) fn give_memory(&self) {
+        self.state().has_memory = true;
+    }
+
+    /// No daemon answers, or all do.
+    pub(crate) fn stick(&self, is_stuck: bool) {
+        self.state().is_stuck = is_stuck;
+    }
+
+    /// How the last sandbox was woken.
+    pub(crate) fn last_waking(&self) -> Waking {
+        *self.state().wakings.last().unwrap()
+    }
+
+    /// A snapshot that no row names.
+    pub(crate) fn plant_snapshot(&self, build: BuildId) {
+        self.state().kept.push(build);
+        self.changed();
     }
 
     /// The daemon in a sandbox has something to tell.
@@ -140,6 +169,8 @@ impl FakeNode {
             deadline: now + timeout,
             timeout,
             policy: model::Policy::default(),
+            keeps_memory: false,
+            unresponsive_at_pause: false,
             isolation: Isolation::Sim,
             build_id,
             envd_version: "0.6.4".to_owned(),
@@ -196,11 +227,26 @@ impl NodePort for FakeNode {
         })
     }
 
-    fn pause<'a>(&'a self, id: &'a SandboxId, _: bool) -> BoxFuture<'a, Result<Observation, Error>> {
+    fn memory_checkpoints(&self) -> Result<(), String> {
+        if self.state().has_memory { Ok(()) } else { Err("a fake has none".to_owned()) }
+    }
+
+    fn pause<'a>(
+        &'a self,
+        id: &'a SandboxId,
+        keep: Keep,
+        demands_answer: bool,
+    ) -> BoxFuture<'a, Result<Observation, Error>> {
         Box::pin(async move {
+            let is_stuck = self.state().is_stuck;
+            if demands_answer && is_stuck {
+                return Err(Error::Unresponsive(id.clone()));
+            }
             self.set_phase(id, Phase::Paused);
             let mut state = self.state();
             let seen = state.live.get_mut(id).ok_or_else(|| Error::NotFound(id.clone()))?;
+            seen.keeps_memory = keep == Keep::Memory;
+            seen.unresponsive_at_pause = is_stuck;
             seen.deadline = self.clock.now();
             Ok(seen.clone())
         })
@@ -210,15 +256,65 @@ impl NodePort for FakeNode {
         &'a self,
         id: &'a SandboxId,
         timeout: Duration,
+        waking: Waking,
     ) -> BoxFuture<'a, Result<Observation, Error>> {
         Box::pin(async move {
             let now = self.clock.now();
             let mut state = self.state();
+            state.wakings.push(waking);
             let seen = state.live.get_mut(id).ok_or_else(|| Error::NotFound(id.clone()))?;
+            if seen.unresponsive_at_pause && waking == Waking::Kept {
+                return Err(Error::WasUnresponsive(id.clone()));
+            }
             if seen.phase == Phase::Paused {
-                seen.phase = Phase::Running;
+                (seen.phase, seen.keeps_memory) = (Phase::Running, false);
+                seen.unresponsive_at_pause = false;
                 (seen.started_at, seen.deadline) = (now, now + timeout);
             }
+            Ok(seen.clone())
+        })
+    }
+
+    fn checkpoint<'a>(&'a self, id: &'a SandboxId, keep: Keep) -> BoxFuture<'a, Result<Checkpoint, Error>> {
+        Box::pin(async move {
+            let seen = self.get(id).ok_or_else(|| Error::NotFound(id.clone()))?;
+            let mut state = self.state();
+            state.checkpoints += 1;
+            assert_eq!(seen.phase, Phase::Running);
+            Ok(Checkpoint {
+                generation: model::GenerationId::from_u128(state.checkpoints),
+                keep,
+                size: ByteSize::mib(3),
+                frozen: Duration::from_millis(1),
+                hold: node::Hold::default(),
+            })
+        })
+    }
+
+    fn keep_checkpoint<'a>(
+        &'a self,
+        _: &'a Checkpoint,
+        _: &'a TemplateId,
+        build: BuildId,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        self.state().kept.push(build);
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn rollback<'a>(
+        &'a self,
+        id: &'a SandboxId,
+        build: BuildId,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<Observation, Error>> {
+        Box::pin(async move {
+            let now = self.clock.now();
+            let mut state = self.state();
+            if !state.kept.contains(&build) {
+                return Err(Error::UnknownBuild(build));
+            }
+            let seen = state.live.get_mut(id).ok_or_else(|| Error::NotFound(id.clone()))?;
+            (seen.phase, seen.started_at, seen.deadline) = (Phase::Running, now, now + timeout);
             Ok(seen.clone())
         })
     }
@@ -278,8 +374,22 @@ impl NodePort for FakeNode {
         })
     }
 
+    /// The snapshots alone.
     fn templates(&self) -> Vec<TemplateBuild> {
-        Vec::new()
+        let forgotten = self.builds.forgotten.lock().unwrap();
+        let state = self.state();
+        let kept = state.kept.iter().filter(|build| !forgotten.contains(build));
+        let shown = |build: &BuildId| TemplateBuild {
+            template_id: "snapshotsnapshotsnap".parse().unwrap(),
+            build_id: *build,
+            aliases: Vec::new(),
+            client: true,
+            snapshot: true,
+            resources: model::Resources::DEFAULT,
+            envd_version: "0.6.4".to_owned(),
+            created_at: self.clock.now(),
+        };
+        kept.map(shown).collect()
     }
 
     fn room(&self) -> BoxFuture<'_, std::io::Result<Room>> {

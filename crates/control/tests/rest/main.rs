@@ -18,5 +18,6 @@ mod operator;
 mod pause;
 mod reconcile;
 mod session;
+mod snapshots;
 mod templates;
 mod world;

@@ -127,7 +127,7 @@ async fn memory_is_promised_by_nobody() {
         insta::allow_duplicates! { insta::assert_json_snapshot!(refused, @r#"
         {
           "code": 501,
-          "message": "pausing with memory is not supported by this server yet: processes end with a pause here, files are kept. Ask for that with memory: false (mode \"filesystem\" in the SDKs)"
+          "message": "pausing with memory is not supported by this server: it cannot keep the memory of processes (a fake has none). Ask for files alone with memory: false (mode \"filesystem\" in the SDKs)"
         }
         "#); }
     }

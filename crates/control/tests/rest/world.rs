@@ -154,6 +154,7 @@ pub(crate) fn base() -> TemplateBuild {
         build_id: BuildId::from_u128(1),
         aliases: vec!["base".to_owned(), "base-template-000-0000-0000-000000000001".to_owned()],
         client: false,
+        snapshot: false,
         resources: Resources::DEFAULT,
         envd_version: "0.6.4".to_owned(),
         created_at: Timestamp::from_unix_micros(START),

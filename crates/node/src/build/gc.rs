@@ -128,6 +128,10 @@ fn set_aside(shared: &Shared, team_id: TeamId, before: i64) -> Result<Vec<PathBu
 /// Layers that a template or a sandbox stands on.
 fn in_use(shared: &Shared) -> Result<BTreeSet<String>, disk::Error> {
     let mut used = shared.templates.layers();
+    for id in shared.shelf.list()? {
+        // One that is going, or cannot be read, starts nothing.
+        used.extend(shared.shelf.manifest(id).map(|manifest| manifest.template.layers).unwrap_or_default());
+    }
     for dir in disk::list_dir(&shared.options.sandboxes_dir())? {
         // One that cannot be read stands on what it stood on before: nothing to learn from it.
         let Ok(record) = Record::read(&dir) else { continue };

@@ -218,6 +218,7 @@ impl Run<'_> {
             default_workdir: recipe.default_workdir.clone(),
             start: Start::default(),
             created_at: shared.options.clock.now().unix_micros(),
+            generation: None,
         };
         let build = template.described().ok_or_else(|| InvalidRecipe::template_id(&recipe.template_id))?;
         disk::blocking({

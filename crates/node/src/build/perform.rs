@@ -311,6 +311,7 @@ impl Performance<'_> {
             default_workdir: growing.context.workdir.clone(),
             start: growing.start.clone(),
             created_at: shared.options.clock.now().unix_micros(),
+            generation: None,
         };
         disk::blocking(move || shared.templates.publish(build_id, template)).await.map_err(|e| chain(&e))
     }

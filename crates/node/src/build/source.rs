@@ -30,8 +30,13 @@ impl Performance<'_> {
             Source::Template { name, build_id } => {
                 self.info("base", &format!("[base] FROM template {name}"));
                 let parent = templates.get(*build_id);
-                Ok(self
-                    .of_template(&*parent.ok_or_else(|| format!("template '{name}' is not on this node"))?))
+                let parent = parent.ok_or_else(|| format!("template '{name}' is not on this node"))?;
+                if parent.generation.is_some() {
+                    return Err("building a template from a snapshot is not supported yet: a build starts \
+                                from a template, a snapshot is started as it is"
+                        .to_owned());
+                }
+                Ok(self.of_template(&parent))
             }
             Source::Image { reference, credentials } => {
                 self.info("base", &format!("[base] FROM {reference}"));

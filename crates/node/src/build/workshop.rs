@@ -77,6 +77,7 @@ impl<'a> Workshop<'a> {
             default_workdir: Some("/".to_owned()),
             start: super::Start::default(),
             created_at: 0,
+            generation: None,
         };
         let request = CreateSandbox {
             sandbox_id: id.clone(),
@@ -88,6 +89,7 @@ impl<'a> Workshop<'a> {
             timeout: LIMIT,
             wait_for_interpreter: false,
             policy: model::Policy::default(),
+            from: None,
         };
         let (reply, asked) = oneshot::channel();
         handle.admit(&request, &template, crate::handle::Purpose::Build, reply)?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use model::EndCause;
 use model::lifecycle::State;
 
+use crate::generation::Hold;
 use crate::handle::Purpose;
 
 use super::step::{chain, killed};
@@ -24,6 +25,9 @@ impl Driver {
         if self.record.started_at().is_none() || self.entry.purpose == Purpose::Build {
             return Err(Halt::End(EndCause::HostLost));
         }
+        if let Some(to) = self.record.writing_to() {
+            self.adopt_half_written(to).await?;
+        }
         if self.record.is_asleep() {
             return self.adopt_asleep().await;
         }
@@ -40,6 +44,34 @@ impl Driver {
         self.state = State::Running;
         self.open_reach();
         self.publish_phase(crate::Phase::Running);
+        Ok(())
+    }
+
+    /// A server died while it wrote this sandbox down: either the generation has
+    /// its name, or the machine still runs, or it has ended and left its files.
+    async fn adopt_half_written(&mut self, to: model::GenerationId) -> Result<(), Halt> {
+        let mut record = self.record.clone();
+        if self.shared.shelf.exists(to) {
+            record.set_sleeping_on(to, true);
+        } else {
+            let found = tokio::select! {
+                biased;
+                cause = killed(&self.entry) => return Err(Halt::End(cause)),
+                found = self.look() => found,
+            };
+            self.hold = Hold::default();
+            if found.is_some() {
+                tracing::info!("a sandbox whose pause was cut off runs on");
+                record.set_unpaused();
+            } else {
+                tracing::warn!("a pause was cut off after its machine had ended; its files are kept");
+                record.set_pausing(record.shown_deadline());
+            }
+        }
+        if let Err(e) = self.store_record(&record).await {
+            tracing::warn!(error = chain(&e), "recording what a cut-off pause left");
+        }
+        self.record = record;
         Ok(())
     }
 

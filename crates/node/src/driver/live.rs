@@ -11,9 +11,9 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::step::killed;
-use super::{Driver, Halt, Reply, Turn};
+use super::{Driver, Halt, Turn};
 use crate::shared::Request;
-use crate::{Error, Observation, disk};
+use crate::{Error, Keep, Observation, disk};
 
 /// The clock may be set while we sleep: look at it at least this often.
 const LOOK: Duration = Duration::from_secs(10);
@@ -52,8 +52,8 @@ impl Driver {
                     }
                 }
                 request = self.requests.recv() => {
-                    if let Some(reply) = self.answer(request, &machine).await {
-                        return Turn::Pause(Some(reply));
+                    if let Some(turn) = self.answer(request, &machine).await {
+                        return turn;
                     }
                 }
                 usage = sample(next_sample, &machine) => {
@@ -67,7 +67,8 @@ impl Driver {
     fn timed_out(&self) -> Turn {
         match self.record.policy().at_timeout {
             AtTimeout::Kill => Turn::Halt(Halt::End(EndCause::Timeout)),
-            AtTimeout::PauseFiles => Turn::Pause(None),
+            AtTimeout::PauseFiles => Turn::Pause(Keep::Files, None),
+            AtTimeout::PauseMemory => Turn::Pause(Keep::Memory, None),
         }
     }
 
@@ -108,9 +109,9 @@ impl Driver {
         }
     }
 
-    /// A caller that went away misses its answer, no more. Returns the reply of
-    /// one whose wish takes it out of this life: a pause.
-    async fn answer(&mut self, request: Option<Request>, machine: &Arc<dyn Machine>) -> Option<Reply> {
+    /// A caller that went away misses its answer, no more. Returns a turn for a
+    /// wish that takes the sandbox out of this life.
+    async fn answer(&mut self, request: Option<Request>, machine: &Arc<dyn Machine>) -> Option<Turn> {
         match request {
             // Closed only when the entry is gone, which the driver itself holds.
             None => {}
@@ -123,14 +124,20 @@ impl Driver {
                 let result = self.seal(machine, &to).await;
                 let _ = reply.send(result);
             }
-            Some(Request::Resume(_, reply)) => {
+            Some(Request::Resume { reply, .. }) => {
                 let _ = reply.send(Ok(self.observation()));
             }
-            Some(Request::Pause { demands_answer, reply }) => {
+            Some(Request::Pause { keep, demands_answer, reply }) => {
                 if !demands_answer || self.guest_answers(machine).await {
-                    return Some(reply);
+                    return Some(Turn::Pause(keep, Some(reply)));
                 }
                 let _ = reply.send(Err(Error::Unresponsive(self.id().clone())));
+            }
+            Some(Request::Checkpoint(keep, reply)) => {
+                return self.answer_checkpoint(keep, machine, reply).await.err().map(Turn::Halt);
+            }
+            Some(Request::Rollback { to, timeout, reply }) => {
+                return Some(Turn::Rollback(to, timeout, reply));
             }
         }
         None

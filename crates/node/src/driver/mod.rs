@@ -13,20 +13,24 @@
 //! the undo, which is keyed by the record, mends what it left half-done.
 
 mod adopt;
+mod checkpoint;
 mod end;
 mod live;
 mod pause;
+mod rollback;
 mod sleep;
 mod start;
 mod step;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::lifecycle::{Decision, Event, State, transition};
 use model::{EndCause, KilledBy, Peaks, SandboxId};
 use runtime::{Machine, MachineSpec};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::generation::{Checkpoint, Hold, Keep, Shelf};
 use crate::record::Record;
 use crate::shared::{Entry, Request, Shared};
 use crate::{Error, Observation, Phase};
@@ -46,6 +50,8 @@ pub(crate) struct Driver {
     machine: Option<Arc<dyn Machine>>,
     requests: mpsc::Receiver<Request>,
     peaks: Peaks,
+    /// The generation that its record names, kept from being removed.
+    hold: Hold,
 }
 
 /// Why a driver goes no further.
@@ -59,8 +65,10 @@ pub(crate) enum Halt {
 /// What a usable sandbox does next.
 pub(crate) enum Turn {
     Halt(Halt),
-    /// It is to sleep; whoever asked for it waits.
-    Pause(Option<Reply>),
+    /// It is to sleep, with this kept; whoever asked for it waits.
+    Pause(Keep, Option<Reply>),
+    /// It is to go back to an earlier state, to live this long from there.
+    Rollback(Checkpoint, Duration, Reply),
 }
 
 impl Driver {
@@ -72,7 +80,10 @@ impl Driver {
     ) -> Self {
         let dir = shared.options.sandboxes_dir().join(entry.sandbox_id.as_str());
         let spec = Arc::new(record.spec(&entry.sandbox_id, &dir));
+        let named = record.sleeping_on().or_else(|| record.writing_to());
+        let hold = named.map(|id| Shelf::hold(&shared.shelf, id)).unwrap_or_default();
         Self {
+            hold,
             shared: Arc::clone(shared),
             entry: Arc::clone(entry),
             record,
@@ -86,8 +97,11 @@ impl Driver {
 
     /// Makes a sandbox, lets it live and removes it. The answer to the create
     /// goes out when it is usable or undone.
-    pub(crate) async fn create(mut self, mut reply: Reply) {
-        match self.start(&mut reply).await {
+    pub(crate) async fn create(mut self, from: Option<Checkpoint>, mut reply: Reply) {
+        let started = Box::pin(self.start(from.as_ref(), &mut reply)).await;
+        // It has a copy of what it began with.
+        drop(from);
+        match started {
             Ok(observation) => {
                 // Whoever asked is gone: nobody would ever use or end it.
                 let halt = match reply.send(Ok(observation)) {
@@ -125,7 +139,8 @@ impl Driver {
             } else {
                 match self.live().await {
                     Turn::Halt(halt) => Err(halt),
-                    Turn::Pause(reply) => self.pause(reply).await,
+                    Turn::Pause(keep, reply) => self.pause(keep, reply).await,
+                    Turn::Rollback(to, timeout, reply) => self.roll_back(to, timeout, reply).await,
                 }
             };
             if let Err(halt) = next {
@@ -172,6 +187,8 @@ impl Driver {
             observation.started_at = record.started_at().unwrap_or(record.created_at());
             observation.deadline = record.shown_deadline();
             observation.timeout = record.timeout();
+            observation.keeps_memory = record.keeps_memory();
+            observation.unresponsive_at_pause = record.was_unresponsive();
             observation.envd_version.clone_from(&record.envd_version);
         });
     }

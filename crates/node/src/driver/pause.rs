@@ -9,16 +9,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::lifecycle::Event;
-use runtime::Machine;
+use runtime::{Machine, Then};
 
 use super::step::{StepError, chain, killed};
 use super::{Driver, Halt, Reply};
 use crate::faults::Point;
 use crate::guest::Guest;
-use crate::{Error, disk};
+use crate::record::Record;
+use crate::{Error, Keep, disk};
 
 /// A daemon answers in a millisecond; one that does not within this is stuck.
 const ANSWER: Duration = Duration::from_secs(5);
+
+/// Why it does not sleep with its memory.
+enum Unsuspended {
+    /// It runs on as it was.
+    GoesOn(StepError),
+    /// It sleeps, with its files alone.
+    FilesOnly(StepError),
+    /// It is to be removed, or the server leaves.
+    Halt(Halt),
+}
 
 impl Driver {
     /// Whether the daemon answers, unless somebody kills the sandbox meanwhile.
@@ -31,13 +42,45 @@ impl Driver {
         }
     }
 
-    /// Puts a usable sandbox to sleep. If the decision cannot be written down,
-    /// it goes on as it was.
-    pub(super) async fn pause(&mut self, reply: Option<Reply>) -> Result<(), Halt> {
+    /// Puts a usable sandbox to sleep. If it cannot be, it goes on as it was.
+    pub(super) async fn pause(&mut self, keep: Keep, reply: Option<Reply>) -> Result<(), Halt> {
+        if keep == Keep::Files {
+            return self.pause_files(reply).await;
+        }
+        match self.suspend().await {
+            Ok(()) => self.asleep(reply, "sandbox paused, its memory kept"),
+            Err(Unsuspended::Halt(halt)) => return Err(halt),
+            // Its time is up: what can be kept is kept.
+            Err(Unsuspended::GoesOn(source)) if reply.is_none() => {
+                tracing::warn!(error = chain(&source), "its memory cannot be kept; its files are");
+                return self.pause_files(None).await;
+            }
+            Err(Unsuspended::GoesOn(source)) => {
+                tracing::warn!(error = chain(&source), "a sandbox is not paused and goes on");
+                let error = self.not_kept(&source);
+                let _ = reply.map(|reply| reply.send(Err(error)));
+            }
+            Err(Unsuspended::FilesOnly(source)) => {
+                tracing::error!(error = chain(&source), "a sandbox is paused, its memory lost");
+                let error = self.not_kept(&source);
+                let _ = reply.map(|reply| reply.send(Err(error)));
+            }
+        }
+        Ok(())
+    }
+
+    fn asleep(&mut self, reply: Option<Reply>, message: &'static str) {
+        self.apply(Event::StepDone);
+        tracing::info!("{message}");
+        if let Some(reply) = reply {
+            let _ = reply.send(Ok(self.observation()));
+        }
+    }
+
+    async fn pause_files(&mut self, reply: Option<Reply>) -> Result<(), Halt> {
         let mut record = self.record.clone();
         record.set_pausing(self.shared.options.clock.now());
-        let (copy, dir) = (record.clone(), self.dir());
-        if let Err(e) = disk::blocking(move || copy.store(&dir)).await {
+        if let Err(e) = self.store_record(&record).await {
             return self.refuse_pause(reply, e);
         }
         self.last_reading().await;
@@ -46,12 +89,76 @@ impl Driver {
         // After the phase: whoever is cut off finds it paused when it looks again.
         self.entry.set_reach(None);
         self.put_down().await?;
-        self.apply(Event::StepDone);
-        tracing::info!("sandbox paused, its files kept");
-        if let Some(reply) = reply {
-            let _ = reply.send(Ok(self.observation()));
-        }
+        self.asleep(reply, "sandbox paused, its files kept");
         Ok(())
+    }
+
+    /// Puts it to sleep with its memory. The record names the generation before it
+    /// is made: a server that dies in between finds either the generation, or the
+    /// machine, or the files that the machine left.
+    async fn suspend(&mut self) -> Result<(), Unsuspended> {
+        let Some(machine) = self.machine.clone() else { return Ok(()) };
+        let is_healthy = self.guest_answers(&machine).await;
+        let draft = self.draft();
+        let before = self.record.clone();
+        let mut record = before.clone();
+        record.set_writing(self.shared.options.clock.now(), draft.id, is_healthy);
+        self.store_record(&record).await.map_err(|e| Unsuspended::GoesOn(e.into()))?;
+        self.last_reading().await;
+        self.record = record;
+        self.apply(Event::Pause);
+        self.entry.set_reach(None);
+        let entry = Arc::clone(&self.entry);
+        let written = tokio::select! {
+            biased;
+            cause = killed(&entry) => return Err(Unsuspended::Halt(Halt::End(cause))),
+            written = self.write_down(draft, Keep::Memory, &machine, Then::Stop) => written,
+        };
+        let written = match written {
+            Ok(written) => written,
+            Err(source) => return Err(self.go_on_unpaused(before, source).await),
+        };
+        let kept = match self.publish_generation(written, is_healthy).await {
+            Ok(kept) => kept,
+            Err(source) => return Err(self.keep_files_only(source).await),
+        };
+        let mut record = self.record.clone();
+        record.set_sleeping_on(kept.generation, true);
+        if let Err(e) = self.store_record(&record).await {
+            return Err(self.keep_files_only(e.into()).await);
+        }
+        self.record = record;
+        self.hold = kept.hold;
+        self.put_down().await.map_err(Unsuspended::Halt)
+    }
+
+    /// The machine was not stopped: it is usable again.
+    async fn go_on_unpaused(&mut self, before: Record, source: StepError) -> Unsuspended {
+        // If this cannot be written, a server that starts finds no generation of
+        // that name, and a machine that runs.
+        if let Err(e) = self.store_record(&before).await {
+            tracing::warn!(error = chain(&e), "recording that a sandbox goes on");
+        }
+        self.record = before;
+        self.apply(Event::StepFailed);
+        self.open_reach();
+        Unsuspended::GoesOn(source)
+    }
+
+    /// The machine has ended, and its memory has no name: its files stay.
+    async fn keep_files_only(&mut self, source: StepError) -> Unsuspended {
+        let at = self.record.shown_deadline();
+        self.record.set_pausing(at);
+        if let Err(halt) = self.put_down().await {
+            return Unsuspended::Halt(halt);
+        }
+        self.apply(Event::StepDone);
+        Unsuspended::FilesOnly(source)
+    }
+
+    pub(super) async fn store_record(&self, record: &Record) -> Result<(), disk::Error> {
+        let (copy, dir) = (record.clone(), self.dir());
+        disk::blocking(move || copy.store(&dir)).await
     }
 
     /// Without a pause at the timeout, its time is still up.
@@ -103,7 +210,13 @@ impl Driver {
             }
         };
         self.undo_step(Point::BeforeSleep, kill).await?;
-        self.undo_step(Point::BeforePark, backend.park(&spec)).await?;
+        // What it sleeps on has all its files; the writable layer may hold what a
+        // wake that failed has written since.
+        if self.record.sleeping_on().is_some() {
+            self.undo_step(Point::BeforePark, backend.unprepare(&spec)).await?;
+        } else {
+            self.undo_step(Point::BeforePark, backend.park(&spec)).await?;
+        }
         self.undo_step(Point::BeforeParked, backend.unreserve(&spec)).await
     }
 
@@ -113,8 +226,7 @@ impl Driver {
         self.machine = None;
         let mut record = self.record.clone();
         record.set_parked();
-        let (copy, dir) = (record.clone(), self.dir());
-        if let Err(e) = disk::blocking(move || copy.store(&dir)).await {
+        if let Err(e) = self.store_record(&record).await {
             // A server that starts now finds it half-way and goes this way again.
             // Until then the slot must stay ours, or it would undo another's.
             tracing::error!(error = chain(&e), slot = record.slot, "a paused sandbox keeps its slot");

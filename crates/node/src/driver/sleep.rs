@@ -9,6 +9,7 @@ use model::{EndCause, Slot};
 use super::step::{StepError, chain, killed};
 use super::{Driver, Halt, Reply};
 use crate::faults::Point;
+use crate::generation::{Hold, Waking};
 use crate::shared::Request;
 use crate::{Error, disk};
 
@@ -33,8 +34,8 @@ impl Driver {
                 () = leave.cancelled() => return Err(Halt::Leave),
                 request = self.requests.recv() => request,
             };
-            if let Some((timeout, reply)) = self.answer_asleep(request)
-                && self.wake(timeout, reply).await?
+            if let Some((timeout, waking, reply)) = self.answer_asleep(request).await
+                && self.wake(timeout, waking, reply).await?
             {
                 return Ok(());
             }
@@ -42,10 +43,20 @@ impl Driver {
     }
 
     /// Refuses all but a wish to wake it.
-    fn answer_asleep(&self, request: Option<Request>) -> Option<(Duration, Reply)> {
-        let paused = || Error::Paused(self.id().clone());
+    async fn answer_asleep(&mut self, request: Option<Request>) -> Option<(Duration, Waking, Reply)> {
+        let id = self.id().clone();
+        let paused = || Error::Paused(id.clone());
         match request? {
-            Request::Resume(timeout, reply) => return Some((timeout, reply)),
+            Request::Resume { timeout, waking, reply } => return Some((timeout, waking, reply)),
+            Request::Rollback { to, timeout, reply } => match self.turn_back(to).await {
+                Ok(()) => return Some((timeout, Waking::Kept, reply)),
+                Err(error) => {
+                    let _ = reply.send(Err(error));
+                }
+            },
+            Request::Checkpoint(_, reply) => {
+                let _ = reply.send(Err(paused()));
+            }
             Request::Pause { reply, .. } | Request::SetDeadline(_, reply) => {
                 let _ = reply.send(Err(paused()));
             }
@@ -60,12 +71,17 @@ impl Driver {
     }
 
     /// Wakes it; `false` if it sleeps on.
-    async fn wake(&mut self, timeout: Duration, reply: Reply) -> Result<bool, Halt> {
-        match self.try_wake(timeout).await {
+    pub(super) async fn wake(
+        &mut self,
+        timeout: Duration,
+        waking: Waking,
+        reply: Reply,
+    ) -> Result<bool, Halt> {
+        match self.try_wake(timeout, waking).await {
             Ok(()) => {
                 self.open_reach();
                 self.apply(Event::StepDone);
-                tracing::info!("sandbox resumed from its files");
+                tracing::info!(?waking, "sandbox resumed");
                 let _ = reply.send(Ok(self.observation()));
                 Ok(true)
             }
@@ -85,14 +101,17 @@ impl Driver {
         }
     }
 
-    async fn try_wake(&mut self, timeout: Duration) -> Result<(), Unwoken> {
+    async fn try_wake(&mut self, timeout: Duration, waking: Waking) -> Result<(), Unwoken> {
+        if waking == Waking::Kept && self.record.keeps_memory() && self.record.was_unresponsive() {
+            return Err(Unwoken::Refused(Error::WasUnresponsive(self.id().clone())));
+        }
         self.take_slot(timeout).await.map_err(Unwoken::Refused)?;
         self.apply(Event::Resume);
         let entry = Arc::clone(&self.entry);
         let version = tokio::select! {
             biased;
             cause = killed(&entry) => return Err(Unwoken::Killed(cause)),
-            walked = self.start_again() => walked.map_err(|(step, e)| Unwoken::Failed(step, e))?,
+            walked = self.start_again(waking) => walked.map_err(|(step, e)| Unwoken::Failed(step, e))?,
         };
         let recording = |e| Unwoken::Failed("writing its record", e);
         self.shared.options.faults.at(Point::BeforeAwake).await.map_err(|e| recording(e.into()))?;
@@ -104,6 +123,8 @@ impl Driver {
             self.record = before;
             return Err(recording(e.into()));
         }
+        // It has a writable layer of its own again, and its record says so.
+        self.hold = Hold::default();
         Ok(())
     }
 

@@ -11,15 +11,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::EndCause;
+use model::GenerationId;
 use model::KilledBy;
 use model::lifecycle::Event;
 use runtime::{Machine, MachineSpec};
-use wire::control::Status;
+use wire::control::{Status, Woken};
 
 use super::step::{Failed, StepError, bounded, killed};
 use super::{Driver, Reply};
 use crate::build::{Start, ready};
 use crate::faults::Point;
+use crate::generation::{Checkpoint, Keep, Waking};
 use crate::guest::Guest;
 use crate::record::Record;
 use crate::shared::Shared;
@@ -55,6 +57,9 @@ struct Prepared(Context);
 struct Booted {
     context: Context,
     machine: Arc<dyn Machine>,
+    /// Its processes were there before: they are told what is new, and nothing of
+    /// the template is to be started.
+    woken: Option<Woken>,
 }
 /// The guest answered.
 struct Ready {
@@ -79,7 +84,21 @@ impl Admitted {
 }
 
 impl Reserved {
-    /// In place of [`Self::prepare`], for one that slept.
+    /// In place of [`Self::prepare`], for one that begins with a generation. What
+    /// an attempt before this may have left of a writable layer goes first.
+    async fn prepare_from(self, id: GenerationId) -> Result<Prepared, StepError> {
+        let Self(context) = self;
+        let backend = &context.shared.options.backend;
+        let layer = context.shared.shelf.layer(id);
+        let preparing = async {
+            backend.discard(&context.spec).await?;
+            backend.prepare_from(&context.spec, &layer).await
+        };
+        context.step(Point::BeforePrepare, preparing).await?;
+        Ok(Prepared(context))
+    }
+
+    /// In place of [`Self::prepare`], for one that slept on its writable layer.
     async fn unpark(self) -> Result<Prepared, StepError> {
         let Self(context) = self;
         let unparking = context.shared.options.backend.unpark(&context.spec);
@@ -99,19 +118,40 @@ impl Prepared {
         let Self(context) = self;
         let booting = context.shared.options.backend.boot(&context.spec);
         let machine = context.step(Point::BeforeBoot, booting).await?;
-        Ok(Booted { context, machine })
+        Ok(Booted { context, machine, woken: None })
+    }
+
+    /// In place of [`Self::boot`]: its processes go on where they were.
+    async fn restore(self, id: GenerationId, woken: Woken) -> Result<Booted, StepError> {
+        let Self(context) = self;
+        let options = &context.shared.options;
+        let manifest = disk::blocking({
+            let kept = Arc::clone(&context.shared.shelf);
+            move || kept.manifest(id)
+        });
+        manifest.await?.fits(&options.backend.isolation().to_string())?;
+        let memory = context.shared.shelf.memory(id);
+        let restoring = options.backend.restore(&context.spec, &memory);
+        let machine =
+            bounded(&*options.faults, Point::BeforeBoot, options.limits.checkpoint, restoring).await?;
+        Ok(Booted { context, machine, woken: Some(woken) })
     }
 }
 
 impl Booted {
     /// Waits for the guest, or for the end of its process if that comes first.
     async fn init(self) -> Result<Ready, StepError> {
-        let Self { context, machine } = self;
+        let Self { context, machine, woken } = self;
         let options = &context.shared.options;
         let guest = Guest::new(machine.dialer());
+        let goes_on = woken.is_some();
         let init = context.record.init(options.ca_bundle.as_deref(), options.limits.output_patience);
+        let init = wire::control::Init { woken, ..init };
         let answered = async {
             let status = guest.init(&init, options.limits.guest_answer).await?;
+            if goes_on {
+                return Ok(status);
+            }
             if context.record.wait_for_interpreter {
                 guest.interpreter_ready(options.limits.interpreter).await?;
             }
@@ -127,6 +167,17 @@ impl Booted {
         };
         Ok(Ready { status })
     }
+}
+
+/// For a sandbox that goes on after a pause: nothing of it is new.
+fn same_one() -> Woken {
+    Woken::default()
+}
+
+/// For one that begins with the memory of another.
+fn another() -> Woken {
+    let (boot_id, machine_id) = (uuid::Uuid::new_v4(), uuid::Uuid::new_v4());
+    Woken { boot_id: boot_id.to_string(), machine_id: Some(machine_id.simple().to_string()), reseed: true }
 }
 
 /// Launches the template's start command, if it has one, and waits until its
@@ -148,13 +199,22 @@ async fn start_command(record: &Record, dial: &dyn runtime::Dial, ready: Duratio
 impl Driver {
     /// Walks from the files of a sandbox that slept to a guest that answers. On
     /// failure nothing was undone yet.
-    pub(super) async fn start_again(&mut self) -> Result<String, (&'static str, StepError)> {
+    pub(super) async fn start_again(&mut self, waking: Waking) -> Result<String, (&'static str, StepError)> {
         let context = self.context();
         let at = |step| move |source| (step, source);
         let reserving = context.shared.options.backend.reserve(&context.spec);
         context.step(Point::BeforeWake, reserving).await.map_err(at("reserving"))?;
-        let prepared = Reserved(context).unpark().await.map_err(at("preparing its root and network"))?;
-        let booted = prepared.boot().await.map_err(at("starting its first process"))?;
+        let state = self.record.sleeping_on();
+        let reserved = Reserved(context);
+        let prepared = match state {
+            Some(id) => reserved.prepare_from(id).await,
+            None => reserved.unpark().await,
+        };
+        let prepared = prepared.map_err(at("preparing its root and network"))?;
+        let booted = match state.filter(|_| waking == Waking::Kept && self.record.keeps_memory()) {
+            Some(id) => prepared.restore(id, same_one()).await.map_err(at("reading its memory back"))?,
+            None => prepared.boot().await.map_err(at("starting its first process"))?,
+        };
         self.machine = Some(Arc::clone(&booted.machine));
         let ready = booted.init().await.map_err(at("waiting for its daemon"))?;
         Ok(ready.status.envd_version)
@@ -169,15 +229,31 @@ impl Driver {
     }
 
     /// Walks the start to the end. On failure nothing was undone yet.
-    pub(super) async fn start(&mut self, reply: &mut Reply) -> Result<Observation, Failed> {
+    pub(super) async fn start(
+        &mut self,
+        from: Option<&Checkpoint>,
+        reply: &mut Reply,
+    ) -> Result<Observation, Failed> {
         let context = self.context();
         self.pass(Point::BeforeRecord, reply).await?;
         let admitted = Admitted::admit(context).await.map_err(|e| Failed::Step(RECORDING, e))?;
         let reserved = self.preemptible("reserving", reply, admitted.reserve()).await?;
         self.apply(Event::StepDone);
-        let prepared = self.preemptible("preparing its root and network", reply, reserved.prepare()).await?;
+        let preparing = async {
+            match from {
+                Some(from) => reserved.prepare_from(from.generation).await,
+                None => reserved.prepare().await,
+            }
+        };
+        let prepared = self.preemptible("preparing its root and network", reply, preparing).await?;
         self.apply(Event::StepDone);
-        let booted = self.preemptible("starting its first process", reply, prepared.boot()).await?;
+        let booting = async {
+            match from.filter(|from| from.keep == Keep::Memory) {
+                Some(from) => prepared.restore(from.generation, another()).await,
+                None => prepared.boot().await,
+            }
+        };
+        let booted = self.preemptible("starting its first process", reply, booting).await?;
         self.machine = Some(Arc::clone(&booted.machine));
         self.apply(Event::StepDone);
         let ready = self.preemptible("waiting for its daemon", reply, booted.init()).await?;

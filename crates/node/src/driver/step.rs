@@ -20,6 +20,8 @@ pub(crate) enum StepError {
     #[error(transparent)]
     Disk(#[from] crate::disk::Error),
     #[error(transparent)]
+    Generation(#[from] crate::generation::Unusable),
+    #[error(transparent)]
     Injected(#[from] InjectedFault),
     #[error("it took longer than {0:?}")]
     TooLong(Duration),

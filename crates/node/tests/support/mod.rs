@@ -141,6 +141,7 @@ pub(crate) fn request(n: u32) -> CreateSandbox {
         timeout: Duration::from_mins(5),
         wait_for_interpreter: true,
         policy: model::Policy::default(),
+        from: None,
     }
 }
 

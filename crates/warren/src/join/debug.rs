@@ -77,6 +77,7 @@ impl DebugSandbox {
             timeout: LIFE,
             wait_for_interpreter: true,
             policy: model::Policy::default(),
+            from: None,
         })
     }
 }

@@ -6,9 +6,10 @@
 use std::time::Duration;
 
 use control::{BoxFuture, BuildPort, NodePort, Usage};
-use model::{KilledBy, SandboxId, Timestamp};
+use model::{BuildId, KilledBy, SandboxId, TemplateId, Timestamp};
 use node::{
-    Connection, CreateSandbox, DialError, Ended, Error, Handle, Host, Observation, Room, TemplateBuild,
+    Checkpoint, Connection, CreateSandbox, DialError, Ended, Error, Handle, Host, Keep, Observation, Room,
+    TemplateBuild, Waking,
 };
 use tokio::sync::watch;
 
@@ -55,14 +56,19 @@ impl NodePort for LocalNode {
         })
     }
 
+    fn memory_checkpoints(&self) -> Result<(), String> {
+        self.0.memory_checkpoints()
+    }
+
     fn pause<'a>(
         &'a self,
         sandbox: &'a SandboxId,
+        keep: Keep,
         demands_answer: bool,
     ) -> BoxFuture<'a, Result<Observation, Error>> {
         Box::pin(async move {
             refuse_debug(sandbox)?;
-            self.0.pause(sandbox, demands_answer).await
+            self.0.pause(sandbox, keep, demands_answer).await
         })
     }
 
@@ -70,10 +76,43 @@ impl NodePort for LocalNode {
         &'a self,
         sandbox: &'a SandboxId,
         timeout: Duration,
+        waking: Waking,
     ) -> BoxFuture<'a, Result<Observation, Error>> {
         Box::pin(async move {
             refuse_debug(sandbox)?;
-            self.0.resume(sandbox, timeout).await
+            self.0.resume(sandbox, timeout, waking).await
+        })
+    }
+
+    fn checkpoint<'a>(
+        &'a self,
+        sandbox: &'a SandboxId,
+        keep: Keep,
+    ) -> BoxFuture<'a, Result<Checkpoint, Error>> {
+        Box::pin(async move {
+            refuse_debug(sandbox)?;
+            self.0.checkpoint(sandbox, keep).await
+        })
+    }
+
+    fn keep_checkpoint<'a>(
+        &'a self,
+        state: &'a Checkpoint,
+        template: &'a TemplateId,
+        build: BuildId,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.0.keep_checkpoint(state, template, build))
+    }
+
+    fn rollback<'a>(
+        &'a self,
+        sandbox: &'a SandboxId,
+        build: BuildId,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<Observation, Error>> {
+        Box::pin(async move {
+            refuse_debug(sandbox)?;
+            self.0.rollback(sandbox, build, timeout).await
         })
     }
 

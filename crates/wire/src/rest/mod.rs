@@ -14,6 +14,7 @@ mod metrics;
 mod network;
 mod node;
 mod sandbox;
+mod snapshot;
 mod team;
 mod template;
 mod time;
@@ -38,6 +39,9 @@ pub use sandbox::{
     AutoResume, ConnectRequest, Iam, Lifecycle, ListedSandbox, NewSandbox, OnTimeout, PauseMode,
     PauseRequest, RefreshRequest, ResumeRequest, Sandbox, SandboxDetail, SandboxState, TimeoutRequest,
     VolumeMount,
+};
+pub use snapshot::{
+    Change, ChangeKind, ForkError, ForkRequest, Forked, NewSnapshot, RollbackRequest, Snapshot, SnapshotDiff,
 };
 pub use team::Team;
 pub use template::{Template, TemplateAlias, TemplateCreator};

@@ -156,6 +156,9 @@ pub struct ListedSandbox {
     /// Volumes in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume_mounts: Option<Vec<VolumeMount>>,
+    /// Its daemon did not answer when it was paused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub envd_unresponsive_at_pause: Option<bool>,
     /// Which barrier holds (ours).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub isolation: Option<String>,

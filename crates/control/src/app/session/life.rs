@@ -17,7 +17,7 @@ const LABEL: &str = "session_id";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Shown {
     pub(crate) session: Session,
-    /// `false` while it starts.
+    /// `false` while it starts, and while it is paused.
     pub(crate) is_running: bool,
 }
 
@@ -123,6 +123,9 @@ impl App {
         if self.sessions().enter(team, id).slot().is_busy() {
             session.last_activity = self.options().clock.now();
         }
+        if intent == Some(Intent::Paused) {
+            return Ok(Some(Shown { session, is_running: false }));
+        }
         let is_running = intent == Some(Intent::Running) && self.is_up(&session.sandbox_id);
         Ok(is_running.then_some(Shown { session, is_running: true }))
     }
@@ -145,6 +148,15 @@ impl App {
 
     async fn hold(&self, session: Session, live: Live, in_use: InUse) -> Result<Held, AppError> {
         let busy = Some(in_use.call());
+        // Somebody paused it by its id: a call wakes it, as `connect` would.
+        let live = if live.observation.phase == node::Phase::Running {
+            live
+        } else {
+            let now = self.options().clock.now();
+            let lifetime = self.options().session.limits.deadline(now, now, true).since(now);
+            let lifetime = lifetime.min(self.options().max_lifetime);
+            self.wake(live, lifetime, node::Waking::Kept, None).await?
+        };
         let mut held = Held { app: self.clone(), session, live, busy };
         held.live = self.keep_alive(&held.live, self.options().clock.now(), true).await?;
         Ok(held)

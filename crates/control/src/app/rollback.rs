@@ -1,0 +1,46 @@
+//! A sandbox back to an earlier snapshot of it, under the same id.
+
+use model::{SandboxId, TemplateRef};
+use node::Phase;
+use store::Reservation;
+
+use super::read::Live;
+use super::{App, Caller, Error};
+
+impl App {
+    /// Takes a sandbox that runs or sleeps back to a snapshot of it, where it goes
+    /// on; what it was until now is lost.
+    pub(crate) async fn rollback(
+        &self,
+        caller: &Caller,
+        id: &SandboxId,
+        to: &TemplateRef,
+        seconds: Option<i64>,
+    ) -> Result<Live, Error> {
+        let live = self.sandbox_to_move(caller, id).await?;
+        if matches!(live.observation.phase, Phase::Pausing | Phase::Resuming) {
+            return Err(Error::SandboxMoving(id.clone()));
+        }
+        let snapshot = self.snapshot_of(caller, to).await?;
+        if snapshot.source != *id {
+            return Err(Error::Refused(format!("'{to}' is a snapshot of another sandbox")));
+        }
+        let timeout = match seconds {
+            Some(seconds) => self.checked_timeout(seconds)?,
+            None => live.observation.timeout,
+        };
+        let max = caller.team.max_sandboxes.unwrap_or(self.options().max_sandboxes);
+        let app = self.clone();
+        self.detached(async move {
+            let id = &live.row.sandbox_id;
+            let _guard = app.in_flight(id.clone());
+            if app.store().reserve_wake(id, max).await? == Reservation::Full {
+                return Err(Error::TooManySandboxes(max));
+            }
+            let build_id = snapshot.build.build_id;
+            let done = app.within(id, app.node().rollback(id, build_id, timeout)).await;
+            app.finish_wake(live, done, "Sandbox rolled back").await
+        })
+        .await
+    }
+}

@@ -1,0 +1,129 @@
+//! Writing down what a sandbox is: into a generation that gets its name when it
+//! is complete.
+//!
+//! Whatever fails on the way leaves a sandbox that goes on as it was, and beside
+//! the generations a directory without a name, which the next sweep removes.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use model::GenerationId;
+use model::lifecycle::Event;
+use runtime::{CheckpointTo, Checkpointed, Machine, Then};
+use tokio::sync::oneshot;
+
+use super::step::{StepError, bounded, chain, killed};
+use super::{Driver, Halt};
+use crate::faults::Point;
+use crate::generation::{Hold, Made, Manifest, Shelf};
+use crate::{Checkpoint, Error, Keep, disk};
+
+/// A place for a generation that is being made. Held, so that no sweep takes it.
+pub(super) struct Draft {
+    pub(super) id: GenerationId,
+    hold: Hold,
+}
+
+/// A draft whose state is written, and has no name yet.
+pub(super) struct Written {
+    draft: Draft,
+    keep: Keep,
+    done: Checkpointed,
+}
+
+impl Driver {
+    /// Answers a wish for a checkpoint; the sandbox goes on in any case, unless it
+    /// is killed meanwhile.
+    pub(super) async fn answer_checkpoint(
+        &mut self,
+        keep: Keep,
+        machine: &Arc<dyn Machine>,
+        reply: oneshot::Sender<Result<Checkpoint, Error>>,
+    ) -> Result<(), Halt> {
+        self.apply(Event::Snapshot);
+        let entry = Arc::clone(&self.entry);
+        let result = tokio::select! {
+            biased;
+            cause = killed(&entry) => return Err(Halt::End(cause)),
+            result = self.checkpoint(keep, machine) => result,
+        };
+        self.apply(if result.is_ok() { Event::StepDone } else { Event::StepFailed });
+        let result = result.map_err(|source| {
+            tracing::warn!(error = chain(&source), "a sandbox's state was not kept");
+            self.not_kept(&source)
+        });
+        let _ = reply.send(result);
+        Ok(())
+    }
+
+    pub(super) fn not_kept(&self, source: &StepError) -> Error {
+        let sandbox_id = self.id().clone();
+        if disk::is_full(source) {
+            return Error::DiskFull { sandbox_id, what: "keeping the state", why: chain(source) };
+        }
+        Error::Checkpoint { sandbox_id, source: chain(source).into() }
+    }
+
+    async fn checkpoint(&self, keep: Keep, machine: &Arc<dyn Machine>) -> Result<Checkpoint, StepError> {
+        let is_healthy = keep == Keep::Files || self.guest_answers(machine).await;
+        let draft = self.draft();
+        let written = self.write_down(draft, keep, machine, Then::Continue).await?;
+        self.publish_generation(written, is_healthy).await
+    }
+
+    /// Chooses a name. Nothing is on disk yet.
+    pub(super) fn draft(&self) -> Draft {
+        let id = GenerationId::from_random(*uuid::Uuid::new_v4().as_bytes());
+        Draft { id, hold: Shelf::hold(&self.shared.shelf, id) }
+    }
+
+    /// Lets the backend write. On failure the machine goes on.
+    pub(super) async fn write_down(
+        &self,
+        draft: Draft,
+        keep: Keep,
+        machine: &Arc<dyn Machine>,
+        then: Then,
+    ) -> Result<Written, StepError> {
+        let options = &self.shared.options;
+        let (kept, id) = (Arc::clone(&self.shared.shelf), draft.id);
+        let staging = disk::blocking(move || kept.stage(id)).await?;
+        let (layer, memory) = (staging.join("layer"), staging.join("memory"));
+        let memory = (keep == Keep::Memory).then_some(memory.as_path());
+        let to = CheckpointTo { layer: &layer, memory };
+        let work = options.backend.checkpoint(&self.spec, machine, to, then);
+        let done =
+            bounded(&*options.faults, Point::BeforeCheckpoint, options.limits.checkpoint, work).await?;
+        Ok(Written { draft, keep, done })
+    }
+
+    /// Gives what was written its name: from now on it exists.
+    pub(super) async fn publish_generation(
+        &self,
+        written: Written,
+        was_healthy: bool,
+    ) -> Result<Checkpoint, StepError> {
+        let options = &self.shared.options;
+        let Written { draft: Draft { id, hold }, keep, done } = written;
+        options.faults.at(Point::BeforePublish).await?;
+        let manifest = Manifest::new(Made {
+            generation: id,
+            record: &self.record,
+            at: options.clock.now(),
+            backend: options.backend.isolation().to_string(),
+            keep,
+            memory_bytes: done.memory_bytes.as_u64(),
+            was_healthy,
+        });
+        let kept = Arc::clone(&self.shared.shelf);
+        disk::blocking(move || kept.publish(id, &manifest)).await?;
+        options.faults.at(Point::AfterPublish).await?;
+        tracing::info!(generation = %id, frozen_us = done.frozen.as_micros(), "the sandbox's state was kept");
+        Ok(Checkpoint { generation: id, keep, size: done.memory_bytes, frozen: done.frozen, hold })
+    }
+}
+
+/// Whether a generation is there with its memory, by its manifest.
+pub(super) fn keeps_memory(shelf: &Shelf, id: GenerationId) -> bool {
+    shelf.manifest(id).is_ok_and(|manifest| manifest.keeps_memory) && Path::is_dir(&shelf.memory(id))
+}

@@ -1,0 +1,116 @@
+//! What a generation says of itself. Written last, before it gets its name: a
+//! generation without a manifest does not exist.
+
+use std::path::{Path, PathBuf};
+
+use model::{GenerationId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::Keep;
+use crate::disk;
+use crate::record::Record;
+use crate::template::Template;
+
+/// The version that this server writes and the newest that it reads.
+const FORMAT: u32 = 1;
+const FILE: &str = "manifest.json";
+
+/// Everything that it takes to start a sandbox from a generation. Holds the
+/// variables of its source, so only its owner may read it.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct Manifest {
+    format: u32,
+    pub(crate) generation: String,
+    /// Which sandbox it was taken of.
+    pub(crate) source: String,
+    pub(crate) made_at: i64,
+    /// Which backend wrote it, on which kernel: only the same kind can read its memory.
+    pub(crate) backend: String,
+    pub(crate) kernel: String,
+    /// Layers of the root as they were, the guest's own first.
+    pub(crate) layers: Vec<PathBuf>,
+    /// What sandboxes of it start with.
+    pub(crate) template: Template,
+    pub(crate) keeps_memory: bool,
+    /// Size of the memory image.
+    pub(crate) memory_bytes: u64,
+    /// Whether the daemon inside answered when it was taken.
+    pub(crate) was_healthy: bool,
+}
+
+/// Why a generation cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unusable {
+    #[error(transparent)]
+    Disk(#[from] disk::Error),
+    #[error("generation {0} has the format {1}, this server reads up to {FORMAT}")]
+    Newer(GenerationId, u32),
+    #[error("the manifest of generation {0} is another's")]
+    Foreign(GenerationId),
+    #[error("its memory was kept by the backend {wrote}, this server has {has}; its files can be used")]
+    OtherBackend { wrote: String, has: String },
+}
+
+/// What is known of a generation when it is made.
+pub(crate) struct Made<'a> {
+    pub(crate) generation: GenerationId,
+    pub(crate) record: &'a Record,
+    pub(crate) at: Timestamp,
+    pub(crate) backend: String,
+    pub(crate) keep: Keep,
+    pub(crate) memory_bytes: u64,
+    pub(crate) was_healthy: bool,
+}
+
+impl Manifest {
+    pub(crate) fn new(made: Made<'_>) -> Self {
+        let Made { generation, record, at, backend, keep, memory_bytes, was_healthy } = made;
+        let release = rustix::system::uname().release().to_string_lossy().into_owned();
+        Self {
+            format: FORMAT,
+            generation: generation.to_string(),
+            source: record.sandbox_id.clone(),
+            made_at: at.unix_micros(),
+            backend,
+            kernel: release,
+            layers: record.layers.clone(),
+            template: record.as_template(generation, at),
+            keeps_memory: keep == Keep::Memory,
+            memory_bytes,
+            was_healthy,
+        }
+    }
+
+    pub(crate) fn read(dir: &Path, generation: GenerationId) -> Result<Self, Unusable> {
+        #[derive(Deserialize)]
+        struct Format {
+            format: u32,
+        }
+        let path = dir.join(FILE);
+        let Format { format } = disk::read_json(&path)?;
+        if format > FORMAT {
+            return Err(Unusable::Newer(generation, format));
+        }
+        let manifest: Self = disk::read_json(&path)?;
+        if manifest.generation != generation.to_string() {
+            return Err(Unusable::Foreign(generation));
+        }
+        Ok(manifest)
+    }
+
+    /// Whether its memory can be read by a backend.
+    pub(crate) fn fits(&self, backend: &str) -> Result<(), Unusable> {
+        if self.backend == backend {
+            return Ok(());
+        }
+        Err(Unusable::OtherBackend { wrote: self.backend.clone(), has: backend.to_owned() })
+    }
+
+    /// Writes it and waits until it is on the disk.
+    pub(crate) fn store(&self, dir: &Path) -> Result<(), disk::Error> {
+        let path = dir.join(FILE);
+        disk::write_json(&path, self)?;
+        disk::store(&path)?;
+        disk::store(dir)
+    }
+}

@@ -1,0 +1,203 @@
+//! Where generations stand, and how many hold each of them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use model::GenerationId;
+use tokio::sync::mpsc;
+
+use super::Manifest;
+use crate::disk;
+
+const NEW: &str = ".new-";
+const GONE: &str = ".gone-";
+
+/// All generations of a node.
+#[derive(Debug)]
+pub(crate) struct Shelf {
+    dir: PathBuf,
+    /// A generation that is not here is held by nobody. Taken away when the server
+    /// leaves: whoever lets go then only goes, and nothing is nobody's.
+    holders: Mutex<Option<BTreeMap<GenerationId, usize>>>,
+    /// Rings when something is to be swept; more rings than one change nothing.
+    bell: mpsc::Sender<()>,
+}
+
+/// Keeps a generation from being removed.
+#[derive(Debug, Default)]
+pub struct Hold(Option<(Arc<Shelf>, GenerationId)>);
+
+impl Clone for Hold {
+    fn clone(&self) -> Self {
+        self.0.as_ref().map_or_else(Self::default, |(shelf, id)| Shelf::hold(shelf, *id))
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if let Some((shelf, id)) = self.0.take() {
+            shelf.let_go(id);
+        }
+    }
+}
+
+impl Shelf {
+    /// Opens the directory. The receiver tells when [`Self::set_aside`] may find something.
+    pub(crate) fn open(dir: PathBuf) -> Result<(Arc<Self>, mpsc::Receiver<()>), disk::Error> {
+        disk::ensure_dir(&dir)?;
+        let (bell, rung) = mpsc::channel(1);
+        Ok((Arc::new(Self { dir, holders: Mutex::new(Some(BTreeMap::new())), bell }), rung))
+    }
+
+    pub(crate) fn hold(shelf: &Arc<Self>, id: GenerationId) -> Hold {
+        if let Some(holders) = &mut *shelf.holders() {
+            *holders.entry(id).or_default() += 1;
+        }
+        Hold(Some((Arc::clone(shelf), id)))
+    }
+
+    fn let_go(&self, id: GenerationId) {
+        let mut holders = self.holders();
+        let Some(holders) = &mut *holders else { return };
+        if let Some(count) = holders.get_mut(&id) {
+            *count -= 1;
+            if *count == 0 {
+                holders.remove(&id);
+                self.ring();
+            }
+        }
+    }
+
+    /// From now on nothing is set aside: drivers that leave drop what their sandboxes
+    /// sleep on, and that has to be there for the next server.
+    pub(crate) fn close(&self) {
+        *self.holders() = None;
+    }
+
+    /// Asks for a sweep. One that is asked for already finds this too.
+    pub(crate) fn ring(&self) {
+        let _ = self.bell.try_send(());
+    }
+
+    pub(crate) fn path(&self, id: GenerationId) -> PathBuf {
+        self.dir.join(id.to_string())
+    }
+
+    pub(crate) fn layer(&self, id: GenerationId) -> PathBuf {
+        self.path(id).join("layer")
+    }
+
+    pub(crate) fn memory(&self, id: GenerationId) -> PathBuf {
+        self.path(id).join("memory")
+    }
+
+    pub(crate) fn exists(&self, id: GenerationId) -> bool {
+        self.path(id).is_dir()
+    }
+
+    /// Makes the place where a generation is put together.
+    pub(crate) fn stage(&self, id: GenerationId) -> Result<PathBuf, disk::Error> {
+        let staging = self.dir.join(format!("{NEW}{id}"));
+        disk::make_dir(&staging)?;
+        Ok(staging)
+    }
+
+    /// Names a generation that is complete. Its content is on the disk by now;
+    /// after this its name is too.
+    pub(crate) fn publish(&self, id: GenerationId, manifest: &Manifest) -> Result<(), disk::Error> {
+        let staging = self.dir.join(format!("{NEW}{id}"));
+        manifest.store(&staging)?;
+        let path = self.path(id);
+        fs::rename(&staging, &path).map_err(disk::error("naming", &path))?;
+        disk::store(&self.dir)
+    }
+
+    /// The manifest of a generation that stands.
+    pub(crate) fn manifest(&self, id: GenerationId) -> Result<Manifest, super::manifest::Unusable> {
+        Manifest::read(&self.path(id), id)
+    }
+
+    /// The generations that stand, whether or not anybody holds them.
+    pub(crate) fn list(&self) -> Result<Vec<GenerationId>, disk::Error> {
+        let paths = disk::list_dir(&self.dir)?;
+        Ok(paths.iter().filter_map(|path| name(path)?.parse().ok()).collect())
+    }
+
+    /// Renames what nobody holds and answers all that is to be removed: that, what
+    /// was being removed, and what was being put together by nobody who lives.
+    pub(crate) fn set_aside(&self) -> Result<Vec<PathBuf>, disk::Error> {
+        let holders = self.holders();
+        let Some(holders) = &*holders else { return Ok(Vec::new()) };
+        let mut gone = Vec::new();
+        for path in disk::list_dir(&self.dir)? {
+            let Some(name) = name(&path) else { continue };
+            let id = name.strip_prefix(NEW).unwrap_or(name).parse::<GenerationId>();
+            let held = id.is_ok_and(|id| holders.contains_key(&id));
+            if held {
+                continue;
+            }
+            if name.starts_with(GONE) {
+                gone.push(path);
+                continue;
+            }
+            let aside = self.dir.join(format!("{GONE}{}", name.trim_start_matches('.')));
+            fs::rename(&path, &aside).map_err(disk::error("naming", &aside))?;
+            gone.push(aside);
+        }
+        Ok(gone)
+    }
+
+    fn holders(&self) -> MutexGuard<'_, Option<BTreeMap<GenerationId, usize>>> {
+        self.holders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn name(path: &Path) -> Option<&str> {
+    path.file_name()?.to_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_holds_goes_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let (shelf, mut rung) = Shelf::open(dir.path().join("generations")).unwrap();
+        let [kept, dropped, made, lost] = [1, 2, 3, 4].map(GenerationId::from_u128);
+        for id in [kept, dropped] {
+            fs::create_dir(shelf.path(id)).unwrap();
+        }
+        for id in [made, lost] {
+            shelf.stage(id).unwrap();
+        }
+        let holds = (Shelf::hold(&shelf, kept), Shelf::hold(&shelf, made));
+        let twice = holds.0.clone();
+        drop(Shelf::hold(&shelf, dropped));
+        assert!(rung.try_recv().is_ok() && rung.try_recv().is_err());
+        let gone = shelf.set_aside().unwrap();
+        assert_eq!(gone.len(), 2, "{gone:?}");
+        assert_eq!(shelf.set_aside().unwrap().len(), 2, "what was being removed is found again");
+        assert_eq!(shelf.list().unwrap(), [kept]);
+        drop(holds);
+        assert_eq!(shelf.set_aside().unwrap().len(), 3, "one holder is left of the first");
+        drop(twice);
+        assert_eq!(shelf.set_aside().unwrap().len(), 4);
+        assert!(shelf.list().unwrap().is_empty());
+    }
+
+    #[test]
+    fn whoever_leaves_with_the_server_gives_nothing_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let (shelf, _rung) = Shelf::open(dir.path().join("generations")).unwrap();
+        let id = GenerationId::from_u128(1);
+        fs::create_dir(shelf.path(id)).unwrap();
+        let hold = Shelf::hold(&shelf, id);
+        shelf.close();
+        drop(hold);
+        assert!(shelf.set_aside().unwrap().is_empty());
+        assert!(shelf.exists(id));
+    }
+}

@@ -1,0 +1,54 @@
+//! Removes generations that nobody holds, off everybody's path.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use crate::disk;
+use crate::driver::chain;
+use crate::handle::Refused;
+use crate::shared::Shared;
+
+/// Sweeps now and whenever the bell rings, until the server leaves. While there
+/// is a record that cannot be read nothing is swept: it may name any generation.
+pub(crate) fn start(shared: &Arc<Shared>, mut rung: mpsc::Receiver<()>, refused: &[Refused]) {
+    if !refused.is_empty() {
+        tracing::warn!("no generation is removed while there are records that cannot be read");
+        return;
+    }
+    let (shared, leave) = (Arc::clone(shared), shared.tasks.leave().clone());
+    let again = Arc::clone(&shared);
+    let sweeping = async move {
+        loop {
+            sweep(&again).await;
+            tokio::select! {
+                biased;
+                () = leave.cancelled() => return,
+                more = rung.recv() => if more.is_none() { return },
+            }
+        }
+    };
+    shared.tasks.spawn(tracing::info_span!("sweep"), sweeping, || async {});
+}
+
+async fn sweep(shared: &Arc<Shared>) {
+    let shelf = Arc::clone(&shared.shelf);
+    let gone = match disk::blocking(move || shelf.set_aside()).await {
+        Ok(gone) => gone,
+        Err(e) => return tracing::warn!(error = chain(&e), "looking for generations that nobody holds"),
+    };
+    for path in gone {
+        if let Err(error) = remove(shared, &path).await {
+            tracing::warn!(path = %path.display(), error, "a generation is not removed yet");
+        }
+    }
+}
+
+/// The layer first, which only the backend can remove.
+async fn remove(shared: &Arc<Shared>, path: &Path) -> Result<(), String> {
+    let removed = shared.options.backend.remove_layer(&path.join("layer")).await;
+    removed.map_err(|e| chain(&e))?;
+    let path = path.to_owned();
+    disk::blocking(move || disk::remove_dir(&path)).await.map_err(|e| chain(&e))
+}

@@ -1,0 +1,111 @@
+//! What the handle does with states that were written down: takes them, keeps them
+//! as snapshots, starts sandboxes from them, and takes sandboxes back to them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{BuildId, GenerationId, SandboxId, TemplateId};
+
+use crate::generation::{Checkpoint, Keep, Manifest, Shelf};
+use crate::handle::Handle;
+use crate::shared::Request;
+use crate::template::Template;
+use crate::{CreateSandbox, Error, Observation, disk};
+
+/// What a sandbox begins with that does not begin anew.
+pub(crate) struct Beginning {
+    pub(crate) state: Checkpoint,
+    /// Of its root, the guest's own first, where its processes need the same again.
+    pub(crate) layers: Option<Vec<PathBuf>>,
+}
+
+impl Beginning {
+    fn new(state: Checkpoint, manifest: Manifest) -> Self {
+        let layers = (state.keep == Keep::Memory).then_some(manifest.layers);
+        Self { state, layers }
+    }
+}
+
+impl Handle {
+    /// Whether the memory of processes can be kept here; if not, why not.
+    pub fn memory_checkpoints(&self) -> Result<(), String> {
+        self.shared.options.backend.memory_checkpoints()
+    }
+
+    /// Writes the state of a running sandbox down; it goes on. The state stays
+    /// while the answer, or a clone of its hold, does.
+    pub async fn checkpoint(&self, sandbox_id: &SandboxId, keep: Keep) -> Result<Checkpoint, Error> {
+        self.visible(sandbox_id)?;
+        self.ask(sandbox_id, |reply| Request::Checkpoint(keep, reply)).await
+    }
+
+    /// Keeps a state as a build: sandboxes start from it until it is forgotten.
+    pub async fn keep_checkpoint(
+        &self,
+        state: &Checkpoint,
+        template_id: &TemplateId,
+        build_id: BuildId,
+    ) -> Result<(), Error> {
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Build { build_id, source };
+        let manifest = self.manifest(state.generation).await.map_err(|e| failed(e.into()))?;
+        let owner = template_id.to_string();
+        let template = Template { build_id: build_id.to_string(), owner, ..manifest.template };
+        let shared = Arc::clone(&self.shared);
+        let published = disk::blocking(move || shared.templates.publish(build_id, template));
+        published.await.map_err(|e| failed(e.into()))?;
+        self.shared.next_generation();
+        Ok(())
+    }
+
+    /// Takes a sandbox back to a state of it that was kept as a build, to live this
+    /// long from there. What it is now is lost.
+    pub async fn rollback(
+        &self,
+        sandbox_id: &SandboxId,
+        build_id: BuildId,
+        timeout: Duration,
+    ) -> Result<Observation, Error> {
+        self.visible(sandbox_id)?;
+        let none = || Error::NoState(sandbox_id.clone());
+        let template = self.shared.templates.get(build_id).ok_or(Error::UnknownBuild(build_id))?;
+        let (to, manifest) = self.state(template.generation().ok_or_else(none)?).await?;
+        if manifest.source != sandbox_id.as_str() {
+            return Err(none());
+        }
+        self.ask(sandbox_id, |reply| Request::Rollback { to, timeout, reply }).await
+    }
+
+    /// What a sandbox is made of: its build, or a state.
+    pub(crate) async fn beginning(
+        &self,
+        request: &CreateSandbox,
+    ) -> Result<(Arc<Template>, Option<Beginning>), Error> {
+        if let Some(id) = request.from {
+            let (state, manifest) = self.state(id).await?;
+            let template = Arc::new(manifest.template.clone());
+            return Ok((template, Some(Beginning::new(state, manifest))));
+        }
+        let build_id = request.build_id;
+        let template = self.shared.templates.get(build_id).ok_or(Error::UnknownBuild(build_id))?;
+        let Some(id) = template.generation() else { return Ok((template, None)) };
+        let (state, manifest) = self.state(id).await?;
+        Ok((template, Some(Beginning::new(state, manifest))))
+    }
+
+    /// A state that stands, held.
+    async fn state(&self, id: GenerationId) -> Result<(Checkpoint, Manifest), Error> {
+        // Held before it is looked at: it does not go in between.
+        let hold = Shelf::hold(&self.shared.shelf, id);
+        let unreadable = |source| Error::State { generation: id, source };
+        let manifest = self.manifest(id).await.map_err(|e| unreadable(e.into()))?;
+        let keep = if manifest.keeps_memory { Keep::Memory } else { Keep::Files };
+        let size = model::ByteSize::bytes(manifest.memory_bytes);
+        Ok((Checkpoint { generation: id, keep, size, frozen: Duration::ZERO, hold }, manifest))
+    }
+
+    async fn manifest(&self, id: GenerationId) -> Result<Manifest, crate::generation::Unusable> {
+        let kept = Arc::clone(&self.shared.shelf);
+        disk::blocking(move || kept.manifest(id)).await
+    }
+}

@@ -1,0 +1,316 @@
+//! States that are written down, on the simulated backend: snapshots, forks,
+//! pauses with memory, rollbacks; whatever fails or dies in between.
+
+#![expect(clippy::unwrap_used, reason = "the lint does not see that helpers of tests are tests")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use model::{AtTimeout, BuildId, KilledBy, Policy, TemplateId};
+use runtime::sim::{Act, Fault};
+use support::{Host, request, sandbox_id, until};
+use warren_node::{CreateSandbox, Error, Handle, Keep, Phase, Point, Waking};
+
+const LIFE: Duration = Duration::from_mins(1);
+const SNAPSHOT: BuildId = BuildId::from_u128(0xabc);
+
+fn upper(host: &Host, n: u32) -> PathBuf {
+    host.sandbox_dir(&sandbox_id(n)).join("machine/upper")
+}
+
+fn write(host: &Host, n: u32, name: &str, text: &str) {
+    std::fs::write(upper(host, n).join(name), text).unwrap();
+}
+
+fn files(host: &Host, n: u32) -> BTreeMap<String, String> {
+    let entries = std::fs::read_dir(upper(host, n)).unwrap().map(Result::unwrap);
+    let text = |path: PathBuf| std::fs::read_to_string(path).unwrap();
+    entries.map(|entry| (entry.file_name().into_string().unwrap(), text(entry.path()))).collect()
+}
+
+fn phase(handle: &Handle, n: u32) -> Option<Phase> {
+    handle.get(&sandbox_id(n)).map(|seen| seen.phase)
+}
+
+fn generations(host: &Host) -> Vec<String> {
+    let entries = std::fs::read_dir(host.path().join("generations")).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+fn template() -> TemplateId {
+    "snapshotsnapshotsnap".parse().unwrap()
+}
+
+async fn snapshot(handle: &Handle, n: u32, keep: Keep) {
+    let state = handle.checkpoint(&sandbox_id(n), keep).await.unwrap();
+    handle.keep_checkpoint(&state, &template(), SNAPSHOT).await.unwrap();
+}
+
+fn of_snapshot(n: u32) -> CreateSandbox {
+    CreateSandbox { build_id: SNAPSHOT, access_token: Some(format!("token {n}")), ..request(n) }
+}
+
+fn init(host: &Host, n: u32) -> serde_json::Value {
+    host.world.running(&sandbox_id(n)).unwrap().init().unwrap()
+}
+
+#[tokio::test]
+async fn a_snapshot_is_what_was_and_belongs_to_nobody() {
+    for keep in [Keep::Files, Keep::Memory] {
+        let host = Host::new();
+        let handle = host.open().await;
+        handle.create(request(1)).await.unwrap();
+        write(&host, 1, "kept", "then");
+        let reach = handle.dialer(&sandbox_id(1)).unwrap();
+        snapshot(&handle, 1, keep).await;
+        assert!(!reach.ended.is_cancelled(), "it went on");
+        write(&host, 1, "kept", "now");
+        handle.create(of_snapshot(2)).await.unwrap();
+        assert_eq!((&*files(&host, 2)["kept"], &*files(&host, 1)["kept"]), ("then", "now"));
+        let told = init(&host, 2);
+        assert_eq!((&told["accessToken"], &told["sandboxId"]), (&"token 2".into(), &"i2".into()));
+        assert_eq!(told["woken"].is_object(), keep == Keep::Memory, "{told}");
+        assert_eq!(told["woken"]["machineId"].is_string(), keep == Keep::Memory, "it is another one");
+        // It outlives its source, its children and the server.
+        for n in [1, 2] {
+            handle.kill(&sandbox_id(n), KilledBy::Client).await.unwrap();
+        }
+        handle.abandon().await;
+        let handle = host.open().await;
+        handle.create(of_snapshot(3)).await.unwrap();
+        assert_eq!(files(&host, 3)["kept"], "then");
+        handle.forget_build(SNAPSHOT).await.unwrap();
+        until("it is removed", || generations(&host).is_empty()).await;
+        assert_eq!(files(&host, 3)["kept"], "then", "a child has a copy");
+        assert!(matches!(handle.create(of_snapshot(4)).await, Err(Error::UnknownBuild(_))));
+    }
+}
+
+#[tokio::test]
+async fn forks_share_one_state_which_goes_with_the_last() {
+    let host = Host::new();
+    let handle = host.open().await;
+    handle.create(request(1)).await.unwrap();
+    write(&host, 1, "kept", "yes");
+    let state = handle.checkpoint(&sandbox_id(1), Keep::Memory).await.unwrap();
+    for n in 2..=4 {
+        let order = CreateSandbox { from: Some(state.generation), ..request(n) };
+        handle.create(order).await.unwrap();
+        write(&host, n, "own", &n.to_string());
+    }
+    for n in 2..=4 {
+        assert_eq!((&*files(&host, n)["kept"], &*files(&host, n)["own"]), ("yes", &*n.to_string()));
+    }
+    assert!(!files(&host, 1).contains_key("own"));
+    assert_eq!(generations(&host).len(), 1);
+    drop(state);
+    until("it is removed", || generations(&host).is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_pause_with_memory_costs_nothing_and_wakes_as_it_was() {
+    let host = Host::new();
+    let mut handle = host.open().await;
+    let nothing = handle.promised();
+    handle.create(request(1)).await.unwrap();
+    for round in 1..=3 {
+        write(&host, 1, &format!("file {round}"), "kept");
+        let paused = handle.pause(&sandbox_id(1), Keep::Memory, true).await.unwrap();
+        assert!(paused.phase == Phase::Paused && paused.keeps_memory);
+        assert_eq!(handle.promised(), nothing);
+        let now = host.world.inventory();
+        assert!(now.reserved.is_empty() && now.running.is_empty() && now.prepared.is_empty());
+        handle.abandon().await;
+        handle = host.open().await;
+        assert!(handle.get(&sandbox_id(1)).unwrap().keeps_memory, "also for the next server");
+        let waking = if round == 2 { Waking::Reboot } else { Waking::Kept };
+        handle.resume(&sandbox_id(1), LIFE, waking).await.unwrap();
+        assert_eq!(files(&host, 1).len(), round);
+        let told = init(&host, 1);
+        assert_eq!(told["woken"].is_object(), waking == Waking::Kept, "{told}");
+        assert!(told["woken"]["machineId"].is_null(), "it is the same one: {told}");
+        until("what it slept on is removed", || generations(&host).is_empty()).await;
+    }
+    handle.pause(&sandbox_id(1), Keep::Memory, true).await.unwrap();
+    assert_eq!(generations(&host).len(), 1);
+    handle.kill(&sandbox_id(1), KilledBy::Client).await.unwrap();
+    until("what it slept on is removed", || generations(&host).is_empty()).await;
+    assert!(!host.sandbox_dir(&sandbox_id(1)).exists());
+}
+
+#[tokio::test]
+async fn a_fault_at_any_step_of_a_checkpoint_leaves_a_sandbox_that_goes_on() {
+    for point in Point::CHECKPOINT {
+        let host = Host::new();
+        let handle = host.open().await;
+        handle.create(request(1)).await.unwrap();
+        write(&host, 1, "kept", "yes");
+        let before = host.footprint(&handle);
+        host.script.fail(point, 1);
+        let failed = handle.checkpoint(&sandbox_id(1), Keep::Memory).await;
+        assert!(matches!(failed, Err(Error::Checkpoint { .. })), "{point:?}: {failed:?}");
+        assert_eq!(phase(&handle, 1), Some(Phase::Running));
+        assert_eq!(host.footprint(&handle), before, "{point:?}");
+        until("nothing is left of it", || generations(&host).is_empty()).await;
+        snapshot(&handle, 1, Keep::Memory).await;
+    }
+}
+
+#[tokio::test]
+async fn a_fault_at_any_step_of_a_pause_with_memory_loses_no_file() {
+    for point in Point::CHECKPOINT {
+        let host = Host::new();
+        let handle = host.open().await;
+        handle.create(request(1)).await.unwrap();
+        write(&host, 1, "kept", "yes");
+        host.script.fail(point, 1);
+        let failed = handle.pause(&sandbox_id(1), Keep::Memory, true).await;
+        assert!(matches!(failed, Err(Error::Checkpoint { .. })), "{point:?}: {failed:?}");
+        // Before the machine was stopped it goes on, afterwards its files stay.
+        let goes_on = point == Point::BeforeCheckpoint;
+        let expected = if goes_on { Phase::Running } else { Phase::Paused };
+        assert_eq!(phase(&handle, 1), Some(expected), "{point:?}");
+        assert_eq!(handle.dialer(&sandbox_id(1)).is_some(), goes_on);
+        handle.resume(&sandbox_id(1), LIFE, Waking::Kept).await.unwrap();
+        assert_eq!(files(&host, 1)["kept"], "yes");
+        until("nothing is left of it", || generations(&host).is_empty()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_dies_at_any_step_of_a_pause_with_memory_loses_no_file() {
+    for point in Point::CHECKPOINT.into_iter().chain(Point::PAUSE) {
+        let host = Host::new();
+        let handle = host.open().await;
+        handle.create(request(1)).await.unwrap();
+        write(&host, 1, "kept", "yes");
+        host.script.stop(Some(point));
+        tokio::select! {
+            done = async { handle.pause(&sandbox_id(1), Keep::Memory, true).await } => panic!("{point:?}: {done:?}"),
+            () = host.script.stopped.notified() => {}
+        }
+        handle.abandon().await;
+        host.script.stop(None);
+        let handle = host.open().await;
+        let now = phase(&handle, 1).unwrap();
+        assert_eq!(now == Phase::Running, point == Point::BeforeCheckpoint, "{point:?}: {now:?}");
+        handle.resume(&sandbox_id(1), LIFE, Waking::Kept).await.unwrap();
+        assert_eq!(files(&host, 1)["kept"], "yes", "{point:?}");
+        until("nothing is left of it", || generations(&host).is_empty()).await;
+        handle.kill(&sandbox_id(1), KilledBy::Client).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_wake_that_fails_or_dies_leaves_what_it_slept_on() {
+    for point in Point::RESUME.into_iter().filter(|point| *point != Point::BeforeUnpark) {
+        let point = if point == Point::BeforeWake { Point::BeforePrepare } else { point };
+        let host = Host::new();
+        let handle = host.open().await;
+        handle.create(request(1)).await.unwrap();
+        write(&host, 1, "kept", "yes");
+        handle.pause(&sandbox_id(1), Keep::Memory, true).await.unwrap();
+        host.script.fail(point, 1);
+        let failed = handle.resume(&sandbox_id(1), LIFE, Waking::Kept).await;
+        assert!(matches!(failed, Err(Error::Resume { .. })), "{point:?}: {failed:?}");
+        assert!(handle.get(&sandbox_id(1)).unwrap().keeps_memory);
+        host.script.stop(Some(point));
+        tokio::select! {
+            done = async { handle.resume(&sandbox_id(1), LIFE, Waking::Kept).await } => panic!("{point:?}: {done:?}"),
+            () = host.script.stopped.notified() => {}
+        }
+        handle.abandon().await;
+        host.script.stop(None);
+        let handle = host.open().await;
+        until("it sleeps again", || phase(&handle, 1) == Some(Phase::Paused)).await;
+        handle.resume(&sandbox_id(1), LIFE, Waking::Kept).await.unwrap();
+        assert_eq!(files(&host, 1)["kept"], "yes");
+        assert!(init(&host, 1)["woken"].is_object(), "with its memory: {point:?}");
+    }
+}
+
+#[tokio::test]
+async fn memory_that_is_damaged_is_named_and_its_files_can_be_used() {
+    let host = Host::new();
+    let handle = host.open().await;
+    handle.create(request(1)).await.unwrap();
+    write(&host, 1, "kept", "yes");
+    handle.pause(&sandbox_id(1), Keep::Memory, true).await.unwrap();
+    let memory = host.path().join("generations").join(&generations(&host)[0]).join("memory");
+    for file in std::fs::read_dir(memory).unwrap() {
+        std::fs::write(file.unwrap().path(), "?").unwrap();
+    }
+    let failed = handle.resume(&sandbox_id(1), LIFE, Waking::Kept).await.unwrap_err();
+    assert!(failed.to_string().contains("reading its memory back"), "{failed}");
+    handle.resume(&sandbox_id(1), LIFE, Waking::Reboot).await.unwrap();
+    assert_eq!(files(&host, 1)["kept"], "yes");
+}
+
+#[tokio::test]
+async fn one_whose_daemon_was_stuck_wakes_only_from_its_files() {
+    let host = Host::new();
+    let handle = host.open().await;
+    handle.create(request(1)).await.unwrap();
+    tokio::time::pause();
+    host.world.inject(Act::Init, Fault::Hang);
+    let paused = handle.pause(&sandbox_id(1), Keep::Memory, false).await.unwrap();
+    tokio::time::resume();
+    assert!(paused.keeps_memory && paused.unresponsive_at_pause);
+    let refused = handle.resume(&sandbox_id(1), LIFE, Waking::Kept).await;
+    assert!(matches!(refused, Err(Error::WasUnresponsive(_))), "{refused:?}");
+    handle.resume(&sandbox_id(1), LIFE, Waking::Reboot).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_timeout_keeps_memory_where_that_is_wanted_or_at_least_the_files() {
+    let host = Host::new();
+    let handle = host.open().await;
+    let policy = Policy { at_timeout: AtTimeout::PauseMemory, ..Policy::default() };
+    for n in [1, 2] {
+        handle
+            .create(CreateSandbox { timeout: Duration::from_millis(200), policy, ..request(n) })
+            .await
+            .unwrap();
+        if n == 1 {
+            host.script.fail(Point::BeforeCheckpoint, 1);
+        }
+        until("it sleeps", || phase(&handle, n) == Some(Phase::Paused)).await;
+        assert_eq!(handle.get(&sandbox_id(n)).unwrap().keeps_memory, n == 2);
+    }
+}
+
+#[tokio::test]
+async fn a_rollback_goes_back_under_the_same_id() {
+    for keep in [Keep::Files, Keep::Memory] {
+        let host = Host::new();
+        let handle = host.open().await;
+        handle.create(request(1)).await.unwrap();
+        handle.create(request(2)).await.unwrap();
+        write(&host, 1, "kept", "then");
+        snapshot(&handle, 1, keep).await;
+        write(&host, 1, "kept", "now");
+        write(&host, 1, "new", "now");
+        let foreign = handle.rollback(&sandbox_id(2), SNAPSHOT, LIFE).await;
+        assert!(matches!(foreign, Err(Error::NoState(_))), "{foreign:?}");
+        let back = handle.rollback(&sandbox_id(1), SNAPSHOT, LIFE).await.unwrap();
+        assert_eq!((back.phase, back.deadline.since(back.started_at)), (Phase::Running, LIFE));
+        assert_eq!(files(&host, 1).get("kept").map(String::as_str), Some("then"));
+        assert!(!files(&host, 1).contains_key("new"));
+        // From sleep, and although the wake fails.
+        for pause in [Keep::Files, Keep::Memory] {
+            write(&host, 1, "kept", "later");
+            handle.pause(&sandbox_id(1), pause, true).await.unwrap();
+            host.script.fail(Point::BeforeBoot, 1);
+            handle.rollback(&sandbox_id(1), SNAPSHOT, LIFE).await.unwrap_err();
+            assert_eq!(phase(&handle, 1), Some(Phase::Paused));
+            handle.resume(&sandbox_id(1), LIFE, Waking::Kept).await.unwrap();
+            assert_eq!(files(&host, 1)["kept"], "then");
+        }
+        until("only the snapshot is left", || generations(&host).len() == 1).await;
+        handle.kill(&sandbox_id(1), KilledBy::Client).await.unwrap();
+        handle.create(of_snapshot(3)).await.unwrap();
+    }
+}
