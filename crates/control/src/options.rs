@@ -81,6 +81,8 @@ pub struct AppOptions {
     pub session: SessionOptions,
     /// What becomes of a pause that asks for memory.
     pub full_pause: FullPause,
+    /// Whether webhooks may lead into private networks and to this machine.
+    pub private_webhooks: bool,
     /// What the operator's node is called.
     pub node_id: String,
     /// Measurements of other parts, shown beside the control plane's own.
@@ -141,6 +143,7 @@ impl AppOptions {
             keep_records: Duration::from_hours(7 * 24),
             session: SessionOptions::default(),
             full_pause: FullPause::Refuse,
+            private_webhooks: false,
             node_id: "local".to_owned(),
             gauges: None,
             clock: Clock::system(),

@@ -102,7 +102,7 @@ pub enum Reservation {
     Full,
 }
 
-fn read(row: &AnyRow) -> Result<Sandbox, Error> {
+pub(crate) fn read(row: &AnyRow) -> Result<Sandbox, Error> {
     let row = Columns(row);
     Ok(Sandbox {
         sandbox_id: row.parsed("sandbox_id")?,
@@ -135,8 +135,8 @@ impl Store {
     pub async fn reserve(&self, sandbox: &Sandbox, max: u64) -> Result<Reservation, Error> {
         let written = sqlx::query(
             "INSERT INTO sandboxes (sandbox_id, team_id, template_id, build_id, alias, cpu_count, \
-             memory_bytes, disk_bytes, secured, allow_internet, network, metadata, intent, created_at) \
-             SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'starting', $13 \
+             memory_bytes, disk_bytes, secured, allow_internet, network, metadata, intent, created_at, started_at) \
+             SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 'starting', $13, $13 \
              WHERE (SELECT COUNT(*) FROM sandboxes WHERE team_id = $2 AND intent <> 'paused') < $14",
         )
         .bind(sandbox.sandbox_id.as_str())
@@ -171,9 +171,11 @@ impl Store {
         let op = Error::query;
         let mut tx = self.write.begin().await.map_err(op("noting a start"))?;
         let changed = sqlx::query(
-            "UPDATE sandboxes SET intent = 'running' WHERE sandbox_id = $1 AND intent = 'starting'",
+            "UPDATE sandboxes SET intent = 'running', started_at = $2 \
+             WHERE sandbox_id = $1 AND intent = 'starting'",
         )
         .bind(sandbox.as_str())
+        .bind(at.unix_micros())
         .execute(&mut *tx)
         .await
         .map_err(op("noting a start"))?;

@@ -10,8 +10,8 @@ use model::{
     TemplateId, Timestamp,
 };
 use warren_store::{
-    ApiKey, Build, BuildStatus, Claim, Intent, KeyHash, KeyMask, Reservation, Sandbox, Session, Standing,
-    Store, Team,
+    ApiKey, Build, BuildStatus, Claim, Intent, KeyHash, KeyMask, ListFilter, ListPlace, Reservation, Sandbox,
+    Session, Standing, Store, Team,
 };
 
 const NOW: Timestamp = Timestamp::from_unix_micros(1_795_255_200_123_456);
@@ -257,4 +257,52 @@ async fn a_session_has_one_sandbox_and_only_that_one_may_change_it() {
     assert_eq!(store.drop_sessions(NOW).await.unwrap(), 0);
     assert_eq!(store.drop_sessions(later).await.unwrap(), 1, "the one without a sandbox");
     assert!(read(1).await.is_some());
+}
+
+/// Pages of the store against a model: any order, any filter, while others come and go.
+#[tokio::test]
+async fn pages_follow_the_order_of_starts() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = furnished(&dir).await;
+    let team = TeamId::from_u128(1);
+    let mut model = Vec::new();
+    for n in 0..60_i64 {
+        let name = format!("i{n}");
+        let _ = store.reserve(&sandbox(&name, 1), 1_000).await.unwrap();
+        // Few distinct moments, so that ties are common.
+        let at = Timestamp::from_unix_micros(n * 7 % 5);
+        assert!(store.sandbox_started(&id(&name), at, None).await.unwrap());
+        if n % 4 == 0 {
+            store.sandbox_paused(&id(&name)).await.unwrap();
+        }
+        model.push((at, id(&name), n % 4 == 0));
+    }
+    for (newest_first, paused_only, from, limit) in
+        [(true, false, None, 7), (false, false, None, 1), (true, true, None, 4), (false, true, Some(2), 3)]
+    {
+        let from = from.map(Timestamp::from_unix_micros);
+        let mut expected: Vec<_> = model
+            .iter()
+            .filter(|(at, _, paused)| (*paused || !paused_only) && from.is_none_or(|from| *at >= from))
+            .map(|(at, id, _)| (*at, id.clone()))
+            .collect();
+        expected.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+        if !newest_first {
+            expected.reverse();
+        }
+        let filter = ListFilter { template: None, started_after: from, paused_only };
+        let mut seen: Vec<(Timestamp, SandboxId)> = Vec::new();
+        loop {
+            let after = seen.last().map(|(at, id)| (*at, id));
+            let place = ListPlace { newest_first, after, limit };
+            let rows = store.standing_from(team, filter, place).await.unwrap();
+            let is_end = rows.is_empty();
+            seen.extend(rows.into_iter().map(|(at, row)| (at, row.sandbox_id)));
+            if is_end {
+                break;
+            }
+        }
+        assert_eq!(seen, expected, "newest first: {newest_first}, paused only: {paused_only}");
+        assert_eq!(store.count_running(team, ListFilter::default()).await.unwrap(), 45);
+    }
 }

@@ -108,6 +108,9 @@ pub(crate) struct Api {
     /// What becomes of a pause that asks for memory, which no sandbox can keep yet:
     /// `refuse` it, or let it keep the `files` alone, as the sandbox then says.
     pub(crate) full_pause: FullPause,
+    /// Whether webhooks may lead to this machine and into private networks, which
+    /// whoever has a key could then make this server post into.
+    pub(crate) private_webhooks: bool,
     /// How often one team may ask: by method and route as the API document
     /// spells them, `"POST /v2/sandboxes" = { burst = 50, period_s = 10 }`. None by default.
     pub(crate) rate_limits: BTreeMap<String, RateLimit>,
@@ -239,6 +242,7 @@ impl Default for Api {
             max_lifetime_hours: 24,
             wait_for_interpreter: true,
             full_pause: FullPause::Refuse,
+            private_webhooks: false,
             rate_limits: BTreeMap::new(),
         }
     }

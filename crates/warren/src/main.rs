@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line for people")]
 
 mod cli;
+mod closed_pipe;
 mod config;
 mod guest_layer;
 mod join;
@@ -54,7 +55,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let command = Cli::parse().command;
+    if !matches!(command, Command::Up(_) | Command::Launcher) {
+        closed_pipe::end_quietly();
+    }
+    let result = match command {
         Command::Up(args) => up::run(&args),
         Command::InstallService(args) => cli::service::run(&args),
         Command::Doctor(command) => cli::doctor::run(&command),

@@ -32,3 +32,15 @@ fn each_command_shows_its_help() {
     }
     assert!(seen > 40, "only {seen} commands were found");
 }
+
+/// `warren … | head`: whoever stops reading ends it, without a word.
+#[test]
+fn a_reader_that_left_is_no_mistake() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut warren = Command::new(env!("CARGO_BIN_EXE_warren"));
+    warren.args(["completions", "bash"]).stdout(writer);
+    drop(reader);
+    let output = warren.stderr(std::process::Stdio::piped()).output().unwrap();
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), words.as_ref()), (Some(141), ""));
+}

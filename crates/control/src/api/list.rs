@@ -48,7 +48,7 @@ pub(super) async fn v1(
         started_after: None,
         template: None,
     };
-    let page = PageRequest { order: Order::NewestFirst, after: None, limit: usize::MAX };
+    let page = PageRequest { order: Order::NewestFirst, after: None, limit: usize::MAX - 1 };
     let found = app.list(&caller, &query, &page).await?;
     Ok(Json(found.items.into_iter().map(listed).collect()))
 }

@@ -18,6 +18,7 @@ mod log;
 mod metrics;
 mod operator;
 mod rate;
+mod record;
 mod sandbox;
 mod session;
 mod snapshot;
@@ -43,10 +44,12 @@ const BODY_LIMIT: usize = 16 << 20;
 pub fn router(app: App) -> Router {
     let routes = Router::new()
         .route("/health", get(health))
+        .route("/openapi.yaml", get(document))
         .route("/sandboxes", post(create::v1).get(list::v1))
         .route("/v2/sandboxes", post(create::v2).get(list::v2))
         .route("/sandboxes/metrics", get(metrics::many))
         .route("/sandboxes/{sandbox_id}", get(sandbox::detail).delete(lifecycle::kill))
+        .route("/sandboxes/{sandbox_id}/record", get(record::record))
         .route("/sandboxes/{sandbox_id}/timeout", post(lifecycle::timeout))
         .route("/sandboxes/{sandbox_id}/refreshes", post(lifecycle::refresh))
         .route("/sandboxes/{sandbox_id}/pause", post(lifecycle::pause))
@@ -133,6 +136,11 @@ pub fn session_router(app: App) -> Router {
         .route("/health", get(health))
         .fallback(session::unknown_route)
         .with_state(app)
+}
+
+/// The API document, for whoever wants to know what there is.
+async fn document() -> impl axum::response::IntoResponse {
+    ([(http::header::CONTENT_TYPE, "application/yaml")], include_str!("../../../../api/openapi.yaml"))
 }
 
 /// For load balancers: whether this server can do everything it is there for.

@@ -4,6 +4,7 @@ use axum::Router;
 use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::error::Failure;
+use super::extract::Operator;
 use crate::App;
 use crate::app::Caller;
 
@@ -29,11 +30,33 @@ const ROUTES: &[(&str, MethodFilter, &str)] = &[
     ("/secrets/{secret}", MethodFilter::GET, "secrets are"),
     ("/secrets/{secret}", MethodFilter::POST, "secrets are"),
     ("/secrets/{secret}", MethodFilter::DELETE, "secrets are"),
+    ("/volumecontent/{volume_id}/path", MethodFilter::GET, "volumes are"),
+    ("/volumecontent/{volume_id}/path", MethodFilter::PATCH, "volumes are"),
+    ("/volumecontent/{volume_id}/path", MethodFilter::DELETE, "volumes are"),
+    ("/volumecontent/{volume_id}/dir", MethodFilter::GET, "volumes are"),
+    ("/volumecontent/{volume_id}/dir", MethodFilter::POST, "volumes are"),
+    ("/volumecontent/{volume_id}/file", MethodFilter::GET, "volumes are"),
+    ("/volumecontent/{volume_id}/file", MethodFilter::PUT, "volumes are"),
+    ("/templates/{template_id}/tags/count", MethodFilter::GET, "counting tags is"),
+    ("/templates/{template_id}/tags/exists", MethodFilter::GET, "asking for one tag is"),
+    ("/templates/{template_id}/tags/groups", MethodFilter::GET, "grouping tags is"),
+    ("/templates/{template_id}/tags/{tag}/assignments", MethodFilter::GET, "the history of a tag is"),
+];
+
+/// The same for the operator's.
+const OPERATOR: &[(&str, MethodFilter, &str)] = &[
     ("/nodes/{node_id}", MethodFilter::POST, "steering nodes is"),
+    ("/admin/teams/{team_id}/builds/cancel", MethodFilter::POST, "ending all builds of a team is"),
 ];
 
 pub(super) fn add(routes: Router<App>) -> Router<App> {
-    ROUTES.iter().fold(routes, |routes, (path, method, what)| routes.route(path, refusing(*method, what)))
+    let routes = ROUTES
+        .iter()
+        .fold(routes, |routes, (path, method, what)| routes.route(path, refusing(*method, what)));
+    OPERATOR.iter().fold(routes, |routes, (path, method, what)| {
+        let refuse = async move |_: Operator| Failure::not_built(what);
+        routes.route(path, on(*method, refuse))
+    })
 }
 
 /// Asks for the key first, so that a wrong one is told as such.

@@ -1,11 +1,12 @@
 //! Many sandboxes: filtered, ordered, in pages.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use model::{SandboxId, TemplateName, Timestamp};
-use node::{Observation, Phase};
+use model::{TemplateName, Timestamp};
+use node::Phase;
+use store::{ListFilter, ListPlace};
 
-use super::page::{self, Key};
+use super::page::{Key, Order};
 use super::read::Live;
 use super::{App, Caller, Error, PageRequest};
 
@@ -29,48 +30,99 @@ pub(crate) struct Listed {
     pub(crate) total_running: Option<u64>,
 }
 
+/// Rows that are read at once, where some of them may be left out.
+const CHUNK: u32 = 256;
+
 impl App {
-    /// One page of the caller's sandboxes.
+    /// One page of the caller's sandboxes. Reads from the page's place on until
+    /// it is full: every row only where metadata decide.
     pub(crate) async fn list(
         &self,
         caller: &Caller,
         query: &ListQuery,
         page: &PageRequest,
     ) -> Result<Listed, Error> {
-        let items = self.matching(caller, query).await?;
-        let running = items.iter().filter(|live| live.observation.phase == Phase::Running).count();
-        let total_running = query.running.then_some(running as u64);
-        let (items, next) = page::cut(items, page, |live| Key {
-            started_at: live.observation.started_at,
-            sandbox_id: live.row.sandbox_id.clone(),
-        });
-        Ok(Listed { items, next, total_running })
-    }
-
-    async fn matching(&self, caller: &Caller, query: &ListQuery) -> Result<Vec<Live>, Error> {
         let template = match &query.template {
             None => None,
             Some(name) => match self.template_named(caller, name).await? {
                 Some(resolved) => Some(resolved.template.template_id),
-                None => return Ok(Vec::new()),
+                None => {
+                    let total_running = query.running.then_some(0);
+                    return Ok(Listed { items: Vec::new(), next: None, total_running });
+                }
             },
         };
-        let rows = self.store().standing_of_team(caller.team.team_id).await?;
-        // After the rows: whoever ends in between is left out, not shown dead.
-        let mut observed: HashMap<SandboxId, Observation> =
-            self.node().list().into_iter().map(|seen| (seen.sandbox_id.clone(), seen)).collect();
-        let live = rows.into_iter().filter_map(|row| {
-            let observation = observed.remove(&row.sandbox_id)?;
-            let is_running = observation.phase == Phase::Running;
-            let wanted = observation.phase.stands()
-                && if is_running { query.running } else { query.paused }
-                && query.started_after.is_none_or(|moment| observation.started_at >= moment)
-                && template.as_ref().is_none_or(|id| *id == row.template_id)
-                && has_all(row.metadata.as_ref(), &query.metadata);
-            // Lists carry no tokens.
-            wanted.then_some(Live { row, observation, token: None })
-        });
-        Ok(live.collect())
+        let filter = ListFilter {
+            template: template.as_ref(),
+            started_after: query.started_after,
+            paused_only: !query.running,
+        };
+        let (items, next) = self.page(caller, query, filter, page).await?;
+        let total_running = match query.running {
+            true => Some(self.total_running(caller, query, filter).await?),
+            false => None,
+        };
+        Ok(Listed { items, next, total_running })
+    }
+
+    async fn page(
+        &self,
+        caller: &Caller,
+        query: &ListQuery,
+        filter: ListFilter<'_>,
+        page: &PageRequest,
+    ) -> Result<(Vec<Live>, Option<Key>), Error> {
+        let (mut items, mut last, mut read) = (Vec::new(), None, page.after.clone());
+        loop {
+            // One more than the page holds tells whether there is another.
+            let wanted = u32::try_from(page.limit - items.len() + 1).unwrap_or(u32::MAX);
+            let limit = if query.metadata.is_empty() { wanted.min(1024) } else { CHUNK };
+            let after = read.as_ref().map(|key| (key.started_at, &key.sandbox_id));
+            let place = ListPlace { newest_first: page.order == Order::NewestFirst, after, limit };
+            let rows = self.store().standing_from(caller.team.team_id, filter, place).await?;
+            let is_end = rows.len() < limit as usize;
+            for (started_at, row) in rows {
+                let key = Key { started_at, sandbox_id: row.sandbox_id.clone() };
+                read = Some(key.clone());
+                let Some(live) = self.shown(row, query) else { continue };
+                if items.len() == page.limit {
+                    return Ok((items, last));
+                }
+                items.push(live);
+                last = Some(key);
+            }
+            if is_end {
+                return Ok((items, None));
+            }
+        }
+    }
+
+    /// A row as it is listed, if the query wants it. Its node is asked after the
+    /// row was read: whoever ends in between is left out, not shown dead.
+    fn shown(&self, row: store::Sandbox, query: &ListQuery) -> Option<Live> {
+        if !has_all(row.metadata.as_ref(), &query.metadata) {
+            return None;
+        }
+        let observation = self.node().get(&row.sandbox_id)?;
+        let is_running = observation.phase == Phase::Running;
+        let wanted = observation.phase.stands() && if is_running { query.running } else { query.paused };
+        // Lists carry no tokens.
+        wanted.then_some(Live { row, observation, token: None })
+    }
+
+    /// How many run and match, on all pages.
+    async fn total_running(
+        &self,
+        caller: &Caller,
+        query: &ListQuery,
+        filter: ListFilter<'_>,
+    ) -> Result<u64, Error> {
+        if query.metadata.is_empty() {
+            return Ok(self.store().count_running(caller.team.team_id, filter).await?);
+        }
+        let running = ListQuery { paused: false, ..query.clone() };
+        let all = PageRequest { order: Order::OldestFirst, after: None, limit: usize::MAX - 1 };
+        Ok(self.page(caller, &running, filter, &all).await?.0.len() as u64)
     }
 }
 

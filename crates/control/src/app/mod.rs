@@ -32,6 +32,7 @@ mod secret;
 mod session;
 mod snapshot;
 mod tag;
+mod target;
 mod team_metrics;
 mod template;
 mod token;

@@ -127,6 +127,20 @@ impl App {
             }
             let done = app.within(id, app.node().resume(id, timeout, waking)).await;
             app.finish_wake(live, done, "Sandbox resumed").await
+            let observation = match app.within(id, app.node().resume(id, timeout)).await {
+                Ok(Ok(observation)) => observation,
+                Ok(Err(error)) => {
+                    if app.sleeps(id) {
+                        app.store().sandbox_paused(id).await?;
+                    }
+                    return Err(app.not_resumed(id, error));
+                }
+                Err(late) => return Err(late),
+            };
+            app.store().sandbox_woken(id, observation.started_at).await?;
+            tracing::info!(sandbox_id = %id, "sandbox resumed");
+            let row = store::Sandbox { intent: store::Intent::Running, ..live.row.clone() };
+            Ok(Live { token: app.token_of(&row), row, observation })
         })
         .await
     }

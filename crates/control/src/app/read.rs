@@ -67,6 +67,22 @@ impl App {
         }
     }
 
+    /// What became of a sandbox of the caller's team that ended.
+    pub(crate) async fn record_of(&self, caller: &Caller, id: &SandboxId) -> Result<store::Record, Error> {
+        let none = || Error::NoSuch { what: "record of sandbox", id: id.to_string() };
+        let theirs = |record: &store::Record| record.team_id == caller.team.team_id;
+        if let Some(record) = self.store().record(id).await?.filter(theirs) {
+            return Ok(record);
+        }
+        let row = self.store().sandbox(id).await?.filter(|row| row.team_id == caller.team.team_id);
+        if row.is_none() || self.node().get(id).is_some() || self.is_in_flight(id) {
+            return Err(none());
+        }
+        // It ended by itself, and nobody has written that down yet.
+        self.settle(id).await?;
+        self.store().record(id).await?.filter(theirs).ok_or_else(none)
+    }
+
     /// It has ended, and the reconciler has not moved its row yet.
     pub(super) fn gone(&self, id: &SandboxId) -> Error {
         self.node().ended(id).map_or_else(

@@ -27,6 +27,7 @@ use store::{Delivery, Event, EventKind, Undelivered, Webhook};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::target::{self, Guarded};
 use super::{App, Caller, Error, random, token};
 
 /// Waits before the second, third and fourth attempt.
@@ -42,7 +43,7 @@ const LOOK: Duration = Duration::from_secs(1);
 const ANSWER: usize = 64 << 10;
 const MOST_WEBHOOKS: usize = 50;
 
-type Poster = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+type Poster = Client<HttpsConnector<HttpConnector<Guarded>>, Full<Bytes>>;
 
 /// Rings when there may be something to deliver.
 #[derive(Debug, Default)]
@@ -86,6 +87,13 @@ impl Wanted {
 }
 
 impl App {
+    /// Told at once where it can be; a name is judged whenever it is posted to.
+    fn check_target(&self, webhook: &Webhook) -> Result<(), Error> {
+        let leads_out = webhook.url.parse().is_ok_and(|uri| self.may_post_to(&uri));
+        let refused = || Error::Refused(format!("validation error: url is refused: {}", target::REFUSED));
+        if leads_out { Ok(()) } else { Err(refused()) }
+    }
+
     /// Makes a webhook.
     pub(crate) async fn make_webhook(&self, caller: &Caller, wanted: Wanted) -> Result<Webhook, Error> {
         let team_id = caller.team.team_id;
@@ -103,6 +111,7 @@ impl App {
             created_at: self.options().clock.now(),
         };
         wanted.apply(&mut webhook)?;
+        self.check_target(&webhook)?;
         self.store().put_webhook(&webhook).await?;
         Ok(webhook)
     }
@@ -127,6 +136,7 @@ impl App {
     ) -> Result<Webhook, Error> {
         let mut webhook = self.webhook(caller.team.team_id, id).await?;
         wanted.apply(&mut webhook)?;
+        self.check_target(&webhook)?;
         self.store().put_webhook(&webhook).await?;
         Ok(webhook)
     }
@@ -179,7 +189,7 @@ impl App {
         // Reading the system's authorities takes a while: only where it is of use.
         let poster = match poster {
             Some(poster) => poster,
-            None => poster.insert(open()?),
+            None => poster.insert(open(self.options().private_webhooks)?),
         };
         let poster = &*poster;
         let mut work =
@@ -191,8 +201,14 @@ impl App {
         outcome
     }
 
+    /// Addresses that are named outright; those behind names are judged as they are found.
+    fn may_post_to(&self, uri: &Uri) -> bool {
+        self.options().private_webhooks || target::literal(uri).is_none_or(target::is_public)
+    }
+
     async fn deliver(&self, poster: &Poster, delivery: Delivery) -> Result<(), Error> {
         let attempt = match message(&delivery) {
+            Ok(request) if !self.may_post_to(request.uri()) => Ok(Err(target::REFUSED.to_owned())),
             Ok(request) => tokio::time::timeout(LIMIT, post(poster, request)).await,
             Err(error) => Ok(Err(error.to_string())),
         };
@@ -215,9 +231,11 @@ fn no_webhook(id: KeyId) -> Error {
 }
 
 /// Redirects are not followed: they could lead where nobody meant to post.
-fn open() -> Result<Poster, Error> {
+fn open(private_too: bool) -> Result<Poster, Error> {
     let tls = HttpsConnectorBuilder::new().with_native_roots().map_err(Error::Authorities)?;
-    Ok(Client::builder(TokioExecutor::new()).build(tls.https_or_http().enable_http1().build()))
+    let mut http = HttpConnector::new_with_resolver(Guarded { private_too });
+    http.enforce_http(false);
+    Ok(Client::builder(TokioExecutor::new()).build(tls.https_or_http().enable_http1().wrap_connector(http)))
 }
 
 fn message(delivery: &Delivery) -> Result<Request<Full<Bytes>>, http::Error> {

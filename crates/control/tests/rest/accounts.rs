@@ -186,6 +186,7 @@ async fn a_team_has_its_own_limit_and_the_operator_can_clear_it() {
     assert!(world.node.ids().is_empty());
 }
 
+/// Row: R1.
 #[tokio::test]
 async fn who_asks_too_often_is_told_when_to_come_again() {
     let limit = RateLimit { burst: 2, period: Duration::from_secs(10) };

@@ -249,6 +249,7 @@ async fn a_failed_start_is_undone_and_explained() {
     assert_eq!(world.get("/v2/sandboxes").await.expect(200).json(), Value::Array(vec![]));
 }
 
+/// Row: R2.
 #[tokio::test]
 async fn a_start_that_takes_too_long_is_undone_and_not_to_be_retried() {
     let world = World::with(|options| options.create_limit = Duration::from_millis(20)).await;

@@ -22,6 +22,39 @@ fn kinds(events: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
+async fn webhooks_lead_out_unless_the_operator_says_otherwise() {
+    let world = World::with(|options| options.private_webhooks = false).await;
+    let hook = |url: &str| {
+        format!(
+            r#"{{"name":"x","url":"{url}","events":["sandbox.lifecycle.created"],"signatureSecret":"s"}}"#
+        )
+    };
+    for url in ["http://127.0.0.1:1/", "http://[::ffff:169.254.169.254]/", "https://10.0.0.1/"] {
+        let body = world.post("/events/webhooks", &hook(url)).await.error(400);
+        assert!(body["message"].as_str().unwrap().contains("api.private_webhooks"), "{body}");
+    }
+    // A name is judged when it is posted to, by what it leads to then.
+    let made = world.post("/events/webhooks", &hook("http://localhost:1/")).await.expect(201).json();
+    let (stop, app) = (tokio_util::sync::CancellationToken::new(), world.app.clone());
+    let running = tokio::spawn({
+        let stop = stop.clone();
+        async move { app.run(stop).await }
+    });
+    world.create_base().await;
+    let path = format!("/events/webhooks/{}/undelivered", made["id"].as_str().unwrap());
+    let error = loop {
+        let undelivered = world.get(&path).await.expect(200).json();
+        if let Some(error) = undelivered[0]["error"].as_str() {
+            break error.to_owned();
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    };
+    assert!(error.contains("private address"), "{error}");
+    stop.cancel();
+    running.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_life_in_events() {
     let world = World::new().await;
     let id = world.create(r#"{"templateID":"base","metadata":{"a":"b"}}"#).await;

@@ -17,6 +17,7 @@ mod openapi;
 mod operator;
 mod pause;
 mod reconcile;
+mod routes;
 mod session;
 mod snapshots;
 mod templates;

@@ -79,6 +79,7 @@ impl World {
         };
         let mut options = AppOptions {
             clock: clock.clone(),
+            private_webhooks: true,
             admin_token: Some(Seed::new(*b"the operator")),
             ..AppOptions::new(Seed::new(*b"a seed for tests"))
         };

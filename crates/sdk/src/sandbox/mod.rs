@@ -132,6 +132,13 @@ impl Sandbox {
         Ok(detail.into())
     }
 
+    /// What became of a sandbox that ended not long ago. Of this server alone:
+    /// E2B's own has no such call.
+    pub async fn record_of(config: &Config, sandbox_id: &str) -> Result<wire::rest::SandboxRecord, Error> {
+        let path = format!("/sandboxes/{}/record", segment(sandbox_id)?);
+        Api::new(config).get(&path).await.map_err(missing)
+    }
+
     /// Whether it runs: its daemon answers.
     pub async fn is_running(&self) -> Result<bool, Error> {
         Ok(self.target.health(self.api.config.request_timeout).await?.is_some())

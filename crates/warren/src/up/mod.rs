@@ -195,6 +195,7 @@ async fn open_control(
     wanted.rate_limits = options.api.rate_limits();
     wanted.logs = Some(store::Logs::open(&state.path().join("logs")).context("open the logs of sandboxes")?);
     wanted.samples = Some(store::Samples::open(&state.path().join("samples")).context("open the samples")?);
+    wanted.private_webhooks = options.api.private_webhooks;
     wanted.require_keys = options.api.require_keys;
     wanted.domain = Some(domain);
     wanted.max_sandboxes = options.api.max_sandboxes;

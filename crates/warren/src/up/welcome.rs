@@ -10,7 +10,10 @@ pub(crate) fn print(options: &Options, port: u16, key: Option<&str>, tls: Option
         None => plain(port),
         Some((domain, trust)) => secured(domain, trust),
     };
-    print!("{}", text(options, &addresses, key));
+    use std::io::Write as _;
+    // Whoever started the server may have stopped reading; it serves all the same.
+    let _: Result<(), std::io::Error> =
+        std::io::stdout().write_all(text(options, &addresses, key).as_bytes());
 }
 
 /// Where it is, and the lines that lead clients there.

@@ -13,6 +13,7 @@ pub mod metadata;
 mod metrics;
 mod network;
 mod node;
+mod record;
 mod sandbox;
 mod snapshot;
 mod team;
@@ -35,6 +36,7 @@ pub use log::{SandboxLog, SandboxLogEntry, SandboxLogs, SandboxLogsV2};
 pub use metrics::{SandboxMetric, SandboxesMetrics, TeamMetric, TeamMetricMax};
 pub use network::NetworkConfig;
 pub use node::{DiskMetrics, MachineInfo, Node, NodeDetail, NodeMetrics};
+pub use record::SandboxRecord;
 pub use sandbox::{
     AutoResume, ConnectRequest, Iam, Lifecycle, ListedSandbox, NewSandbox, OnTimeout, PauseMode,
     PauseRequest, RefreshRequest, ResumeRequest, Sandbox, SandboxDetail, SandboxState, TimeoutRequest,

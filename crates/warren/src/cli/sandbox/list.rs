@@ -8,7 +8,7 @@ use sdk::{Config, ListQuery, Sandbox, SandboxInfo, SandboxState};
 
 use super::super::form::{Form, lasting, print_json, print_lines};
 use super::super::table::{Table, plain};
-use super::{as_json, pair, remaining, state};
+use super::{as_json, pair, record, remaining, state};
 
 /// Options of `list`.
 #[derive(Debug, Args)]
@@ -79,7 +79,15 @@ fn table(all: &[SandboxInfo]) -> Table<'static> {
 
 /// Runs `info`; a sandbox that sleeps sleeps on.
 pub(super) async fn one(config: &Config, id: &str, form: Form) -> Result<ExitCode> {
-    let info = Sandbox::info_of(config, id).await.context("look at the sandbox")?;
+    let info = match Sandbox::info_of(config, id).await {
+        Err(error) if error.kind() == sdk::ErrorKind::SandboxNotFound => {
+            let Ok(record) = Sandbox::record_of(config, id).await else {
+                return Err(error).context("look at the sandbox");
+            };
+            return record::print(&record, form);
+        }
+        found => found.context("look at the sandbox")?,
+    };
     if form.json {
         print_json(&as_json(&info))?;
     } else if form.quiet {

@@ -8,6 +8,7 @@ mod kill;
 mod list;
 mod logs;
 mod metrics;
+mod record;
 mod sleep;
 mod snapshot;
 mod terminal;
@@ -53,7 +54,7 @@ enum Act {
     /// List sandboxes, newest first.
     #[command(visible_alias = "ls", after_help = "Example: warren sandbox list --state paused --quiet")]
     List(list::List),
-    /// Show one sandbox.
+    /// Show one sandbox, or what became of one that ended.
     #[command(visible_alias = "in", after_help = "Example: warren sandbox info i4kq0v9t2m1x7c5b8n3za")]
     Info {
         /// Its id.
