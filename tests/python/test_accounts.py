@@ -32,6 +32,9 @@ def team(operator):
 
 
 def test_a_key_works_until_it_is_revoked(team):
+
+
+    """Row: A1."""
     _, person = team
     made = person.post("/api-keys", json={"name": "ci"}).json()
     with Sandbox.create(timeout=60, api_key=made["key"]) as sandbox:
@@ -47,6 +50,9 @@ def test_a_key_works_until_it_is_revoked(team):
 
 
 def test_a_team_has_its_own_limit(team, operator):
+
+
+    """Row: C9."""
     team_id, person = team
     key = person.post("/api-keys", json={"name": "ci"}).json()["key"]
     operator.patch(f"/admin/teams/{team_id}", json={"maxSandboxes": 1})

@@ -23,6 +23,7 @@ def ids(**options):
 
 @pytest.mark.parametrize("template", ["base", "base-template-000-0000-0000-000000000001", None])
 def test_templates_by_every_name(create, template):
+    """Row: C3."""
     assert create(template).commands.run("echo ok").stdout == "ok\n"
 
 
@@ -37,6 +38,9 @@ def test_an_unknown_template_is_named():
 
 
 def test_what_info_tells(create):
+
+
+    """Row: L6."""
     sandbox = create(timeout=90, metadata={"a": "b"})
     info = sandbox.get_info()
     assert (info.sandbox_id, info.name, info.state) == (sandbox.sandbox_id, "base", SandboxState.RUNNING)
@@ -47,6 +51,9 @@ def test_what_info_tells(create):
 
 
 def test_metadata_filters(create):
+
+
+    """Row: C5, L3."""
     odd = {"user name": "a b", "q": "c&d=é+%", "both": "1"}
     wanted, other = create(metadata=odd), create(metadata={"both": "1", "user name": "ab"})
     for some in (odd, {"user name": "a b"}, {"q": "c&d=é+%"}):
@@ -58,6 +65,9 @@ def test_metadata_filters(create):
 
 
 def test_pages(create):
+
+
+    """Row: L5."""
     made = [create(metadata={"page": "p"}).sandbox_id for _ in range(5)]
     pages, seen = Sandbox.list(query=SandboxQuery(metadata={"page": "p"}), limit=2), []
     while pages.has_next:
@@ -77,6 +87,9 @@ def test_set_timeout(create):
 
 
 def test_expiry(create):
+
+
+    """Row: L7, L11."""
     sandbox = create(timeout=2)
     assert sandbox.is_running()
     until(lambda: not sandbox.is_running(), "expiry", 8)
@@ -110,6 +123,9 @@ def test_kill(create):
 
 
 def test_kill_during_a_command(create):
+
+
+    """Row: L9."""
     sandbox = create()
     threading.Timer(1, sandbox.kill).start()
     with pytest.raises(TimeoutException, match="killed or reached its end of life"):
@@ -152,6 +168,9 @@ def test_what_is_not_built_says_so():
 
 
 def test_metrics(create):
+
+
+    """Row: M1."""
     sandbox = create()
     metrics = until(sandbox.get_metrics, "a first sample", 20)[-1]
     assert metrics.cpu_count >= 1

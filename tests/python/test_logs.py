@@ -79,6 +79,9 @@ def inbox():
 
 
 def test_events_are_listed_and_posted(api, create, inbox):
+
+
+    """Row: E1, E2."""
     url, got = inbox
     hook = {
         "name": "test",

@@ -86,6 +86,9 @@ def test_every_method_with_a_body(served, address, method):
 
 
 def test_headers_lead_inside_on_the_shared_host(served, stranger):
+
+
+    """Row: D2."""
     answer = stranger.get("/h", headers=routed(served, 8000, token=False))
     assert answer.text.startswith("GET /h ")
 
@@ -136,6 +139,9 @@ def test_the_daemons_inner_routes_are_refused(served, address, path, method):
 
 
 def test_a_secured_sandbox_wants_its_token(served, stranger):
+
+
+    """Row: A2."""
     bare = routed(served, token=False)
     for method, path in [("GET", "/files?path=x"), ("POST", "/process.Process/List"), ("GET", "/metrics"), ("GET", "/envs")]:
         answer = stranger.request(method, path, headers=bare, json={} if method == "POST" else None)

@@ -30,6 +30,9 @@ def shake_hands(host, protocols, trust=TRUST):
 
 
 def test_the_certificate_is_for_the_domain_and_all_names_below(domain):
+
+
+    """Row: D1."""
     name = domain.split(":")[0]
     protocol, names = shake_hands(f"49983-i0.{domain}", ["h2", "http/1.1"])
     assert protocol == "h2"

@@ -3,6 +3,7 @@
 
 mod features;
 mod licences;
+mod rows;
 mod spdx;
 mod spelling;
 mod table;
@@ -29,6 +30,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("tests of features", || features::check().map(|()| None)),
     ("unused dependencies", || unused::check().map(|()| None)),
     ("licences and sources of dependencies", licences::check),
+    ("feature rows", || rows::check().map(|()| None)),
     ("spelling", spelling::check),
     ("generated files", || crate::world::compatibility::check().map(|()| None)),
     ("lints", || {

@@ -21,6 +21,7 @@ mod packages;
 mod raw;
 mod repo;
 mod server;
+mod simulated;
 mod soak;
 mod tally;
 mod test;

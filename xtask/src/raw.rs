@@ -45,6 +45,17 @@ impl Sandbox {
         Ok(Self { connection, api_key: api_key.to_owned(), id, token })
     }
 
+    /// One that was created before.
+    pub(crate) fn known(connection: Connection, api_key: &str, id: &str, token: &str) -> Self {
+        let (api_key, id, token) = (api_key.to_owned(), id.to_owned(), token.to_owned());
+        Self { connection, api_key, id, token }
+    }
+
+    /// What its daemon demands.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
     /// Kills it; the answer comes when it is gone.
     pub(crate) fn kill(mut self) -> anyhow::Result<()> {
         let path = format!("/sandboxes/{}", self.id);

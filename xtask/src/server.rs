@@ -50,6 +50,7 @@ impl Apart {
     fn settings(&self) -> String {
         format!(
             "instance = \"{}\"\n\
+             [api]\nprivate_webhooks = true\n\
              [network]\nrange = \"10.{}.0.0/16\"\ninterface_prefix = \"{}\"\n\
              [node]\nfirst_uid = {}\n\
              [images]\nstand_ins = \"always\"\nplain_http = [\"127.0.0.1:{}\", \"127.0.0.1:{}\"]\n\
@@ -110,6 +111,8 @@ impl Access {
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
+    /// How it was started, to start it again.
+    up: Command,
     /// `host:port` of its listener.
     pub(crate) address: String,
     /// A key that it accepts.
@@ -170,7 +173,7 @@ impl Server {
         let start = Instant::now();
         let child = up.spawn().context("start the server")?;
         let (api_key, admin_token) = (String::new(), String::new());
-        let mut server = Self { child, address, api_key, admin_token, log, started_in: Duration::ZERO };
+        let mut server = Self { child, up, address, api_key, admin_token, log, started_in: Duration::ZERO };
         server.wait_until_it_answers(start)?;
         server.started_in = start.elapsed();
         let key = options.state.join("api-key");
@@ -200,6 +203,20 @@ impl Server {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Ends it as a power cut would, and starts it again on the same address.
+    pub(crate) fn crash(&mut self) -> anyhow::Result<()> {
+        self.child.kill().context("kill the server")?;
+        self.child.wait().context("wait for its end")?;
+        let start = Instant::now();
+        self.child = self.up.spawn().context("start the server again")?;
+        self.wait_until_it_answers(start)
+    }
+
+    /// The operator's token.
+    pub(crate) fn admin_token(&self) -> &str {
+        &self.admin_token
     }
 
     /// How clients get here.

@@ -2,6 +2,7 @@
 //! an order that a seed repeats, loads one of them with commands, watches and
 //! files, looks at what is left behind, and lets the fuzzer loose on the readers.
 
+pub(crate) mod crash;
 mod fuzz;
 pub(crate) mod sessions;
 
@@ -29,6 +30,12 @@ pub(crate) struct Args {
     /// How many at a time.
     #[arg(long, default_value_t = 4)]
     workers: u32,
+    /// Only this part.
+    #[arg(long)]
+    only: Option<Part>,
+    /// How often the server is killed under load.
+    #[arg(long, default_value_t = 200)]
+    crashes: u32,
     /// Sessions that call at a time, beside the rounds; each holds a Python.
     #[arg(long, default_value_t = 100)]
     sessions: u32,
@@ -54,32 +61,61 @@ pub(crate) struct Plan {
 /// The form that every test run includes.
 pub(crate) const SHORT: Plan = Plan { rounds: 40, workers: 4, seed: 1 };
 
+/// The parts of a soak, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// A server on simulated machines: its API document, and a crowd of clients.
+    Simulated,
+    /// Sessions that call in parallel.
+    Sessions,
+    /// Creates and ends.
+    Rounds,
+    /// kill -9 of the server.
+    Crashes,
+    /// One sandbox under load.
+    Load,
+}
+
 /// Runs the long form against a server of its own.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     packages::ensure(packages::SERVER, true)?;
+    let wants = |part| args.only.is_none_or(|only| only == part);
+    if wants(Part::Simulated) {
+        crate::simulated::soak(args.seed)?;
+    }
     let warren = build::warren()?;
     let before = Census::take()?;
     let options = Options { warren: &warren, state: &repo::state(), debug_ports: false, domain: None };
-    let server = Server::start_set(&options, PROMISES)?;
-    let plan = sessions::Plan { sessions: args.sessions, calls: args.calls };
-    let result = sessions::run(&server, plan, args.seed).and_then(|()| {
-        say(&format!(
-            "{} calls from {} sessions: none saw another's.",
-            plan.sessions * plan.calls,
-            plan.sessions
-        ));
-        rounds(&server, Plan { rounds: args.rounds, workers: args.workers, seed: args.seed })
-    });
+    let mut server = Server::start_set(&options, PROMISES)?;
+    let result = real(&mut server, args, wants);
     let mut tally = Tally::default();
-    suites::load(&server.access(), &mut tally);
+    if wants(Part::Load) {
+        suites::load(&server.access(), &mut tally);
+    }
     server.stop()?;
-    if args.fuzz_seconds > 0 {
+    if args.fuzz_seconds > 0 && args.only.is_none() {
         fuzz::run_all(args.fuzz_seconds, &mut tally);
     }
     result?;
     tally.close()?;
     before.settle()?;
     say("Nothing is left behind.");
+    Ok(())
+}
+
+fn real(server: &mut Server, args: &Args, wants: impl Fn(Part) -> bool) -> anyhow::Result<()> {
+    if wants(Part::Sessions) {
+        let plan = sessions::Plan { sessions: args.sessions, calls: args.calls };
+        sessions::run(server, plan, args.seed)?;
+        let calls = plan.sessions * plan.calls;
+        say(&format!("{calls} calls from {} sessions: none saw another's.", plan.sessions));
+    }
+    if wants(Part::Rounds) {
+        rounds(server, Plan { rounds: args.rounds, workers: args.workers, seed: args.seed })?;
+    }
+    if wants(Part::Crashes) {
+        crash::run(server, crash::Plan { rounds: args.crashes, seed: args.seed })?;
+    }
     Ok(())
 }
 

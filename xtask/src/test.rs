@@ -6,7 +6,7 @@ mod rust;
 
 use crate::server::Access;
 use crate::tally::{Skip, Tally};
-use crate::{check, criu, packages, world};
+use crate::{check, criu, packages, simulated, world};
 
 /// Arguments of `test`.
 #[derive(Debug, clap::Args)]
@@ -17,6 +17,9 @@ pub(crate) struct Args {
     /// Leave the Rust tests out.
     #[arg(long)]
     no_rust: bool,
+    /// Leave the tests against a server on simulated machines out.
+    #[arg(long)]
+    no_simulated: bool,
     /// Leave the tests against a real server out.
     #[arg(long)]
     no_world: bool,
@@ -47,6 +50,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     if !args.no_rust {
         rust::run(&mut tally);
+    }
+    if !args.no_simulated
+        && let Err(error) = simulated::run(&mut tally)
+    {
+        tally.fail("tests against a simulated server", &format!("{error:#}"));
     }
     if !args.no_world
         && let Err(error) = world::run(&mut tally)

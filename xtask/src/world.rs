@@ -35,13 +35,16 @@ pub(crate) fn run(tally: &mut Tally) -> anyhow::Result<()> {
     let warren = build::warren()?;
     let before = Census::take()?;
     let options = Options { warren: &warren, state: &repo::state(), debug_ports: false, domain: None };
-    let server = Server::start(&options).context("start a server for the tests")?;
+    let mut server = Server::start(&options).context("start a server for the tests")?;
     println!("    answering on {} after {:.1} s", server.address, server.started_in.as_secs_f64());
     clients(&server.access(), tally);
     suites::python(&server.access(), tally, &["tests/python/attack"]);
     tally.step("kill and clean-up rounds (short)", || soak::rounds(&server, soak::SHORT).map(|()| None));
     tally.step("calls from sessions in parallel (short)", || {
         soak::sessions::run(&server, soak::sessions::SHORT, 1).map(|()| None)
+    });
+    tally.step("kill -9 of the server under load (short)", || {
+        soak::crash::run(&mut server, soak::crash::SHORT).map(|()| None)
     });
     tally.step("measurements (short, printed and not judged)", || bench::short(&server).map(|()| None));
     tally.step("the server stops", || server.stop().map(|()| None));
@@ -59,8 +62,8 @@ pub(crate) fn clients(server: &Access, tally: &mut Tally) {
 }
 
 /// Limits of sessions that a test can wait for.
-const SHORT_LIMITS: &str =
-    "[session]\nexecution_seconds = 3\nidle_seconds = 6\nlife_seconds = 20\nmax_upload_mib = 1\n";
+const SHORT_LIMITS: &str = "[session]\nexecution_seconds = 3\nidle_seconds = 6\nlife_seconds = 20\nmax_upload_mib = 1\n\
+     [api.rate_limits.\"GET /templates/aliases/{alias}\"]\nburst = 2\nperiod_s = 2.0\n";
 
 /// With its templates there, a server serves within two seconds; this one has
 /// the debug ports and a domain too, and short limits.

@@ -40,6 +40,7 @@ pub(crate) const CLIENTS: &[Client] = &[
     Client { name: "e2b (Python)", version: "2.8.1", kind: Kind::Python },
     Client { name: "e2b-code-interpreter (Python)", version: "2.11.5", kind: Kind::PythonInterpreter },
     Client { name: "e2b (JavaScript)", version: "2.51.0", kind: Kind::Js },
+    Client { name: "e2b (JavaScript)", version: "2.45.0", kind: Kind::Js },
     Client { name: "@e2b/code-interpreter (JavaScript)", version: "2.8.0", kind: Kind::JsInterpreter },
     Client { name: "@e2b/cli", version: "2.19.0", kind: Kind::Cli },
 ];
