@@ -7,6 +7,7 @@
 mod bare;
 mod cells;
 mod client;
+mod control;
 mod daemon;
 mod floor;
 mod idle;
@@ -58,8 +59,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         cells::create(&target, rounds.div_ceil(10), names, false, &mut rows)?;
         target.stop()?;
     }
+    control::measure(rounds, &mut rows)?;
     others::measure(rounds.min(50), &mut rows);
     println!("\n{}", measure::table(&rows));
+    println!("\n{}", control::proxy()?);
     Ok(())
 }
 

@@ -11,6 +11,7 @@ mod inside;
 mod node_handle;
 mod options;
 mod port;
+mod trace;
 
 pub use api::{metrics_router, router, session_router};
 pub use app::{App, BootstrapKey, Error, ErrorKind, Knock, RateLimit, Woken};

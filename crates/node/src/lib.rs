@@ -26,6 +26,7 @@ mod shared;
 mod states;
 mod tasks;
 mod template;
+mod trace;
 
 pub use clock::{Clock, SystemClock};
 pub use disk::Error as DiskError;

@@ -2,7 +2,9 @@
 //! and without the proxy between them.
 //!
 //! Prints round trips one after another (p50, p99), requests per second over 32
-//! connections, and the rate of one big download, each direct and proxied.
+//! connections, and the rate of one big download, each direct, through a bare
+//! relay that copies bytes both ways and reads none, and proxied; then what
+//! thousands of idle connections hold that have each led into the sandbox.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a bench fails by panic and prints its result")]
 
@@ -25,6 +27,9 @@ use warren_proxy::{BoxFuture, Connection, Dial, DialError, Lookup, Proxy, ProxyO
 const BIG: usize = 256 << 20;
 const N_CONNECTIONS: usize = 32;
 const N_SEQUENTIAL: usize = 20_000;
+const N_DOWNLOADS: usize = 3;
+/// Nearly what the proxy takes at a time; two descriptors each are held here.
+const N_IDLE: usize = 8_000;
 const RUN: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
@@ -55,6 +60,7 @@ impl Resolve for One {
 
 #[tokio::main(flavor = "multi_thread")]
 async fn main() {
+    raise_open_files();
     let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let direct = server.local_addr().unwrap().port();
     tokio::spawn(serve(server));
@@ -68,15 +74,86 @@ async fn main() {
     };
     let proxy = Proxy::new(ProxyOptions::default(), Arc::new(One(route)));
     tokio::spawn(proxy.serve(listener, service_fn_tower(), CancellationToken::new()));
-    println!("| measure | direct | proxied |\n|---|---|---|");
-    let (a, b) = (round_trips(direct).await, round_trips(proxied).await);
-    println!("| round trip p50 / p99, µs | {} / {} | {} / {} |", a.0, a.1, b.0, b.1);
+    let relay = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let relayed = relay.local_addr().unwrap().port();
+    tokio::spawn(relay_to(direct, relay));
+    println!("| proxy, same run | direct | bare relay | proxied | promise |\n|---|--:|--:|--:|---|");
+    let (a, b, c) = (round_trips(direct).await, round_trips(relayed).await, round_trips(proxied).await);
+    let added = verdict(c.0.saturating_sub(a.0) <= 60);
     println!(
-        "| requests per second, {N_CONNECTIONS} connections | {} | {} |",
+        "| round trip p50 / p99, µs | {} / {} | {} / {} | {} / {} | ≤ 60 added at p50: {added} |",
+        a.0, a.1, b.0, b.1, c.0, c.1
+    );
+    println!(
+        "| requests per second, {N_CONNECTIONS} connections | {} | {} | {} |  |",
         rate(direct).await,
+        rate(relayed).await,
         rate(proxied).await
     );
-    println!("| download, MiB/s | {} | {} |", download(direct).await, download(proxied).await);
+    let (a, b, c) = (best(direct).await, best(relayed).await, best(proxied).await);
+    let kept = verdict(c * 100 >= b * 85);
+    println!("| download, MiB/s, best of {N_DOWNLOADS} | {a} | {b} | {c} | ≥ 85 % of the relay: {kept} |");
+    let (count, bytes) = idle(proxied).await;
+    println!(
+        "| {count} idle routed connections, KiB each (both ends here) |  |  | {} |  |",
+        bytes / 1024 / count
+    );
+}
+
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+}
+
+fn verdict(kept: bool) -> &'static str {
+    if kept { "kept" } else { "**missed**" }
+}
+
+/// Copies both ways and looks at nothing: what any proxy in user space costs.
+async fn relay_to(port: u16, listener: TcpListener) {
+    loop {
+        let mut client = listener.accept().await.unwrap().0;
+        client.set_nodelay(true).unwrap();
+        tokio::spawn(async move {
+            let mut server = connect(port).await;
+            let _ =
+                tokio::io::copy_bidirectional_with_sizes(&mut client, &mut server, 1 << 16, 1 << 16).await;
+        });
+    }
+}
+
+async fn best(port: u16) -> u128 {
+    let mut best = 0;
+    for _ in 0..N_DOWNLOADS {
+        best = best.max(download(port).await);
+    }
+    best
+}
+
+/// Connections that have each been answered once by the sandbox and rest now:
+/// how many, and by how much this process, which holds both ends, has grown.
+async fn idle(port: u16) -> (u64, u64) {
+    let before = resident();
+    let (mut held, mut buffer) = (Vec::with_capacity(N_IDLE), [0; 4096]);
+    for _ in 0..N_IDLE {
+        let mut stream = connect(port).await;
+        once(&mut stream, &mut buffer).await;
+        held.push(stream);
+    }
+    let grown = resident().saturating_sub(before);
+    // They still work.
+    for stream in held.iter_mut().step_by(1_000) {
+        once(stream, &mut buffer).await;
+    }
+    (held.len() as u64, grown)
+}
+
+/// Bytes of memory that this process holds.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 1024
 }
 
 fn service_fn_tower()

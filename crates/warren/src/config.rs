@@ -35,6 +35,9 @@ pub(crate) struct Options {
     pub(crate) isolation: Isolation,
     /// How much is logged: `error`, `warn`, `info`, `debug` or `trace`.
     pub(crate) log_level: String,
+    /// Where traces go: a collector that takes OTLP over HTTP, `http://host:4318`;
+    /// unset: there are none.
+    pub(crate) otlp_endpoint: Option<String>,
     /// A PEM file of certificate authorities that sandboxes and template builds
     /// trust beside their own; found by itself where the environment names one.
     pub(crate) extra_ca_file: Option<PathBuf>,
@@ -206,6 +209,7 @@ impl Default for Options {
             instance: "warren".to_owned(),
             isolation: Isolation::Namespaces,
             log_level: "info".to_owned(),
+            otlp_endpoint: None,
             extra_ca_file: None,
             listen: Listen::default(),
             tls: Tls::default(),
@@ -351,6 +355,9 @@ fn apply_environment(options: &mut Options, get: impl Fn(&str) -> Option<String>
     if let Some(dir) = get("WARREN_STATE_DIR") {
         options.state_dir = PathBuf::from(dir);
     }
+    if options.otlp_endpoint.is_none() {
+        options.otlp_endpoint = get("OTEL_EXPORTER_OTLP_ENDPOINT");
+    }
     if let Some(level) = get("WARREN_LOG") {
         options.log_level = level;
     }
@@ -415,6 +422,11 @@ fn check(options: &Options) -> Result<()> {
     }
     if let Some(open) = options.listen.metrics.iter().find(|address| !address.ip().is_loopback()) {
         bail!("listen.metrics has {open}, which is not on loopback: the main listener serves other machines");
+    }
+    if let Some(collector) = options.otlp_endpoint.as_deref().filter(|text| !text.starts_with("http://")) {
+        bail!(
+            "otlp_endpoint is {collector:?}: use http://host:port, of a collector that takes OTLP over HTTP"
+        );
     }
     check_session(&options.session)?;
     if !matches!(options.isolation, Isolation::Namespaces | Isolation::Sim) {

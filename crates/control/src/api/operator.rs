@@ -13,6 +13,7 @@ use super::error::Failure;
 use super::extract::Operator;
 use crate::App;
 use crate::app::NodeView;
+use crate::trace::traced;
 
 /// There is one cluster, and clients want its id.
 const CLUSTER: &str = "00000000-0000-0000-0000-000000000000";
@@ -88,8 +89,15 @@ fn shown(view: NodeView) -> NodeDetail {
 pub(super) async fn count(State(app): State<App>, request: Request, next: Next) -> Response {
     let method = known(request.method());
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let response = next.run(request).await;
     let route = route.as_ref().map_or("unknown", MatchedPath::as_str);
+    let span =
+        tracing::info_span!(target: "warren_trace", "request", method, route, status = tracing::field::Empty);
+    let work = async {
+        let response = next.run(request).await;
+        tracing::Span::current().record("status", response.status().as_u16());
+        response
+    };
+    let response = traced(span, work).await;
     app.count_request(method, route, response.status().as_u16());
     response
 }

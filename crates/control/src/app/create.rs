@@ -16,6 +16,7 @@ use super::once::{Claimed, Once};
 use super::read::Live;
 use super::{App, Caller, Error, random, token};
 use crate::FullPause;
+use crate::trace::traced;
 
 /// A create, parsed and with nothing in it that we do not enforce.
 #[derive(Debug, Clone)]
@@ -175,7 +176,9 @@ impl App {
             Reservation::Made => {}
         }
         let limit = self.options().create_limit;
-        let started = match tokio::time::timeout(limit, self.node().create(order)).await {
+        let span = tracing::info_span!(target: "warren_trace", "create", sandbox_id = %row.sandbox_id);
+        let creating = traced(span, self.node().create(order));
+        let started = match tokio::time::timeout(limit, creating).await {
             Ok(started) => started.map_err(refusal),
             Err(_elapsed) => Err(Error::CreateTimedOut(limit)),
         };

@@ -259,8 +259,9 @@ fn signature(secret: &str, body: &[u8]) -> String {
 
 async fn post(poster: &Poster, request: Request<Full<Bytes>>) -> Result<(), String> {
     let response = poster.request(request).await.map_err(|error| {
-        std::error::Error::source(&error)
-            .map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
+        let first: &dyn std::error::Error = &error;
+        let chain = std::iter::successors(Some(first), |error| error.source());
+        chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
     })?;
     let status = response.status();
     // An answer that is too long costs its connection, no more.

@@ -25,6 +25,7 @@ use crate::generation::{Checkpoint, Keep, Waking};
 use crate::guest::Guest;
 use crate::record::Record;
 use crate::shared::Shared;
+use crate::trace::traced;
 use crate::{Observation, Reach, disk};
 
 /// The steps that write the record.
@@ -307,6 +308,7 @@ impl Driver {
         reply: &mut Reply,
         step: impl Future<Output = Result<T, StepError>>,
     ) -> Result<T, Failed> {
+        let step = traced(tracing::info_span!(target: "warren_trace", "step", step = name), step);
         tokio::select! {
             biased;
             cause = killed(&self.entry) => Err(Failed::Killed(cause)),

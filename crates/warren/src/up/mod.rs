@@ -17,6 +17,7 @@ mod signals;
 mod state;
 mod templates;
 mod tls;
+mod traces;
 mod welcome;
 
 use std::process::ExitCode;
@@ -64,7 +65,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     raise_open_files()?;
     let ground = Ground::prepare(options.isolation)?;
-    log::start(&options.log_level)?;
+    log::start(&options.log_level, options.otlp_endpoint.as_deref())?;
     let state = StateDir::open(&options.state_dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.context("start the runtime")?;

@@ -4,6 +4,7 @@
 
 mod full_disk;
 mod server;
+mod traces;
 
 use std::time::Duration;
 
