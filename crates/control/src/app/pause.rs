@@ -127,20 +127,6 @@ impl App {
             }
             let done = app.within(id, app.node().resume(id, timeout, waking)).await;
             app.finish_wake(live, done, "Sandbox resumed").await
-            let observation = match app.within(id, app.node().resume(id, timeout)).await {
-                Ok(Ok(observation)) => observation,
-                Ok(Err(error)) => {
-                    if app.sleeps(id) {
-                        app.store().sandbox_paused(id).await?;
-                    }
-                    return Err(app.not_resumed(id, error));
-                }
-                Err(late) => return Err(late),
-            };
-            app.store().sandbox_woken(id, observation.started_at).await?;
-            tracing::info!(sandbox_id = %id, "sandbox resumed");
-            let row = store::Sandbox { intent: store::Intent::Running, ..live.row.clone() };
-            Ok(Live { token: app.token_of(&row), row, observation })
         })
         .await
     }
@@ -168,6 +154,11 @@ impl App {
             }
             Err(late) => return Err(late),
         };
+        // Its place in lists; it runs all the same where that cannot be written.
+        if let Err(error) = self.store().sandbox_woken(id, observation.started_at).await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(sandbox_id = %id, error, "a new start was not noted");
+        }
         let row = store::Sandbox { intent: store::Intent::Running, ..live.row };
         // Whoever joined another's wake, or found it running, tells nothing.
         if observation.started_at != live.observation.started_at && self.is_first_told(&observation) {
