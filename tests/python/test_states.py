@@ -136,7 +136,7 @@ def test_memory_survives_a_pause(create, memory):
     sandbox = create()
     sandbox.commands.run("python3 -m http.server 8123 --bind 127.0.0.1", background=True)
     until(lambda: "200" in curl(sandbox), "the server answers")
-    sandbox.commands.run("sleep 1234 & echo $! > /tmp/sleeper", background=True).wait()
+    sandbox.commands.run("sleep 1234 > /dev/null 2>&1 & echo $! > /tmp/sleeper")
     before = read(sandbox, BOOT_ID)
     for _ in range(2):
         assert sandbox.pause() is True
@@ -158,7 +158,7 @@ def curl(sandbox):
 
 def test_forks_share_the_past_and_nothing_else(create, made, memory):
     sandbox = create()
-    sandbox.commands.run("sleep 1234 & echo $! > /tmp/sleeper", background=True).wait()
+    sandbox.commands.run("sleep 1234 > /dev/null 2>&1 & echo $! > /tmp/sleeper")
     forks = sandbox.fork(count=2, timeout=120)
     assert all(not isinstance(fork, Exception) for fork in forks), forks
     made.extend(forks)
