@@ -257,7 +257,7 @@ impl Driver {
         let booted = self.preemptible("starting its first process", reply, booting).await?;
         self.machine = Some(Arc::clone(&booted.machine));
         self.apply(Event::StepDone);
-        let ready = self.preemptible("waiting for its daemon", reply, booted.init()).await?;
+        let ready = self.preemptible("waiting for its daemon", reply, Box::pin(booted.init())).await?;
         self.become_ready(ready, reply).await
     }
 

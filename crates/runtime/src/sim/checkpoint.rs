@@ -39,7 +39,7 @@ fn write_memory(memory: &Memory, dir: &Path) -> io::Result<u64> {
     Ok(bytes.len() as u64)
 }
 
-/// What [`write`] wrote.
+/// What [`write()`] wrote.
 pub(super) fn read(dir: &Path) -> io::Result<Memory> {
     Ok(serde_json::from_slice(&fs::read(dir.join(FILE))?)?)
 }
