@@ -10,6 +10,7 @@ use crate::{check, criu, packages, simulated, world};
 
 /// Arguments of `test`.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "a switch for each part")]
 pub(crate) struct Args {
     /// Leave the checks out.
     #[arg(long)]

@@ -273,7 +273,7 @@ async fn pages_follow_the_order_of_starts() {
         let at = Timestamp::from_unix_micros(n * 7 % 5);
         assert!(store.sandbox_started(&id(&name), at, None).await.unwrap());
         if n % 4 == 0 {
-            store.sandbox_paused(&id(&name)).await.unwrap();
+            store.sandbox_paused(&id(&name), None).await.unwrap();
         }
         model.push((at, id(&name), n % 4 == 0));
     }

@@ -126,7 +126,8 @@ fn call_until_cut(ledger: &mut Ledger, address: &str, key: &str, mut random: Ran
 /// Whether the connection is at fault, and not an answer.
 fn is_cut(error: &anyhow::Error) -> bool {
     let text = format!("{error:#}");
-    error.chain().any(|cause| cause.is::<std::io::Error>()) || text.contains("the connection was closed")
+    error.chain().any(<dyn std::error::Error>::is::<std::io::Error>)
+        || text.contains("the connection was closed")
 }
 
 fn create(ledger: &mut Ledger, address: &str, key: &str) -> anyhow::Result<()> {

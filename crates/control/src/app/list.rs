@@ -44,13 +44,13 @@ impl App {
     ) -> Result<Listed, Error> {
         let template = match &query.template {
             None => None,
-            Some(name) => match self.template_named(caller, name).await? {
-                Some(resolved) => Some(resolved.template.template_id),
-                None => {
+            Some(name) => {
+                let Some(resolved) = self.template_named(caller, name).await? else {
                     let total_running = query.running.then_some(0);
                     return Ok(Listed { items: Vec::new(), next: None, total_running });
-                }
-            },
+                };
+                Some(resolved.template.template_id)
+            }
         };
         let filter = ListFilter {
             template: template.as_ref(),
@@ -58,10 +58,8 @@ impl App {
             paused_only: !query.running,
         };
         let (items, next) = self.page(caller, query, filter, page).await?;
-        let total_running = match query.running {
-            true => Some(self.total_running(caller, query, filter).await?),
-            false => None,
-        };
+        let total_running =
+            if query.running { Some(self.total_running(caller, query, filter).await?) } else { None };
         Ok(Listed { items, next, total_running })
     }
 

@@ -30,10 +30,10 @@ pub(crate) fn start(level: &str, otlp_endpoint: Option<&str>) -> Result<()> {
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     let traces = otlp_endpoint.map(traces::start).transpose()?;
-    let traced = Targets::new().with_target(traces::TARGET, LevelFilter::INFO);
+    let of_traces = Targets::new().with_target(traces::TARGET, LevelFilter::INFO);
     // Without a collector nobody wants these, and they are never made.
     let targets = targets.with_target(traces::TARGET, LevelFilter::OFF);
-    let traces = traces.map(|traces| traces.with_filter(traced));
+    let traces = traces.map(|traces| traces.with_filter(of_traces));
     let lines = lines.with_filter(targets);
     tracing_subscriber::registry().with(lines).with(traces).try_init().context("start the log")
 }

@@ -45,7 +45,7 @@ pub(super) fn start(collector: &str) -> Result<Traces> {
 fn send_all(spans: &Receiver<Value>, address: &str) {
     let mut is_failing = false;
     while let Some(batch) = next(spans) {
-        match send(address, batch) {
+        match send(address, &batch) {
             Ok(()) => is_failing = false,
             // Said once, until it works again.
             Err(error) if !is_failing => {
@@ -70,7 +70,7 @@ fn next(spans: &Receiver<Value>) -> Option<Vec<Value>> {
     Some(batch)
 }
 
-fn send(address: &str, spans: Vec<Value>) -> std::io::Result<()> {
+fn send(address: &str, spans: &[Value]) -> std::io::Result<()> {
     let service = json!({ "key": "service.name", "value": { "stringValue": "warren" } });
     let scope = json!({ "name": "warren", "version": env!("CARGO_PKG_VERSION") });
     let body = json!({ "resourceSpans": [{

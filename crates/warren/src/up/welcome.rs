@@ -1,5 +1,7 @@
 //! What a started server tells the person at the terminal.
 
+use std::io::Write as _;
+
 use super::tls::Trust;
 use crate::config::Options;
 
@@ -10,7 +12,6 @@ pub(crate) fn print(options: &Options, port: u16, key: Option<&str>, tls: Option
         None => plain(port),
         Some((domain, trust)) => secured(domain, trust),
     };
-    use std::io::Write as _;
     // Whoever started the server may have stopped reading; it serves all the same.
     let _: Result<(), std::io::Error> =
         std::io::stdout().write_all(text(options, &addresses, key).as_bytes());

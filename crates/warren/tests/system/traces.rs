@@ -18,14 +18,14 @@ fn collector() -> (String, Receiver<Value>) {
     let (spans, got) = channel();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
-            take(stream.unwrap(), &spans);
+            take(&stream.unwrap(), &spans);
         }
     });
     (address, got)
 }
 
-fn take(stream: std::net::TcpStream, spans: &Sender<Value>) {
-    let mut reader = BufReader::new(&stream);
+fn take(mut stream: &std::net::TcpStream, spans: &Sender<Value>) {
+    let mut reader = BufReader::new(stream);
     let (mut line, mut length, mut is_json) = (String::new(), 0, false);
     reader.read_line(&mut line).unwrap();
     assert_eq!(line, "POST /v1/traces HTTP/1.1\r\n");
@@ -49,7 +49,7 @@ fn take(stream: std::net::TcpStream, spans: &Sender<Value>) {
         // Whoever listens may have seen enough.
         let _ = spans.send(span.clone());
     }
-    (&stream).write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").unwrap();
+    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").unwrap();
 }
 
 fn number(span: &Value, field: &str) -> u128 {
@@ -67,7 +67,7 @@ async fn a_create_is_one_trace_from_the_request_to_the_daemon() {
     let sandbox = Sandbox::create(&server.config).await.unwrap();
     let mut spans: Vec<Value> = Vec::new();
     let request = loop {
-        let span = got.recv_timeout(Duration::from_secs(60)).unwrap();
+        let span = got.recv_timeout(Duration::from_mins(1)).unwrap();
         spans.push(span.clone());
         let is_create = span["name"] == "request" && span["attributes"].to_string().contains("/v2/sandboxes");
         if is_create {
