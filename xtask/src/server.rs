@@ -52,17 +52,17 @@ impl Apart {
             "instance = \"{}\"\n\
              [api]\nprivate_webhooks = true\n\
              [network]\nrange = \"10.{}.0.0/16\"\ninterface_prefix = \"{}\"\n\
-             [node]\nfirst_uid = {}\n\
              [images]\nstand_ins = \"always\"\nplain_http = [\"127.0.0.1:{}\", \"127.0.0.1:{}\"]\n\
-             aws_endpoint = \"http://127.0.0.1:{}\"\n",
+             aws_endpoint = \"http://127.0.0.1:{}\"\n\
+             [node]\nfirst_uid = {}\n",
             self.instance,
             215 + self.lane,
             self.interface_prefix,
-            self.user_ids.start,
             // What `tests/python/registry.py` starts.
             5900 + self.lane,
             5920 + self.lane,
-            5940 + self.lane
+            5940 + self.lane,
+            self.user_ids.start
         )
     }
 }
@@ -143,7 +143,7 @@ impl Server {
         Self::start_set(options, "")
     }
 
-    /// The same with further settings, whole tables of them.
+    /// The same with further settings: the node's, then whole tables.
     pub(crate) fn start_set(options: &Options<'_>, more: &str) -> anyhow::Result<Self> {
         let settings = crate::repo::tools().join("server.toml");
         fs::create_dir_all(crate::repo::tools()).context("make the directory of the settings")?;
