@@ -205,6 +205,26 @@ async fn a_log_is_read_by_a_handle_that_knows_only_an_id() {
 }
 
 #[tokio::test]
+async fn the_record_of_an_ended_sandbox_is_read() {
+    let (mock, _) = sandbox(|seen| match seen.line().as_str() {
+        "GET /sandboxes/i2/record" => json(
+            200,
+            &value!({
+                "sandboxID": "i2", "templateID": "base", "buildID": "b", "cause": "timeout", "message": "its time was up",
+                "endedAt": "2026-11-21T10:05:00Z", "peakMemoryBytes": 7, "peakDiskBytes": 8, "cpuMicros": 9, "oomKills": 1,
+            }),
+        ),
+        _ => failure(404, "nothing"),
+    })
+    .await;
+    let record = Sandbox::record_of(&mock.config, "i2").await.unwrap();
+    assert_eq!((record.cause.as_str(), record.peak_memory_bytes, record.oom_kills), ("timeout", 7, 1));
+    assert!(record.started_at.is_none());
+    let unknown = Sandbox::record_of(&mock.config, "i3").await.unwrap_err();
+    assert_eq!(unknown.kind(), ErrorKind::SandboxNotFound);
+}
+
+#[tokio::test]
 async fn info_metrics_network_and_timeouts() {
     let (mock, sandbox) = sandbox(|seen| match seen.line().as_str() {
         "GET /sandboxes/i1" => json(

@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn steps_keep_the_order_of_the_file() {
         let text = "image = \"python:3.11\"\nworkdir = \"/app\"\nstart = \"serve\"\nready = \"true\"\nenv = { A = \"1\" }\n\
-                    [[run]]\ncmd = \"one\"\n[[copy]]\nsrc = \"a\"\ndest = \"/a\"\nmode = \"600\"\n[[run]]\ncmd = \"two\"\nuser = \"bob\"\n";
+                    [[run]]\ncmd = \"one\"\n[[copy]]\nsrc = \"Cargo.toml\"\ndest = \"/a\"\nmode = \"600\"\n[[run]]\ncmd = \"two\"\nuser = \"bob\"\n";
         let json = read(text).unwrap().to_json().unwrap();
         let steps: Vec<(&str, &str)> = json["steps"]
             .as_array()
@@ -109,7 +109,10 @@ mod tests {
             .iter()
             .map(|step| (step["type"].as_str().unwrap(), step["args"][0].as_str().unwrap()))
             .collect();
-        assert_eq!(steps, [("ENV", "A"), ("RUN", "one"), ("COPY", "a"), ("RUN", "two"), ("WORKDIR", "/app")]);
+        assert_eq!(
+            steps,
+            [("ENV", "A"), ("RUN", "one"), ("COPY", "Cargo.toml"), ("RUN", "two"), ("WORKDIR", "/app")]
+        );
         assert_eq!((&json["fromImage"], &json["startCmd"]), (&"python:3.11".into(), &"serve".into()));
     }
 
