@@ -95,6 +95,11 @@ async fn serve(options: &Options, state: &StateDir, ground: Ground) -> Result<()
     let app = open_control(options, state, &node, domain.clone(), &counts).await?;
     let key = secret::api_key(state, &app).await?;
     app.register_builds(node.templates()).await.context("enter the templates of this machine")?;
+    // Before anyone can ask: nothing says yet that all of them are there. A
+    // simulation runs nothing, so it has no use for a root.
+    if options.isolation != Isolation::Sim {
+        app.say_building(Some("looking for the built-in templates".to_owned()));
+    }
     let mut parts = traffic(options, listeners, secured.as_ref(), &node, &app, counts, &stop).await;
     let ready = ready(options, state, &node, &app, &stop).await;
     if let Ok(true) = ready {
@@ -136,7 +141,6 @@ async fn ready(
     app: &App,
     stop: &CancellationToken,
 ) -> Result<bool> {
-    // A simulation runs nothing, so it has no use for a root.
     if options.isolation == Isolation::Sim {
         return Ok(true);
     }
