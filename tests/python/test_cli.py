@@ -36,7 +36,7 @@ def test_create_list_info_kill():
     assert warren("sandbox", "kill", made)[0] == f"{made} killed\n"
     answer = json.loads(warren("sandbox", "kill", made, "--json")[0])
     assert answer == [{"sandboxId": made, "killed": False}]
-    assert "was killed by a request" in warren("sandbox", "info", made, status=1)[1]
+    assert "state      ended: it was killed by a request\n" in warren("sandbox", "info", made)[0]
 
 
 def test_kill_all_of_a_label():
