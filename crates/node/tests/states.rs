@@ -241,10 +241,16 @@ async fn memory_that_is_damaged_is_named_and_its_files_can_be_used() {
     handle.pause(&sandbox_id(1), Keep::Memory, true).await.unwrap();
     let memory = host.path().join("generations").join(&generations(&host)[0]).join("memory");
     for file in std::fs::read_dir(memory).unwrap() {
-        std::fs::write(file.unwrap().path(), "?").unwrap();
+        let path = file.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
     }
     let failed = handle.resume(&sandbox_id(1), LIFE, Waking::Kept).await.unwrap_err();
     assert!(failed.to_string().contains("reading its memory back"), "{failed}");
+    let mut causes = std::iter::successors(Some(&failed as &dyn std::error::Error), |error| error.source());
+    assert!(causes.any(|cause| cause.to_string().ends_with("was changed")), "{failed:?}");
     handle.resume(&sandbox_id(1), LIFE, Waking::Reboot).await.unwrap();
     assert_eq!(files(&host, 1)["kept"], "yes");
 }

@@ -139,11 +139,17 @@ fn request(n: u32) -> CreateSandbox {
 async fn stuck(host: &Host, node: &Handle, point: Point) -> tokio::task::JoinHandle<()> {
     host.script.stop_at(Some(point));
     let node = node.clone();
-    let creating = tokio::spawn(async move {
-        // It is killed or loses its server; each test looks at the outcome.
-        let _ = node.create(request(2)).await;
+    let mut creating = tokio::spawn(async move {
+        // The one before is forgotten a moment after its last trace is gone. How this
+        // one ends, killed or without its server, each test sees for itself.
+        while let Err(Error::Exists(_)) = node.create(request(2)).await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     });
-    host.script.stopped.notified().await;
+    tokio::select! {
+        () = host.script.stopped.notified() => {}
+        ended = &mut creating => panic!("a start ended before {point:?}: {ended:?}"),
+    }
     host.script.stop_at(None);
     creating
 }

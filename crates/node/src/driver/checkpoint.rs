@@ -116,7 +116,7 @@ impl Driver {
             was_healthy,
         });
         let kept = Arc::clone(&self.shared.shelf);
-        disk::blocking(move || kept.publish(id, &manifest)).await?;
+        disk::blocking(move || kept.publish(id, manifest)).await?;
         options.faults.at(Point::AfterPublish).await?;
         tracing::info!(generation = %id, frozen_us = done.frozen.as_micros(), "the sandbox's state was kept");
         Ok(Checkpoint { generation: id, keep, size: done.memory_bytes, frozen: done.frozen, hold })

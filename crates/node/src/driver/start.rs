@@ -126,12 +126,14 @@ impl Prepared {
     async fn restore(self, id: GenerationId, woken: Woken) -> Result<Booted, StepError> {
         let Self(context) = self;
         let options = &context.shared.options;
-        let manifest = disk::blocking({
-            let kept = Arc::clone(&context.shared.shelf);
-            move || kept.manifest(id)
-        });
-        manifest.await?.fits(&options.backend.isolation().to_string())?;
-        let memory = context.shared.shelf.memory(id);
+        let (kept, backend) = (Arc::clone(&context.shared.shelf), options.backend.isolation().to_string());
+        let memory = kept.memory(id);
+        disk::blocking(move || {
+            let manifest = kept.manifest(id)?;
+            manifest.fits(&backend)?;
+            manifest.verify(&kept.memory(id))
+        })
+        .await?;
         let restoring = options.backend.restore(&context.spec, &memory);
         let machine =
             bounded(&*options.faults, Point::BeforeBoot, options.limits.checkpoint, restoring).await?;

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use model::{GenerationId, Timestamp};
+use runtime::manifest::Manifest as Sums;
 use serde::{Deserialize, Serialize};
 
 use super::Keep;
@@ -34,6 +35,9 @@ pub(crate) struct Manifest {
     pub(crate) keeps_memory: bool,
     /// Size of the memory image.
     pub(crate) memory_bytes: u64,
+    /// Every file of the memory image, with its sum.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    memory: Option<Sums>,
     /// Whether the daemon inside answered when it was taken.
     pub(crate) was_healthy: bool,
 }
@@ -49,6 +53,8 @@ pub(crate) enum Unusable {
     Foreign(GenerationId),
     #[error("its memory was kept by the backend {wrote}, this server has {has}; its files can be used")]
     OtherBackend { wrote: String, has: String },
+    #[error("its memory is not what was written; its files can be used")]
+    Damaged(#[from] runtime::manifest::Error),
 }
 
 /// What is known of a generation when it is made.
@@ -77,8 +83,20 @@ impl Manifest {
             template: record.as_template(generation, at),
             keeps_memory: keep == Keep::Memory,
             memory_bytes,
+            memory: None,
             was_healthy,
         }
+    }
+
+    /// Takes the sums of the memory that lies in `dir`. Reads all of it.
+    pub(crate) fn sum_up(&mut self, dir: &Path) -> Result<(), Unusable> {
+        self.memory = self.keeps_memory.then(|| Sums::of(dir)).transpose()?;
+        Ok(())
+    }
+
+    /// Whether the memory in `dir` is, to the byte, the one that was written.
+    pub(crate) fn verify(&self, dir: &Path) -> Result<(), Unusable> {
+        self.memory.as_ref().map_or(Ok(()), |sums| Ok(sums.verify(dir)?))
     }
 
     pub(crate) fn read(dir: &Path, generation: GenerationId) -> Result<Self, Unusable> {

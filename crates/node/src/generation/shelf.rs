@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use model::GenerationId;
 use tokio::sync::mpsc;
 
-use super::Manifest;
+use super::{Manifest, Unusable};
 use crate::disk;
 
 const NEW: &str = ".new-";
 const GONE: &str = ".gone-";
+const MEMORY: &str = "memory";
 
 /// All generations of a node.
 #[derive(Debug)]
@@ -90,7 +91,7 @@ impl Shelf {
     }
 
     pub(crate) fn memory(&self, id: GenerationId) -> PathBuf {
-        self.path(id).join("memory")
+        self.path(id).join(MEMORY)
     }
 
     pub(crate) fn exists(&self, id: GenerationId) -> bool {
@@ -106,16 +107,17 @@ impl Shelf {
 
     /// Names a generation that is complete. Its content is on the disk by now;
     /// after this its name is too.
-    pub(crate) fn publish(&self, id: GenerationId, manifest: &Manifest) -> Result<(), disk::Error> {
+    pub(crate) fn publish(&self, id: GenerationId, mut manifest: Manifest) -> Result<(), Unusable> {
         let staging = self.dir.join(format!("{NEW}{id}"));
+        manifest.sum_up(&staging.join(MEMORY))?;
         manifest.store(&staging)?;
         let path = self.path(id);
         fs::rename(&staging, &path).map_err(disk::error("naming", &path))?;
-        disk::store(&self.dir)
+        Ok(disk::store(&self.dir)?)
     }
 
     /// The manifest of a generation that stands.
-    pub(crate) fn manifest(&self, id: GenerationId) -> Result<Manifest, super::manifest::Unusable> {
+    pub(crate) fn manifest(&self, id: GenerationId) -> Result<Manifest, Unusable> {
         Manifest::read(&self.path(id), id)
     }
 
