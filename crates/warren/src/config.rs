@@ -185,8 +185,8 @@ pub(crate) struct Node {
     /// First user id outside; each slot takes the next 65,536.
     pub(crate) first_uid: u32,
     /// The checkpoint tool CRIU, a path that ends in `usr/sbin/criu`, which pauses
-    /// with memory need. Unset, it is looked for in `criu` in and beside the state
-    /// directory, then among the system's programs.
+    /// with memory need. Unset, it is looked for in `criu` in and beside the state directory,
+    /// beside this program and above it, then among the system's programs.
     pub(crate) criu: Option<PathBuf>,
     /// Size of the state file system's image where one has to be made, in GiB; 0: 80 % of what is free.
     pub(crate) image_gib: u64,

@@ -127,8 +127,11 @@ fn criu(options: &Options) -> Result<Criu, String> {
         return Criu::at(path);
     }
     let state = options.state_dir.canonicalize().unwrap_or_else(|_| options.state_dir.clone());
-    let beside = state.parent().map(|parent| parent.join("criu"));
-    let trees: Vec<_> = [state.join("criu")].into_iter().chain(beside).chain([PathBuf::from("/")]).collect();
+    // Beside the state, beside this program, and above that, where a build puts it.
+    let program = std::env::current_exe().unwrap_or_default();
+    let around = [state.parent(), program.parent(), program.parent().and_then(Path::parent)];
+    let around = around.into_iter().flatten().map(|dir| dir.join("criu"));
+    let trees: Vec<_> = [state.join("criu")].into_iter().chain(around).chain([PathBuf::from("/")]).collect();
     Criu::find(&trees).ok_or_else(|| {
         let places: Vec<_> = trees.iter().map(|tree| tree.display().to_string()).collect();
         format!("no usr/sbin/criu below {}; set node.criu", places.join(", "))
