@@ -14,6 +14,7 @@ mod faults;
 mod generation;
 mod guest;
 mod handle;
+mod hex;
 mod host;
 pub mod image;
 mod ledger;

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::step::Step;
 use crate::disk;
+use crate::hex::hex;
 
 /// Changes when steps come to mean something else, so that old layers are not taken.
 const VERSION: &[u8] = b"layer 1";
@@ -46,11 +47,7 @@ impl Key {
 
     /// The name of the layer's directory.
     pub(super) fn name(self) -> String {
-        use std::fmt::Write;
-        self.0[..16].iter().fold(String::with_capacity(32), |mut name, byte| {
-            write!(name, "{byte:02x}").expect("a String takes all that is written");
-            name
-        })
+        hex(&self.0[..16])
     }
 
     pub(super) fn first_16(self) -> [u8; 16] {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::hex::hex;
+
 /// Where names without a registry lead.
 const DEFAULT_REGISTRY: &str = "docker.io";
 
@@ -43,12 +45,7 @@ impl Digest {
     }
 
     pub(super) fn of_hash(hash: &[u8]) -> Self {
-        use std::fmt::Write as _;
-        let mut text = "sha256:".to_owned();
-        for byte in hash {
-            write!(text, "{byte:02x}").expect("a String takes all that is written");
-        }
-        Self(text)
+        Self(format!("sha256:{}", hex(hash)))
     }
 }
 
