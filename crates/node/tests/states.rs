@@ -5,35 +5,15 @@
 
 mod support;
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use model::{AtTimeout, BuildId, KilledBy, Policy, TemplateId};
 use runtime::sim::{Act, Fault};
-use support::{Host, request, sandbox_id, until};
+use support::{Host, files, phase, request, sandbox_id, until, write};
 use warren_node::{CreateSandbox, Error, Handle, Keep, Phase, Point, Waking};
 
 const LIFE: Duration = Duration::from_mins(1);
 const SNAPSHOT: BuildId = BuildId::from_u128(0xabc);
-
-fn upper(host: &Host, n: u32) -> PathBuf {
-    host.sandbox_dir(&sandbox_id(n)).join("machine/upper")
-}
-
-fn write(host: &Host, n: u32, name: &str, text: &str) {
-    std::fs::write(upper(host, n).join(name), text).unwrap();
-}
-
-fn files(host: &Host, n: u32) -> BTreeMap<String, String> {
-    let entries = std::fs::read_dir(upper(host, n)).unwrap().map(Result::unwrap);
-    let text = |path: PathBuf| std::fs::read_to_string(path).unwrap();
-    entries.map(|entry| (entry.file_name().into_string().unwrap(), text(entry.path()))).collect()
-}
-
-fn phase(handle: &Handle, n: u32) -> Option<Phase> {
-    handle.get(&sandbox_id(n)).map(|seen| seen.phase)
-}
 
 fn generations(host: &Host) -> Vec<String> {
     let entries = std::fs::read_dir(host.path().join("generations")).unwrap();

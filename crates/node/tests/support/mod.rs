@@ -11,7 +11,7 @@ use model::admission::{Capacity, Overcommit, Promised};
 use model::{BuildId, ByteSize, Resources, SandboxId};
 use runtime::BoxFuture;
 use runtime::sim::{Inventory, Sim, World};
-use warren_node::{CreateSandbox, Faults, Handle, InjectedFault, Limits, NodeOptions, Point, Refused};
+use warren_node::{CreateSandbox, Faults, Handle, InjectedFault, Limits, NodeOptions, Phase, Point, Refused};
 
 pub(crate) const BUILD: BuildId = BuildId::from_u128(0x1111_2222_3333_4444_8555_6666_7777_8888);
 
@@ -153,4 +153,26 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
         }
     };
     tokio::time::timeout(Duration::from_secs(10), waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+/// Where the files of a sandbox are that it wrote.
+pub(crate) fn upper(host: &Host, n: u32) -> PathBuf {
+    host.sandbox_dir(&sandbox_id(n)).join("machine/upper")
+}
+
+/// Writes a file as the sandbox would.
+pub(crate) fn write(host: &Host, n: u32, name: &str, text: &str) {
+    std::fs::write(upper(host, n).join(name), text).unwrap();
+}
+
+/// What it wrote, by name.
+pub(crate) fn files(host: &Host, n: u32) -> BTreeMap<String, String> {
+    let entries = std::fs::read_dir(upper(host, n)).unwrap().map(Result::unwrap);
+    let text = |path: PathBuf| std::fs::read_to_string(path).unwrap();
+    entries.map(|entry| (entry.file_name().into_string().unwrap(), text(entry.path()))).collect()
+}
+
+/// What it is at; `None` when it is gone.
+pub(crate) fn phase(handle: &Handle, n: u32) -> Option<Phase> {
+    handle.get(&sandbox_id(n)).map(|seen| seen.phase)
 }
