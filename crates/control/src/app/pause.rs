@@ -6,7 +6,7 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use model::{Policy, SandboxId};
+use model::{BuildId, Policy, SandboxId};
 use node::{Keep, Observation, Phase, Waking};
 use store::Reservation;
 use wire::control::LogLevel;
@@ -25,6 +25,15 @@ pub(crate) struct PauseCommand {
     pub(crate) memory: bool,
     /// One whose daemon is stuck goes on as it was, although its memory is kept.
     pub(crate) demands_answer: bool,
+}
+
+/// What a sandbox goes on from.
+#[derive(Debug)]
+pub(super) enum Beginning {
+    /// As it fell asleep.
+    Sleep(Waking),
+    /// As it was when a snapshot of it was taken.
+    Snapshot(BuildId),
 }
 
 /// Traffic for a sandbox that sleeps.
@@ -117,6 +126,18 @@ impl App {
         waking: Waking,
         max_of_team: Option<u64>,
     ) -> Result<Live, Error> {
+        self.live_on(live, timeout, Beginning::Sleep(waking), max_of_team).await
+    }
+
+    /// Takes a place of the team's for a sandbox and lets it go on, from its sleep or
+    /// from a snapshot of it.
+    pub(super) async fn live_on(
+        &self,
+        live: Live,
+        timeout: Duration,
+        from: Beginning,
+        max_of_team: Option<u64>,
+    ) -> Result<Live, Error> {
         let max = max_of_team.unwrap_or(self.options().max_sandboxes);
         let app = self.clone();
         self.detached(async move {
@@ -125,14 +146,22 @@ impl App {
             if app.store().reserve_wake(id, max).await? == Reservation::Full {
                 return Err(Error::TooManySandboxes(max));
             }
-            let done = app.within(id, app.node().resume(id, timeout, waking)).await;
-            app.finish_wake(live, done, "Sandbox resumed").await
+            let (done, message) = match from {
+                Beginning::Sleep(waking) => {
+                    (app.within(id, app.node().resume(id, timeout, waking)).await, "Sandbox resumed")
+                }
+                Beginning::Snapshot(build_id) => {
+                    let moving = app.node().rollback(id, build_id, timeout);
+                    (app.within(id, moving).await, "Sandbox rolled back")
+                }
+            };
+            app.finish_wake(live, done, message).await
         })
         .await
     }
 
     /// What came of a wake: told, or its place given back.
-    pub(super) async fn finish_wake(
+    async fn finish_wake(
         &self,
         live: Live,
         done: Result<Result<Observation, node::Error>, Error>,

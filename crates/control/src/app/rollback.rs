@@ -2,8 +2,8 @@
 
 use model::{SandboxId, TemplateRef};
 use node::Phase;
-use store::Reservation;
 
+use super::pause::Beginning;
 use super::read::Live;
 use super::{App, Caller, Error};
 
@@ -29,18 +29,7 @@ impl App {
             Some(seconds) => self.checked_timeout(seconds)?,
             None => live.observation.timeout,
         };
-        let max = caller.team.max_sandboxes.unwrap_or(self.options().max_sandboxes);
-        let app = self.clone();
-        self.detached(async move {
-            let id = &live.row.sandbox_id;
-            let _guard = app.in_flight(id.clone());
-            if app.store().reserve_wake(id, max).await? == Reservation::Full {
-                return Err(Error::TooManySandboxes(max));
-            }
-            let build_id = snapshot.build.build_id;
-            let done = app.within(id, app.node().rollback(id, build_id, timeout)).await;
-            app.finish_wake(live, done, "Sandbox rolled back").await
-        })
-        .await
+        let from = Beginning::Snapshot(snapshot.build.build_id);
+        self.live_on(live, timeout, from, caller.team.max_sandboxes).await
     }
 }
