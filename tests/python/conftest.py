@@ -3,6 +3,7 @@
 The official SDK is led here by the environment alone (`E2B_API_URL`,
 `E2B_SANDBOX_URL`, `E2B_API_KEY`), as a user's script would be."""
 
+import uuid
 from urllib.parse import urlsplit
 
 import httpx
@@ -77,3 +78,11 @@ def stranger():
     """The same listener without a key."""
     with httpx.Client(base_url=API_URL, timeout=30) as client:
         yield client
+
+
+@pytest.fixture
+def name(api):
+    """A name of a template that is free; what gets it is deleted afterwards."""
+    chosen = f"test-{uuid.uuid4().hex[:12]}"
+    yield chosen
+    assert api.delete(f"/templates/{chosen}").status_code in (204, 404)

@@ -31,14 +31,6 @@ def tools():
 
 
 @pytest.fixture
-def name(api):
-    """A name that is free; its template is deleted afterwards."""
-    chosen = f"test-{uuid.uuid4().hex[:12]}"
-    yield chosen
-    assert api.delete(f"/templates/{chosen}").status_code in (204, 404)
-
-
-@pytest.fixture
 def repository():
     return f"case/{uuid.uuid4().hex[:12]}"
 

@@ -10,14 +10,6 @@ from e2b.exceptions import BuildException, SandboxException
 
 
 @pytest.fixture
-def name(api):
-    """A name that is free; its template is deleted afterwards."""
-    chosen = f"test-{uuid.uuid4().hex[:12]}"
-    yield chosen
-    assert api.delete(f"/templates/{chosen}").status_code in (204, 404)
-
-
-@pytest.fixture
 def context(tmp_path):
     """A directory with files, a link and a directory in it."""
     (tmp_path / "folder" / "sub").mkdir(parents=True)
