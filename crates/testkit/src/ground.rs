@@ -8,6 +8,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use model::ByteSize;
@@ -70,6 +71,7 @@ impl Ground {
         let network = Network::start(NetworkConfig::default()).await.context("start the network")?;
         let cgroup_name = format!("warren-ground-{}-{n}", std::process::id());
         let first_user_id = FIRST_USER_ID + n * 10_000_000;
+        forgotten(first_user_id).await?;
         let (storage, network) = (Some(storage), Arc::new(network));
         Ok(Self { dir, storage, network, cgroup_name, first_user_id, mounts: mounts()? })
     }
@@ -154,6 +156,17 @@ fn processes(first: u32) -> Result<Vec<String>> {
         numbers.nth(1).is_some_and(|outside| (first..first + 10_000_000).contains(&outside))
     });
     Ok(ours.map(|path| path.display().to_string()).collect())
+}
+
+/// Waits until the processes of a run before this one are gone: they would be counted.
+async fn forgotten(first: u32) -> Result<()> {
+    for _ in 0..6000 {
+        if processes(first)?.is_empty() {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    anyhow::bail!("processes of an earlier run are still there: {:?}", processes(first)?)
 }
 
 /// The subtree of this test in every hierarchy that is mounted.
