@@ -15,7 +15,7 @@ import httpx
 
 # As `xtask` tells the server: these hosts are spoken to without TLS.
 LANE = int(os.environ.get("WARREN_TEST_LANE", "0"))
-OPEN, GUARDED, AWS = (f"127.0.0.1:{first + LANE}" for first in (5900, 5920, 5940))
+OPEN, GUARDED, AWS = (f"127.0.0.1:{first + LANE}" for first in (5900, 5940, 5980))
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"

@@ -60,8 +60,8 @@ impl Apart {
             self.interface_prefix,
             // What `tests/python/registry.py` starts.
             5900 + self.lane,
-            5920 + self.lane,
             5940 + self.lane,
+            5980 + self.lane,
             self.user_ids.start
         )
     }
@@ -70,7 +70,7 @@ impl Apart {
 /// The number of this test run among those that stand beside each other.
 pub(crate) fn lane() -> anyhow::Result<u32> {
     let lane = std::env::var("WARREN_TEST_LANE").unwrap_or_else(|_| "0".to_owned());
-    lane.parse().ok().filter(|lane| *lane < 16).context("WARREN_TEST_LANE is 0 to 15")
+    lane.parse().ok().filter(|lane| *lane < 32).context("WARREN_TEST_LANE is 0 to 31")
 }
 
 /// Where a server is, and a key that it accepts.
