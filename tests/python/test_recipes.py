@@ -30,7 +30,7 @@ cmd = "cat /srv/app/told.txt >> /srv/app/said"
 
 
 def test_a_recipe_is_followed_in_the_order_of_its_file(tmp_path):
-    name = f"recipe-{os.getpid()}"
+    name = f"recipe{os.getpid()}.1"  # As in python3.11.
     (tmp_path / "recipe.toml").write_text(RECIPE)
     (tmp_path / "told.txt").write_text("by a file")
     built = warren("template", "build", name, "-f", "recipe.toml", cwd=tmp_path)[0]

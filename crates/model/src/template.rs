@@ -31,6 +31,11 @@ fn is_name(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
 }
 
+/// E2B's own names have no dots. Ours may, since scripts ask for `python3.11`.
+fn is_alias(text: &str) -> bool {
+    text.len() <= 128 && text.split('.').all(is_name)
+}
+
 fn is_tag(text: &str) -> bool {
     (1..=128).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b))
@@ -51,7 +56,7 @@ impl FromStr for TemplateRef {
             Some((namespace, alias)) => (Some(namespace), alias),
             None => (None, name),
         };
-        if !is_name(alias) || !namespace.is_none_or(is_name) || !tag.is_none_or(is_tag) {
+        if !is_alias(alias) || !namespace.is_none_or(is_name) || !tag.is_none_or(is_tag) {
             return Err(invalid());
         }
         Ok(Self {
@@ -88,7 +93,9 @@ mod tests {
         assert_eq!(full.to_string(), "team/my_app:v1.2");
         let bare: TemplateRef = "Base:default".parse().unwrap();
         assert_eq!((bare.name.alias.as_str(), bare.tag), ("base", None));
-        for bad in ["", "/x", "x/", "a/b/c", "a:b:c", "x:", "ä", "a b"] {
+        let dotted: TemplateRef = "Python3.11:v1".parse().unwrap();
+        assert_eq!((dotted.name.alias.as_str(), dotted.tag.as_deref()), ("python3.11", Some("v1")));
+        for bad in ["", "/x", "x/", "a/b/c", "a:b:c", "x:", "ä", "a b", ".a", "a.", "a..b", "a.b/c"] {
             assert!(bad.parse::<TemplateRef>().is_err(), "{bad:?}");
         }
     }
