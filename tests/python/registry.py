@@ -8,8 +8,11 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tarfile
+import tempfile
 import time
+from pathlib import Path
 
 import httpx
 
@@ -134,3 +137,41 @@ def shell():
     layer.directory("bin").symlink("bin/bash", "/usr/bin/bash").symlink("bin/sh", "bash")
     layer.directory("tmp", mode=0o1777).directory("etc")
     return layer.add("etc/passwd", b"root:x:0:0:root:/root:/bin/bash\napp:x:1000:1000::/srv:/bin/sh\n").add("etc/group", b"root:x:0:\napp:x:1000:\n").bytes()
+
+
+def bcrypt(password):
+    """The one kind of hash that the registry takes; the C library makes it."""
+    script = 'print crypt($ARGV[0], q($2y$04$) . "abcdefghijklmnopqrstuu")'
+    return subprocess.run(["perl", "-e", script, password], capture_output=True, text=True, check=True).stdout
+
+
+# Who may read the guarded registry; whichever way brings the password, it is one of these.
+KEY = {"type": "service_account"}
+USERS = {"alice": "se:cret", "AWS": "from-amazon", "_json_key": json.dumps(KEY)}
+
+
+def guarded_registry(directory):
+    """A registry that wants a password."""
+    (directory / "users").write_text("".join(f"{user}:{bcrypt(password)}\n" for user, password in USERS.items()))
+    auth = f"auth: {{htpasswd: {{realm: test, path: {directory}/users}}}}\n"
+    return Registry(directory, GUARDED, auth, ("alice", USERS["alice"]))
+
+
+def serve():
+    """For suites in other languages: both registries with an image each, described
+    in one line of JSON, until standard input ends."""
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+        registries = [Registry(Path(one), OPEN), guarded_registry(Path(other))]
+        try:
+            layers = [shell(), Layer().add("etc/mark", b"of the registry\n").bytes()]
+            images = [registry.push("case/served", "v1", layers) for registry in registries]
+            said = {"open": images[0], "guarded": images[1], "password": USERS["alice"], "key": json.dumps(KEY)}
+            print(json.dumps(said), flush=True)
+            sys.stdin.read()
+        finally:
+            for registry in registries:
+                registry.close()
+
+
+if __name__ == "__main__":
+    serve()

@@ -13,7 +13,7 @@ import uuid
 import pytest
 from e2b import Template
 from e2b.exceptions import BuildException
-from registry import AWS, GUARDED, INDEX, OPEN, Layer, Registry, is_installed, shell
+from registry import AWS, INDEX, KEY, OPEN, Layer, Registry, guarded_registry, is_installed, shell
 
 pytestmark = pytest.mark.skipif(not is_installed(), reason="docker-registry is not installed")
 
@@ -47,6 +47,7 @@ def output(sandbox, command, **options):
 
 
 def test_t1_an_image_becomes_a_template_with_what_it_says_of_its_processes(registry, repository, tools, name, create):
+    """Row: T1."""
     config = {"Env": ["PATH=/usr/bin:/bin", "GREETING=from the image"], "WorkingDir": "/srv/work", "Cmd": ["bash"]}
     more = Layer().directory("srv").directory("srv/work", uid=1000, gid=1000).add("srv/work/hello.txt", b"hello\n")
     image = registry.push(repository, "v1", [tools, more.bytes()], config)
@@ -174,25 +175,15 @@ def test_damaged_and_missing_things_are_named(registry, repository, tools, name)
         Template.build(Template().from_image("Not An Image"), name)
 
 
-def bcrypt(password):
-    """The one kind of hash that the registry takes; the C library makes it."""
-    script = 'print crypt($ARGV[0], q($2y$04$) . "abcdefghijklmnopqrstuu")'
-    return subprocess.run(["perl", "-e", script, password], capture_output=True, text=True, check=True).stdout
-
-
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory):
-    """A registry that wants a password. Whichever of the three ways brings it, it is one of these."""
-    directory = tmp_path_factory.mktemp("guarded")
-    users = {"alice": "se:cret", "AWS": "from-amazon", "_json_key": json.dumps({"type": "service_account"})}
-    (directory / "users").write_text("".join(f"{user}:{bcrypt(password)}\n" for user, password in users.items()))
-    auth = f"auth: {{htpasswd: {{realm: test, path: {directory}/users}}}}\n"
-    running = Registry(directory, GUARDED, auth, ("alice", "se:cret"))
+    running = guarded_registry(tmp_path_factory.mktemp("guarded"))
     yield running
     running.close()
 
 
 def test_t10_a_registry_with_a_password(guarded, repository, tools, name):
+    """Row: T10."""
     image = guarded.push(repository, "v1", [tools])
     with pytest.raises(BuildException, match="does not give the image .* without credentials"):
         Template.build(Template().from_image(image), name)
@@ -204,11 +195,13 @@ def test_t10_a_registry_with_a_password(guarded, repository, tools, name):
 
 
 def test_t10_googles_registry_takes_the_key_file(guarded, repository, tools, name):
+    """Row: T10."""
     image = guarded.push(repository, "v1", [tools])
-    Template.build(Template().from_gcp_registry(image, service_account_json={"type": "service_account"}), name)
+    Template.build(Template().from_gcp_registry(image, service_account_json=KEY), name)
 
 
 def test_t10_amazons_registry_gives_a_password_for_a_signed_call(guarded, repository, tools, name):
+    """Row: T10."""
     calls = []
 
     class Amazon(http.server.BaseHTTPRequestHandler):

@@ -31,6 +31,7 @@ def output(sandbox, command):
 
 
 def test_each_kind_of_step_does_what_it_says(name, context, create):
+    """Row: T3, T4."""
     template = (
         Template(file_context_path=context)
         .from_template("base")
@@ -56,6 +57,7 @@ def test_each_kind_of_step_does_what_it_says(name, context, create):
 
 
 def test_the_second_build_of_the_same_steps_takes_all_from_the_cache(name, context):
+    """Row: T3, T6."""
     def template():
         copied = Template(file_context_path=context).from_template("base").copy("folder", "dest")
         return copied.run_cmd("cat dest/test.txt").run_cmd("echo last")
@@ -71,6 +73,7 @@ def test_the_second_build_of_the_same_steps_takes_all_from_the_cache(name, conte
 
 
 def test_a_step_that_skips_the_cache_is_done_again_with_all_after_it(name):
+    """Row: T6."""
     def template():
         first = Template().from_template("base").run_cmd("echo first")
         return first.skip_cache().run_cmd("cat /proc/sys/kernel/random/uuid > /opt/id", user="root").run_cmd("echo last")
@@ -85,6 +88,7 @@ def test_a_step_that_skips_the_cache_is_done_again_with_all_after_it(name):
 
 
 def test_a_failed_step_is_told_with_its_line(name):
+    """Row: T8."""
     with pytest.raises(BuildException) as failed:
         Template.build(Template().from_template("base").run_cmd("true").run_cmd("exit 7"), name)
     assert "failed to run command 'exit 7': exit status 7" in str(failed.value)
@@ -94,6 +98,12 @@ def test_a_failed_step_is_told_with_its_line(name):
     assert last.tb_frame.f_code.co_filename == __file__, "the traceback ends at the step"
 
 
+def test_the_base_image_is_the_base_template(name, create):
+    """Row: T2."""
+    Template.build(Template().from_base_image().run_cmd("echo from the base > said"), name)
+    assert output(create(name), "cat said") == "from the base"
+
+
 def test_a_user_that_is_not_there_is_named(name):
     with pytest.raises(BuildException, match="invalid username: 'root123'") as failed:
         Template.build(Template().from_template("base").run_cmd("whoami", user="root123"), name)
@@ -101,6 +111,7 @@ def test_a_user_that_is_not_there_is_named(name):
 
 
 def test_a_parent_that_is_not_there_fails_the_build_at_its_base(name):
+    """Row: T2."""
     with pytest.raises(BuildException, match="template 'none-such' not found"):
         Template.build(Template().from_template("none-such"), name)
 
@@ -117,6 +128,7 @@ def test_familiar_images_have_local_equivalents(name):
 
 
 def test_a_dockerfile_is_followed(name, context, create):
+    """Row: T14."""
     (context / "Dockerfile").write_text(
         "FROM debian:stable\nENV GREETING=hello\nWORKDIR /srv/app\nCOPY folder/test.txt .\nRUN echo $GREETING > said\n"
     )
@@ -126,6 +138,7 @@ def test_a_dockerfile_is_followed(name, context, create):
 
 
 def test_a_build_in_the_background_is_under_way_at_once(name):
+    """Row: T7."""
     template = Template().from_template("base").run_cmd(f"sleep 1; echo {uuid.uuid4()}")
     info = Template.build_in_background(template, name)
     assert Template.get_build_status(info).status.value == "building"
@@ -137,14 +150,18 @@ def test_a_build_in_the_background_is_under_way_at_once(name):
 
 
 def test_a_template_has_the_resources_it_was_built_with(name, create):
+    """Row: T9."""
     Template.build(Template().from_template("base"), name, cpu_count=1, memory_mb=512)
-    info = create(name).get_info()
+    sandbox = create(name)
+    info = sandbox.get_info()
     assert (info.cpu_count, info.memory_mb) == (1, 512)
+    assert output(sandbox, "nproc; free -m | awk '/^Mem/ {print $2}'") == "1\n512"
     with pytest.raises(BuildException, match="cpuCount"):
         Template.build(Template().from_template("base"), name, cpu_count=3)
 
 
 def test_the_start_command_runs_in_every_new_sandbox(name, create):
+    """Row: T5."""
     template = Template().from_template("base").set_workdir("/srv/site").run_cmd("echo served > index.html")
     served = template.set_start_cmd("python3 -m http.server 8080", wait_for_port(8080))
     log = lines(served, name)
@@ -160,6 +177,7 @@ def test_a_start_command_that_fails_is_told_with_what_it_printed(name):
 
 
 def test_names_and_tags_lead_to_builds(name, create):
+    """Row: T11, T12, T13."""
     assert not Template.exists(name)
     first = Template.build(Template().from_template("base").set_envs({"V": "1"}), f"{name}:v1", tags=["stable"])
     assert first.tags == ["v1", "stable"]
@@ -176,6 +194,7 @@ def test_names_and_tags_lead_to_builds(name, create):
 
 
 def test_a_template_is_a_parent_of_others(name, create, api):
+    """Row: T2."""
     child = f"{name}-child"
     parent = Template().from_template("base").set_envs({"FROM_PARENT": "yes"}).set_user("bob")
     Template.build(parent.set_workdir("/opt/work"), name)
@@ -203,6 +222,7 @@ def test_two_builds_of_the_same_steps_at_once_do_the_work_once(name):
 
 
 def test_a_template_in_use_is_not_deleted(name, create, api):
+    """Row: T17."""
     Template.build(Template().from_template("base"), name)
     sandbox = create(name)
     refused = api.delete(f"/templates/{name}")

@@ -58,6 +58,7 @@ pub(crate) fn clients(server: &Access, tally: &mut Tally) {
     matrix::run(server, tally);
     suites::python(server, tally, &["tests/python", "--ignore=tests/python/attack"]);
     suites::javascript(server, tally);
+    suites::cli(server, tally);
     suites::rust(server, tally);
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
+use anyhow::Context as _;
 use serde::Deserialize;
 
 use super::compatibility;
@@ -121,9 +122,14 @@ impl Client {
         })
     }
 
+    /// Where its packages are.
+    fn directory(&self) -> String {
+        let name = self.name.split(' ').next().unwrap_or_default();
+        format!("{name}-{}", self.version).replace(['@', '/'], "_")
+    }
+
     fn script(&self) -> anyhow::Result<Command> {
-        let name = format!("{}-{}", self.name.split(' ').next().unwrap_or_default(), self.version)
-            .replace(['@', '/'], "_");
+        let name = self.directory();
         let version = self.version;
         let python = |packages: &[&str], script: &str| -> anyhow::Result<Command> {
             let mut python = Venv::ensure(&name, packages)?.python();
@@ -142,7 +148,7 @@ impl Client {
                 js(&name, &package, "tests/matrix/code_interpreter_js.mjs")
             }
             Kind::Cli => {
-                let modules = Modules::ensure(&name, &[&format!("@e2b/cli@{version}")])?;
+                let modules = command_line(&name, version)?;
                 let mut python = crate::command::command("python3");
                 python.arg("tests/matrix/cli.py").arg(modules.node_program()).arg(modules.program("e2b"));
                 python.env("NO_UPDATE_NOTIFIER", "1").env("PYTHONDONTWRITEBYTECODE", "1");
@@ -150,6 +156,17 @@ impl Client {
             }
         }
     }
+}
+
+/// The newest official command.
+pub(super) fn cli() -> anyhow::Result<Modules> {
+    let newest =
+        CLIENTS.iter().find(|client| client.kind == Kind::Cli).context("the table has the command")?;
+    command_line(&newest.directory(), newest.version)
+}
+
+fn command_line(name: &str, version: &str) -> anyhow::Result<Modules> {
+    Modules::ensure(name, &[&format!("@e2b/cli@{version}")])
 }
 
 /// A script in JavaScript with one package, and the steps that all of them share.

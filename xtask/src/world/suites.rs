@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use crate::clients::{node::Modules, python::Venv};
-use crate::command::{cargo, output, say};
+use crate::command::{cargo, exists, output, say};
 use crate::server::Access;
 use crate::tally::Tally;
 
@@ -75,6 +75,21 @@ pub(crate) fn debug_mode(server: &Access, tally: &mut Tally) {
     count(name, run(), tally);
 }
 
+/// The official command, on templates: pytest that starts it.
+pub(crate) fn cli(server: &Access, tally: &mut Tally) {
+    let name = "suite tests/cli";
+    say(name);
+    let run = || -> anyhow::Result<Counts> {
+        let modules = super::matrix::cli()?;
+        let command = [modules.node_program(), &modules.program("e2b")];
+        let mut pytest = venv()?.python();
+        server.lead(&mut pytest).env("E2B_CLI", serde_json::to_string(&command)?);
+        pytest.env("NO_UPDATE_NOTIFIER", "1");
+        run_pytest(pytest, &["tests/cli"])
+    };
+    count(name, run(), tally);
+}
+
 /// Runs the JavaScript suites.
 pub(crate) fn javascript(server: &Access, tally: &mut Tally) {
     let suite = |path: &str, beside: &[&str]| -> anyhow::Result<Counts> {
@@ -83,14 +98,25 @@ pub(crate) fn javascript(server: &Access, tally: &mut Tally) {
             modules.copy(Path::new(file))?;
         }
         let mut script = modules.script(Path::new(path))?;
+        if exists("docker-registry") {
+            script.env("WARREN_TEST_REGISTRY", registry()?);
+        }
         run_node(server.lead(&mut script))
     };
     say("suite tests/js");
     count("suite tests/js", suite("tests/js/sandbox.test.mjs", &[]), tally);
     count("suite tests/js, cells", suite("tests/js/cells.test.mjs", &["tests/shared/cells.json"]), tally);
     let wrapper = ["examples/session/session.mjs"];
+    count("suite tests/js, templates", suite("tests/js/templates.test.mjs", &[]), tally);
     count("suite tests/js, sessions", suite("tests/js/session.test.mjs", &wrapper), tally);
     tally.step("the types of examples/session", || types().map(|()| None));
+}
+
+/// How a suite in another language starts a registry with images: a list in JSON.
+fn registry() -> anyhow::Result<String> {
+    let python = venv()?.python();
+    let script = crate::repo::root().join("tests/python/registry.py");
+    Ok(serde_json::to_string(&[Path::new(python.get_program()), &script])?)
 }
 
 /// Runs the examples of the Rust client, and its checks.
