@@ -74,10 +74,17 @@ enum Part {
     Crashes,
     /// One sandbox under load.
     Load,
+    /// The fuzz targets, which need no server.
+    Fuzz,
 }
 
 /// Runs the long form against a server of its own.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    if args.only == Some(Part::Fuzz) {
+        let mut tally = Tally::default();
+        fuzz::run_all(args.fuzz_seconds, &mut tally);
+        return tally.close();
+    }
     packages::ensure(packages::SERVER, true)?;
     let wants = |part| args.only.is_none_or(|only| only == part);
     if wants(Part::Simulated) {
