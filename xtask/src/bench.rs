@@ -13,7 +13,9 @@ mod floor;
 mod idle;
 mod measure;
 mod others;
+mod states;
 mod target;
+mod tool;
 
 use crate::server::Server;
 use crate::{packages, repo};
@@ -26,6 +28,9 @@ pub(crate) struct Args {
     /// How often each thing is measured.
     #[arg(long, default_value_t = 200)]
     rounds: u32,
+    /// Only pauses, snapshots and forks.
+    #[arg(long)]
+    states: bool,
     /// Only a few rounds, for a quick look.
     #[arg(long)]
     short: bool,
@@ -49,8 +54,17 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         _ => Target::start()?,
     };
     let mut rows = Vec::new();
+    if args.states {
+        tool::measure(rounds.min(SOME), &mut rows)?;
+        warm_up(&target)?;
+        states::measure(&target, rounds.min(SOME), states::Size::Large, &mut rows)?;
+        println!("\n{}", measure::table(&rows));
+        return target.stop();
+    }
     floor::measure(rounds, &mut rows)?;
+    tool::measure(rounds.min(SOME), &mut rows)?;
     let mut rows = against(&target, rounds, rows)?;
+    states::measure(&target, rounds.min(SOME), states::Size::Large, &mut rows)?;
     target.stop()?;
     if args.server.is_none() {
         let target = Target::start_without_waiting()?;
@@ -68,13 +82,18 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 
 /// Rounds of the short form.
 const FEW: u32 = 20;
+/// Rounds at most of what takes a good part of a second.
+const SOME: u32 = 20;
 
 /// What continuous integration runs: measures everything a few times, prints
 /// the table, and judges no time, because its machines are shared.
 pub(crate) fn short(server: &Server) -> anyhow::Result<()> {
     let mut rows = Vec::new();
     floor::measure(FEW, &mut rows)?;
-    let rows = against(&Target::of(server), FEW, rows)?;
+    tool::measure(3, &mut rows)?;
+    let target = Target::of(server);
+    let mut rows = against(&target, FEW, rows)?;
+    states::measure(&target, 3, states::Size::Small, &mut rows)?;
     println!("\n{}\n", measure::table(&rows));
     Ok(())
 }

@@ -34,6 +34,11 @@ pub(crate) fn ensure() {
     }
 }
 
+/// The `usr` of the tree that holds the tool, unless only the system has one.
+pub(crate) fn usr() -> Option<PathBuf> {
+    Some(tree().join("usr")).filter(|usr| usr.join("sbin/criu").exists())
+}
+
 fn tree() -> PathBuf {
     repo::target().join("criu")
 }

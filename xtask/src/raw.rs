@@ -3,7 +3,7 @@
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
-use crate::http::Connection;
+use crate::http::{Answer, Connection};
 use crate::server::Server;
 
 /// One sandbox, over one kept-alive connection.
@@ -60,6 +60,20 @@ impl Sandbox {
     pub(crate) fn kill(mut self) -> anyhow::Result<()> {
         let path = format!("/sandboxes/{}", self.id);
         self.connection.request("DELETE", &path, &[("X-API-Key", &self.api_key)], b"")?.ok()
+    }
+
+    /// Asks the control plane something about it: `what` follows its path.
+    pub(crate) fn steer(&mut self, method: &str, what: &str, body: &Value) -> anyhow::Result<Answer> {
+        let path = format!("/sandboxes/{}{what}", self.id);
+        let headers = [("X-API-Key", self.api_key.as_str()), ("Content-Type", "application/json")];
+        let answer = self.connection.request(method, &path, &headers, body.to_string().as_bytes())?;
+        answer.ok().with_context(|| format!("{method} {path}"))?;
+        Ok(answer)
+    }
+
+    /// Goes on over another connection: whatever ends a machine resets those to it.
+    pub(crate) fn over(self, connection: Connection) -> Self {
+        Self { connection, ..self }
     }
 
     /// Runs a shell line and takes its exit code and standard output.

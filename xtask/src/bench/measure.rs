@@ -57,6 +57,11 @@ impl Series {
         Self { promise: Some(median), ..self }
     }
 
+    /// The same where there is a promise.
+    pub(super) fn perhaps(self, median: Option<f64>) -> Self {
+        Self { promise: median, ..self }
+    }
+
     /// Is shown next to the promise of its median's ratio to its floor.
     pub(super) fn promised_times(self, ratio: f64) -> Self {
         Self { promised_ratio: Some(ratio), ..self }

@@ -66,6 +66,17 @@ impl Target {
         Sandbox::create_over(Connection::open(&self.address)?, &self.api_key, template, 600)
     }
 
+    /// Another connection to it.
+    pub(super) fn connect(&self) -> anyhow::Result<Connection> {
+        Connection::open(&self.address)
+    }
+
+    /// Forgets a snapshot.
+    pub(super) fn delete_snapshot(&self, id: &str) -> anyhow::Result<()> {
+        let path = format!("/templates/{}", id.split(':').next().unwrap_or(id));
+        self.connect()?.request("DELETE", &path, &[("X-API-Key", &self.api_key)], b"")?.ok()
+    }
+
     /// `host:port` of its listener.
     pub(super) fn address(&self) -> &str {
         &self.address
