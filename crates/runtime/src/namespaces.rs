@@ -24,6 +24,7 @@ mod orders;
 mod probe;
 mod restore;
 mod shown;
+mod unanswered;
 mod workshop;
 
 use std::io;

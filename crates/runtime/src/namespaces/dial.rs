@@ -19,6 +19,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{oneshot, watch};
 
+use super::unanswered::Unanswered;
 use crate::{BoxFuture, Connection, Dial, DialError, Exit};
 
 /// The guest's control socket, `wire::control::SOCKET_NAME`: this crate knows no
@@ -167,7 +168,17 @@ fn connected(pid: Pid) -> bool {
 #[derive(Debug)]
 struct ControlConnection {
     stream: tokio::net::UnixStream,
-    _entered: Arc<OwnedFd>,
+    entered: Arc<OwnedFd>,
+    is_answered: bool,
+    unanswered: Arc<Unanswered>,
+}
+
+impl Drop for ControlConnection {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.unanswered.keep(&self.entered);
+        }
+    }
 }
 
 impl AsyncRead for ControlConnection {
@@ -176,7 +187,13 @@ impl AsyncRead for ControlConnection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let done = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if !self.is_answered && buf.filled().len() > before {
+            self.is_answered = true;
+            self.unanswered.let_go();
+        }
+        done
     }
 }
 
@@ -204,6 +221,7 @@ pub(super) struct NamespacesDial {
     address: Ipv4Addr,
     exit: watch::Receiver<Option<Exit>>,
     host: Arc<super::Host>,
+    unanswered: Arc<Unanswered>,
 }
 
 impl NamespacesDial {
@@ -214,12 +232,14 @@ impl NamespacesDial {
         address: Ipv4Addr,
         exit: watch::Receiver<Option<Exit>>,
     ) -> Self {
-        Self { sandbox_id, network: Mutex::new(Some(Arc::new(network))), address, exit, host }
+        let network = Mutex::new(Some(Arc::new(network)));
+        Self { sandbox_id, network, address, exit, host, unanswered: Arc::default() }
     }
 
     /// Lets go of the machine.
     pub(super) fn hang_up(&self) {
         self.network.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.unanswered.let_go();
     }
 
     async fn socket(&self, family: AddressFamily) -> Result<io::Result<OwnedFd>, DialError> {
@@ -268,7 +288,8 @@ impl NamespacesDial {
         rustix::net::connect(&socket, &address).map_err(|e| self.unless_gone(failed(e.into())))?;
         let stream = std::os::unix::net::UnixStream::from(socket);
         let stream = tokio::net::UnixStream::from_std(stream).map_err(failed)?;
-        Ok(Box::new(ControlConnection { stream, _entered: entered }))
+        let unanswered = Arc::clone(&self.unanswered);
+        Ok(Box::new(ControlConnection { stream, entered, is_answered: false, unanswered }))
     }
 
     fn unless_gone(&self, error: DialError) -> DialError {
