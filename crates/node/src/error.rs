@@ -19,6 +19,9 @@ pub enum Error {
     /// It has no processes now.
     #[error("sandbox {0} is paused")]
     Paused(SandboxId),
+    /// Its state is being written down, for a snapshot or a fork.
+    #[error("sandbox {0} is being snapshotted")]
+    Snapshotting(SandboxId),
     /// Its daemon does not answer; it goes on as it was.
     #[error("the daemon of sandbox {0} does not answer")]
     Unresponsive(SandboxId),
@@ -146,9 +149,11 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NotFound(_) | Self::UnknownBuild(_) | Self::NoState(_) => ErrorKind::NotFound,
-            Self::Ending(_) | Self::Exists(_) | Self::Paused(_) | Self::WasUnresponsive(_) => {
-                ErrorKind::Conflict
-            }
+            Self::Ending(_)
+            | Self::Exists(_)
+            | Self::Paused(_)
+            | Self::Snapshotting(_)
+            | Self::WasUnresponsive(_) => ErrorKind::Conflict,
             Self::Exhausted { .. } | Self::DiskFull { .. } => ErrorKind::Exhausted,
             Self::ShuttingDown | Self::Unresponsive(_) => ErrorKind::Unavailable,
             Self::Start { .. }

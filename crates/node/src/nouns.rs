@@ -77,6 +77,9 @@ pub struct Observation {
     pub keeps_memory: bool,
     /// While it is paused: its daemon did not answer when it was.
     pub unresponsive_at_pause: bool,
+    /// Whether its state is being written down while it stands; its phase is that of
+    /// one that runs.
+    pub is_snapshotting: bool,
     /// Which barrier holds.
     pub isolation: Isolation,
     /// The build it was started from.

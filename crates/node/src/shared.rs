@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ pub(crate) enum Request {
     /// Wake it, to live this long; one that runs is left as it is.
     Resume { timeout: Duration, waking: Waking, reply: oneshot::Sender<Result<Observation, Error>> },
     /// Write its state down; it goes on.
-    Checkpoint(Keep, oneshot::Sender<Result<Checkpoint, Error>>),
+    Checkpoint { keep: Keep, turn: Turn, reply: oneshot::Sender<Result<Checkpoint, Error>> },
     /// Go back to a state of it that was written down, and live on from there.
     Rollback { to: Checkpoint, timeout: Duration, reply: oneshot::Sender<Result<Observation, Error>> },
     /// End it, and make what it wrote a layer of this name.
@@ -58,6 +59,18 @@ pub(crate) struct Entry {
     pub(crate) ended: CancellationToken,
     /// What it is for; only a client's is shown to others.
     pub(crate) purpose: Purpose,
+    /// Whether a checkpoint of it is asked for or under way.
+    has_turn: AtomicBool,
+}
+
+/// The one checkpoint of a sandbox that may be under way. Given back by being dropped.
+#[derive(Debug)]
+pub(crate) struct Turn(Arc<Entry>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.has_turn.store(false, Ordering::Release);
+    }
 }
 
 impl Entry {
@@ -76,8 +89,15 @@ impl Entry {
             reach: Mutex::default(),
             ended: CancellationToken::new(),
             purpose,
+            has_turn: AtomicBool::new(false),
         };
         (Arc::new(entry), inbox)
+    }
+
+    /// Lets a checkpoint begin, unless another one is asked for or under way.
+    pub(crate) fn take_turn(self: &Arc<Self>) -> Option<Turn> {
+        let is_free = !self.has_turn.swap(true, Ordering::AcqRel);
+        is_free.then(|| Turn(Arc::clone(self)))
     }
 
     /// How to reach it, while it runs.
@@ -240,6 +260,7 @@ impl Shared {
             policy: record.policy(),
             keeps_memory: record.keeps_memory(),
             unresponsive_at_pause: record.was_unresponsive(),
+            is_snapshotting: false,
             isolation: self.options.backend.isolation(),
             build_id,
             envd_version: record.envd_version.clone(),

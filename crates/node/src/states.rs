@@ -34,10 +34,12 @@ impl Handle {
     }
 
     /// Writes the state of a running sandbox down; it goes on. The state stays
-    /// while the answer, or a clone of its hold, does.
+    /// while the answer, or a clone of its hold, does. Refused while another one is
+    /// asked for or under way, whoever waits for that.
     pub async fn checkpoint(&self, sandbox_id: &SandboxId, keep: Keep) -> Result<Checkpoint, Error> {
-        self.visible(sandbox_id)?;
-        self.ask(sandbox_id, |reply| Request::Checkpoint(keep, reply)).await
+        let entry = self.visible(sandbox_id)?;
+        let turn = entry.take_turn().ok_or_else(|| Error::Snapshotting(sandbox_id.clone()))?;
+        self.ask(sandbox_id, |reply| Request::Checkpoint { keep, turn, reply }).await
     }
 
     /// Keeps a state as a build: sandboxes start from it until it is forgotten.

@@ -122,6 +122,31 @@ async fn a_pause_with_memory_costs_nothing_and_wakes_as_it_was() {
 }
 
 #[tokio::test]
+async fn a_checkpoint_during_another_one_is_refused_and_a_kill_is_not() {
+    let host = Host::new();
+    let handle = host.open().await;
+    handle.create(request(1)).await.unwrap();
+    host.script.stop(Some(Point::BeforePublish));
+    let id = sandbox_id(1);
+    let first = handle.checkpoint(&id, Keep::Memory);
+    tokio::pin!(first);
+    tokio::select! {
+        done = &mut first => panic!("{done:?}"),
+        () = host.script.stopped.notified() => {}
+    }
+    let seen = handle.get(&id).unwrap();
+    assert!(seen.is_snapshotting && seen.phase == Phase::Running, "{seen:?}");
+    for keep in [Keep::Files, Keep::Memory] {
+        let second = handle.checkpoint(&id, keep).await;
+        assert!(matches!(second, Err(Error::Snapshotting(_))), "{second:?}");
+    }
+    handle.kill(&id, KilledBy::Client).await.unwrap();
+    assert!(matches!(first.await, Err(Error::Ending(_))));
+    host.script.stop(None);
+    until("nothing is left of it", || generations(&host).is_empty()).await;
+}
+
+#[tokio::test]
 async fn a_fault_at_any_step_of_a_checkpoint_leaves_a_sandbox_that_goes_on() {
     for point in Point::CHECKPOINT {
         let host = Host::new();

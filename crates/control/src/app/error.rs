@@ -107,6 +107,9 @@ pub enum Error {
     /// It is on its way to or from sleep.
     #[error("Sandbox \"{0}\" is being paused or resumed")]
     SandboxMoving(SandboxId),
+    /// Its state is being written down.
+    #[error("Sandbox \"{0}\" is being snapshotted")]
+    Snapshotting(SandboxId),
     /// It sleeps already.
     #[error("Error pausing sandbox - sandbox '{0}' is already paused")]
     AlreadyPaused(SandboxId),
@@ -310,6 +313,7 @@ impl Error {
             Self::SandboxEnding(_)
             | Self::NameIsId(_)
             | Self::SandboxMoving(_)
+            | Self::Snapshotting(_)
             | Self::AlreadyPaused(_)
             | Self::PausedFork(_)
             | Self::WasUnresponsive(_)

@@ -281,6 +281,7 @@ impl App {
         match error {
             node::Error::NotFound(_) => self.gone(id),
             node::Error::Ending(_) => Error::SandboxEnding(id.clone()),
+            node::Error::Snapshotting(_) => Error::Snapshotting(id.clone()),
             node::Error::ShuttingDown => Error::ShuttingDown(error),
             other => Error::Node(other),
         }

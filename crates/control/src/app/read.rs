@@ -32,6 +32,7 @@ impl App {
         match live.observation.phase {
             Phase::Paused => Err(Error::NoSandbox(id.clone())),
             Phase::Pausing | Phase::Resuming => Err(Error::SandboxMoving(id.clone())),
+            _ if live.observation.is_snapshotting => Err(Error::Snapshotting(id.clone())),
             Phase::Starting | Phase::Running | Phase::Ending => Ok(live),
         }
     }

@@ -112,6 +112,11 @@ impl FakeNode {
         self.changed();
     }
 
+    pub(crate) fn set_snapshotting(&self, id: &SandboxId, whether: bool) {
+        self.state().live.get_mut(id).unwrap().is_snapshotting = whether;
+        self.changed();
+    }
+
     /// Completes once the node was asked to kill something.
     pub(crate) async fn asked_to_kill(&self) {
         self.kills.subscribe().wait_for(|n| *n > 0).await.unwrap();
@@ -171,6 +176,7 @@ impl FakeNode {
             policy: model::Policy::default(),
             keeps_memory: false,
             unresponsive_at_pause: false,
+            is_snapshotting: false,
             isolation: Isolation::Sim,
             build_id,
             envd_version: "0.6.4".to_owned(),

@@ -82,6 +82,25 @@ async fn snapshots_are_refused_in_words() {
 }
 
 #[tokio::test]
+async fn one_whose_state_is_being_written_down_waits_for_no_other_change() {
+    let world = with_memory().await;
+    let id = world.create_base().await;
+    world.node.set_snapshotting(&id, true);
+    for (call, body) in
+        [("snapshots", "{}"), ("fork", "{}"), ("timeout", r#"{"timeout":9}"#), ("refreshes", "{}")]
+    {
+        let refused = world.post(&format!("/sandboxes/{id}/{call}"), body).await.error(409);
+        let said = refused["message"].as_str().unwrap();
+        assert!(said.ends_with("is being snapshotted"), "{call}: {said}");
+    }
+    // It is shown as one that runs, and is connected to as such.
+    assert_eq!(world.get(&format!("/sandboxes/{id}")).await.expect(200).json()["state"], "running");
+    world.post(&format!("/v2/sandboxes/{id}/connect"), "{}").await.expect(200);
+    world.node.set_snapshotting(&id, false);
+    world.post(&format!("/sandboxes/{id}/snapshots"), "{}").await.expect(201);
+}
+
+#[tokio::test]
 async fn a_snapshot_without_a_row_is_forgotten() {
     let world = World::new().await;
     let lost = BuildId::from_u128(77);

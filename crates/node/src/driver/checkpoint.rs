@@ -16,6 +16,7 @@ use super::step::{StepError, bounded, chain, killed};
 use super::{Driver, Halt};
 use crate::faults::Point;
 use crate::generation::{Hold, Made, Manifest, Shelf};
+use crate::shared::Turn;
 use crate::{Checkpoint, Error, Keep, disk};
 
 /// A place for a generation that is being made. Held, so that no sweep takes it.
@@ -38,7 +39,7 @@ impl Driver {
         &mut self,
         keep: Keep,
         machine: &Arc<dyn Machine>,
-        reply: oneshot::Sender<Result<Checkpoint, Error>>,
+        (turn, reply): (Turn, oneshot::Sender<Result<Checkpoint, Error>>),
     ) -> Result<(), Halt> {
         self.apply(Event::Snapshot);
         let entry = Arc::clone(&self.entry);
@@ -52,6 +53,8 @@ impl Driver {
             tracing::warn!(error = chain(&source), "a sandbox's state was not kept");
             self.not_kept(&source)
         });
+        // Before the answer: whoever has it may ask again at once.
+        drop(turn);
         let _ = reply.send(result);
         Ok(())
     }

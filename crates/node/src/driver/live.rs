@@ -133,8 +133,8 @@ impl Driver {
                 }
                 let _ = reply.send(Err(Error::Unresponsive(self.id().clone())));
             }
-            Some(Request::Checkpoint(keep, reply)) => {
-                return self.answer_checkpoint(keep, machine, reply).await.err().map(Turn::Halt);
+            Some(Request::Checkpoint { keep, turn, reply }) => {
+                return self.answer_checkpoint(keep, machine, (turn, reply)).await.err().map(Turn::Halt);
             }
             Some(Request::Rollback { to, timeout, reply }) => {
                 return Some(Turn::Rollback(to, timeout, reply));

@@ -184,6 +184,7 @@ impl Driver {
         let record = &self.record;
         self.shared.publish(&self.entry, |observation| {
             observation.phase = phase;
+            observation.is_snapshotting = next == State::Snapshotting;
             observation.started_at = record.started_at().unwrap_or(record.created_at());
             observation.deadline = record.shown_deadline();
             observation.timeout = record.timeout();

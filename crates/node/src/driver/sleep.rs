@@ -54,7 +54,8 @@ impl Driver {
                     let _ = reply.send(Err(error));
                 }
             },
-            Request::Checkpoint(_, reply) => {
+            Request::Checkpoint { turn, reply, .. } => {
+                drop(turn);
                 let _ = reply.send(Err(paused()));
             }
             Request::Pause { reply, .. } | Request::SetDeadline(_, reply) => {
