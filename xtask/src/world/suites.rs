@@ -105,6 +105,7 @@ pub(crate) fn javascript(server: &Access, tally: &mut Tally) {
     };
     say("suite tests/js");
     count("suite tests/js", suite("tests/js/sandbox.test.mjs", &[]), tally);
+    count("suite tests/js, states", suite("tests/js/states.test.mjs", &[]), tally);
     count("suite tests/js, cells", suite("tests/js/cells.test.mjs", &["tests/shared/cells.json"]), tally);
     let wrapper = ["examples/session/session.mjs"];
     count("suite tests/js, templates", suite("tests/js/templates.test.mjs", &[]), tally);
