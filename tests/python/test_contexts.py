@@ -4,6 +4,7 @@ import concurrent.futures
 import time
 
 import pytest
+from e2b import Template
 from e2b_code_interpreter import Sandbox
 
 
@@ -72,6 +73,55 @@ def test_forks_draw_different_numbers(sandbox):
     drawn = [ok(sandbox.run_code(code, context=forked(sandbox))).text for _ in range(2)]
     assert len(set(drawn)) == 2
     assert not set(drawn[0].strip("()").split(", ")) & set(drawn[1].strip("()").split(", "))
+
+
+def is_forked(sandbox, context):
+    finders = "import sys\n[type(one).__name__ for one in sys.meta_path]"
+    return "Stash" in ok(sandbox.run_code(finders, context=context)).text
+
+
+def test_a_burst_of_contexts_is_forked_and_leaves_one_kernel_that_waits(create):
+    sandbox = create("code-interpreter-v1", Sandbox, timeout=300)
+    sandbox.remove_code_context(forked(sandbox))
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: sandbox.create_code_context(), range(8)))
+    made += [sandbox.create_code_context() for _ in range(4)]
+    assert all(is_forked(sandbox, context) for context in made)
+    for number, context in enumerate(made):
+        ok(sandbox.run_code(f"own = {number}", context=context))
+    assert [ok(sandbox.run_code("own", context=context)).text for context in made] == [str(n) for n in range(12)]
+    # The nursery itself, a kernel of each, and the one that waits.
+    processes = lambda: int(sandbox.commands.run("pgrep -c -f '[-]-nursery'", user="root").stdout)
+    for _ in range(100):
+        if processes() == 14:
+            break
+        time.sleep(0.1)
+    assert processes() == 14
+
+
+def test_configuration_of_the_users_own_applies_to_every_kernel(create):
+    sandbox = create("code-interpreter-v1", Sandbox, timeout=300)
+    forked(sandbox)
+    sandbox.files.write("/root/.ipython/profile_default/startup/own.py", "started = 7\n", user="root")
+    # One kernel waited already then.
+    sandbox.create_code_context()
+    assert ok(sandbox.run_code("started", context=forked(sandbox))).text == "7"
+    configuration = "c.InteractiveShellApp.exec_lines = ['configured = 8']\n"
+    sandbox.files.write("/root/.ipython/profile_default/ipython_config.py", configuration, user="root")
+    sandbox.create_code_context()
+    context = sandbox.create_code_context()
+    assert ok(sandbox.run_code("configured", context=context)).text == "8"
+    assert not is_forked(sandbox, context)
+
+
+def test_a_small_sandbox_goes_without(name, create):
+    Template.build(Template().from_template("code-interpreter-v1"), name, memory_mb=512)
+    sandbox = create(name, Sandbox, timeout=300)
+    for _ in range(4):
+        context = sandbox.create_code_context()
+        assert not is_forked(sandbox, context)
+        sandbox.remove_code_context(context)
+    assert sandbox.commands.run("pgrep -c -f '[-]-nursery' || true", user="root").stdout == "0\n"
 
 
 def test_a_module_of_the_users_own_hides_a_package_that_waits(sandbox):

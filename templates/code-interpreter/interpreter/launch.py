@@ -74,6 +74,9 @@ def build():
             self.session.pack = lenient(self.session.pack)
             super().init_iopub(context)
 
+        def init_heartbeat(self):
+            """None: its three threads would beat for nobody; the service waits for the process."""
+
         def init_extensions(self):
             super().init_extensions()
             load("formats").install(self.shell)
@@ -98,7 +101,7 @@ def main():
     if sys.argv[1] == "--nursery":
         # As the kernel itself would say it before matplotlib is imported.
         os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
-        load("nursery").serve(sys.argv[2], app, load("stash").Stash())
+        load("nursery").serve(sys.argv[2], app, load("ahead"), load("stash").Stash)
         return
     app.initialize(sys.argv[1:])
     app.start()

@@ -20,8 +20,8 @@ CHUNK = 65536
 
 
 class Nursery:
-    def __init__(self, path, app, stash):
-        self.app, self.stash = app, stash
+    def __init__(self, path, app, ahead, stash):
+        self.app, self.ahead, self.stash = app, ahead, stash
         self.pending = b""
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(path)
@@ -77,7 +77,7 @@ class Nursery:
         self.stash.reseed()
         sys.meta_path.insert(0, self.stash)
         sys.argv[1:] = ["-f", connection]
-        self.app.initialize(sys.argv[1:])
+        self.ahead.finish(self.app, connection)
         self.app.start()
 
     def serve(self):
@@ -100,13 +100,17 @@ class Nursery:
                     return
                 self.pending += received
                 while order := self.request():
-                    if self.stash.any_stale():
+                    if self.stash.any_stale() or self.ahead.has_configuration(self.app):
                         return
                     self.fork(order[1], order[2].decode())
 
 
-def serve(path, app, stash):
+def serve(path, app, ahead, stash):
+    if ahead.has_configuration(app):
+        return
+    ahead.prepare(app)
+    stash = stash()
     # What is here now is shared for good: no collection shall write to its pages.
     gc.collect()
     gc.freeze()
-    Nursery(path, app, stash).serve()
+    Nursery(path, app, ahead, stash).serve()

@@ -232,12 +232,12 @@ impl Turn {
         Ok(kernel)
     }
 
-    /// A kernel that waited for this, brought to the context's directory.
+    /// A kernel of the nursery, brought to the context's directory.
     async fn spare(context: &Context) -> Option<Kernel> {
         if context.dialect != Dialect::Python {
             return None;
         }
-        let (mut kernel, deaths) = context.nursery.take()?;
+        let (mut kernel, deaths) = context.nursery.take().await?;
         _ = deaths.set(Arc::clone(&context.deaths));
         silent::change_directory(&mut kernel, &context.cwd).await.ok()?;
         Some(kernel)

@@ -23,7 +23,7 @@ use super::config::{InterpreterConfig, START};
 use super::language::Dialect;
 use super::link::{Ask, Link, Source};
 use super::message::{Incoming, Status};
-use super::nursery::Parent;
+use super::parent::Parent;
 use super::place::{self, Place};
 use super::programs;
 use super::pump::{Channel, Event, Focus, pump};

@@ -11,6 +11,7 @@
 //! bounds each message before memory is taken for it, which matters in a process
 //! that must outlive any kernel.
 
+mod brood;
 mod config;
 mod context;
 mod contexts;
@@ -24,6 +25,7 @@ mod lines;
 mod link;
 mod message;
 mod nursery;
+mod parent;
 mod place;
 mod plain;
 mod programs;
