@@ -4,8 +4,8 @@
 use std::str::FromStr;
 
 use model::{BuildId, KeyId, SandboxId, TeamId, TemplateId, Timestamp};
-use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, AnyPool};
 
 use crate::row::{Columns, column};
 use crate::{Error, Store};
@@ -105,45 +105,57 @@ pub(crate) fn read(row: &AnyRow) -> Result<Event, Error> {
     })
 }
 
-/// Writes an event and what is to be delivered of it, within a transaction.
+/// Writes an event. The engine plans its deliveries in the same statement.
 pub(crate) async fn insert(connection: &mut AnyConnection, event: &Event) -> Result<(), Error> {
-    sqlx::query(
-        "INSERT INTO events (event_id, team_id, sandbox_id, template_id, build_id, execution_id, type, data, \
-         happened_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-    )
-    .bind(event.event_id.to_string())
-    .bind(event.team_id.to_string())
-    .bind(event.sandbox_id.as_str())
-    .bind(event.template_id.as_str())
-    .bind(event.build_id.to_string())
-    .bind(&event.execution_id)
-    .bind(event.kind.as_str())
-    .bind(event.data.as_deref())
-    .bind(event.happened_at.unix_micros())
-    .execute(&mut *connection)
-    .await
-    .map_err(Error::query("writing an event"))?;
-    sqlx::query(
-        "INSERT INTO deliveries (event_id, webhook_id, attempts, due_at) \
-         SELECT $1, webhook_id, 0, $4 FROM webhooks WHERE team_id = $2 AND enabled = 1 AND events LIKE $3",
-    )
-    .bind(event.event_id.to_string())
-    .bind(event.team_id.to_string())
-    .bind(format!("%,{},%", event.kind.as_str()))
-    .bind(event.happened_at.unix_micros())
-    .execute(&mut *connection)
-    .await
-    .map_err(Error::query("planning deliveries"))?;
-    Ok(())
+    let written = with_columns(sqlx::query(INSERT), event).execute(connection).await;
+    written.map(drop).map_err(Error::query("writing an event"))
 }
+
+/// The same, if the sandbox is about to start; with that it has started, and its
+/// template has counted it. `false` if it is not there or somebody wants it
+/// ended meanwhile.
+pub(crate) async fn insert_start(pool: &AnyPool, event: &Event) -> Result<bool, Error> {
+    let written = with_columns(sqlx::query(INSERT_START), event).execute(pool).await;
+    Ok(written.map_err(Error::query("noting a start"))?.rows_affected() == 1)
+}
+
+macro_rules! insert_into_events {
+    ($rest:literal) => {
+        concat!(
+            "INSERT INTO events (event_id, team_id, sandbox_id, template_id, build_id, execution_id, type, \
+             data, happened_at) ",
+            $rest
+        )
+    };
+}
+
+const INSERT: &str = insert_into_events!("VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)");
+/// What follows from it stands in the migration `0050_starts.sql`.
+const INSERT_START: &str = insert_into_events!(
+    "SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9 \
+     WHERE EXISTS (SELECT 1 FROM sandboxes WHERE sandbox_id = $3 AND intent = 'starting')"
+);
+
+fn with_columns<'q>(query: Statement<'q>, event: &Event) -> Statement<'q> {
+    query
+        .bind(event.event_id.to_string())
+        .bind(event.team_id.to_string())
+        .bind(event.sandbox_id.to_string())
+        .bind(event.template_id.to_string())
+        .bind(event.build_id.to_string())
+        .bind(event.execution_id.clone())
+        .bind(event.kind.as_str())
+        .bind(event.data.clone())
+        .bind(event.happened_at.unix_micros())
+}
+
+type Statement<'q> = sqlx::query::Query<'q, sqlx::Any, sqlx::any::AnyArguments>;
 
 impl Store {
     /// Writes an event that goes with no other change.
     pub async fn add_event(&self, event: &Event) -> Result<(), Error> {
-        let op = || Error::query("writing an event");
-        let mut tx = self.write.begin().await.map_err(op())?;
-        insert(&mut tx, event).await?;
-        tx.commit().await.map_err(op())
+        let written = with_columns(sqlx::query(INSERT), event).execute(&self.write).await;
+        written.map(drop).map_err(Error::query("writing an event"))
     }
 
     /// The events of a team.

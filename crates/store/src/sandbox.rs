@@ -160,42 +160,10 @@ impl Store {
     }
 
     /// Turns `starting` into `running`, counts the start for its template and
-    /// writes the event that tells of it.
+    /// writes the event that tells of it, at the event's moment: one statement.
     /// `false` if the row is gone or somebody wants it ended meanwhile.
-    pub async fn sandbox_started(
-        &self,
-        sandbox: &SandboxId,
-        at: Timestamp,
-        event: Option<&Event>,
-    ) -> Result<bool, Error> {
-        let op = Error::query;
-        let mut tx = self.write.begin().await.map_err(op("noting a start"))?;
-        let changed = sqlx::query(
-            "UPDATE sandboxes SET intent = 'running', started_at = $2 \
-             WHERE sandbox_id = $1 AND intent = 'starting'",
-        )
-        .bind(sandbox.as_str())
-        .bind(at.unix_micros())
-        .execute(&mut *tx)
-        .await
-        .map_err(op("noting a start"))?;
-        if changed.rows_affected() == 0 {
-            return Ok(false);
-        }
-        sqlx::query(
-            "UPDATE templates SET spawn_count = spawn_count + 1, last_spawned_at = $2 \
-             WHERE template_id = (SELECT template_id FROM sandboxes WHERE sandbox_id = $1)",
-        )
-        .bind(sandbox.as_str())
-        .bind(at.unix_micros())
-        .execute(&mut *tx)
-        .await
-        .map_err(op("counting a start"))?;
-        if let Some(event) = event {
-            event::insert(&mut tx, event).await?;
-        }
-        tx.commit().await.map_err(op("noting a start"))?;
-        Ok(true)
+    pub async fn sandbox_started(&self, created: &Event) -> Result<bool, Error> {
+        event::insert_start(&self.write, created).await
     }
 
     /// Notes that a sandbox sleeps, with the event that tells of it; one that is

@@ -132,17 +132,43 @@ pub(crate) fn read_template(row: &AnyRow) -> Result<Template, Error> {
 }
 
 pub(crate) fn read_build(row: &AnyRow) -> Result<Build, Error> {
-    let row = Columns(row);
+    read_build_made(&Columns(row), "created_at")
+}
+
+/// In a row that begins with the columns of its template.
+fn read_build_beside_template(row: &Columns<'_>) -> Result<Build, Error> {
+    read_build_made(row, "build_created_at")
+}
+
+fn read_build_made(row: &Columns<'_>, created_at: &'static str) -> Result<Build, Error> {
     Ok(Build {
         build_id: row.parsed("build_id")?,
         template_id: row.parsed("template_id")?,
         status: row.parsed("status")?,
         resources: row.resources()?,
         envd_version: row.text("envd_version")?,
-        created_at: row.moment("created_at")?,
+        created_at: row.moment(created_at)?,
         finished_at: row.maybe_moment("finished_at")?,
     })
 }
+
+/// `$1` namespace, `$2` name, `$3` whether no other namespace counts, `$4` tag,
+/// `$5` build id in place of a tag.
+const RESOLVE: &str = "WITH found AS ( \
+     SELECT templates.*, 1 AS rank FROM templates JOIN aliases USING (template_id) \
+     WHERE aliases.namespace = $1 AND aliases.alias = $2 \
+     UNION ALL SELECT templates.*, 2 AS rank FROM templates JOIN aliases USING (template_id) \
+     WHERE $3 = 0 AND aliases.namespace = '' AND aliases.alias = $2 \
+     UNION ALL SELECT templates.*, 3 AS rank FROM templates WHERE $3 = 0 AND template_id = $2 \
+     ORDER BY rank LIMIT 1) \
+     SELECT found.*, \
+     (SELECT alias FROM aliases WHERE aliases.template_id = found.template_id \
+     ORDER BY position, alias LIMIT 1) AS first_alias, \
+     builds.build_id, builds.status, builds.cpu_count, builds.memory_bytes, builds.disk_bytes, \
+     builds.envd_version, builds.created_at AS build_created_at, builds.finished_at \
+     FROM found LEFT JOIN builds ON builds.status = 'ready' AND builds.template_id = found.template_id \
+     AND builds.build_id = COALESCE($5, (SELECT tags.build_id FROM tags \
+     WHERE tags.template_id = found.template_id AND tags.tag = $4))";
 
 impl Store {
     /// Writes a ready build of a template that comes with the server: the
@@ -198,38 +224,34 @@ impl Store {
         alias: &str,
         own_namespace: &str,
     ) -> Result<Option<Resolved>, Error> {
-        let op = || Error::query("following a template name");
-        let row = match namespace {
-            Some(namespace) => {
-                sqlx::query(
-                    "SELECT templates.* FROM templates JOIN aliases USING (template_id) \
-                     WHERE aliases.namespace = $1 AND aliases.alias = $2",
-                )
-                .bind(namespace)
-                .bind(alias)
-                .fetch_optional(&self.read)
-                .await
-            }
-            None => {
-                sqlx::query(
-                    "SELECT templates.*, 1 AS rank FROM templates JOIN aliases USING (template_id) \
-                     WHERE aliases.namespace = $1 AND aliases.alias = $2 \
-                     UNION ALL SELECT templates.*, 2 AS rank FROM templates JOIN aliases USING (template_id) \
-                     WHERE aliases.namespace = '' AND aliases.alias = $2 \
-                     UNION ALL SELECT templates.*, 3 AS rank FROM templates WHERE template_id = $2 \
-                     ORDER BY rank LIMIT 1",
-                )
-                .bind(own_namespace)
-                .bind(alias)
-                .fetch_optional(&self.read)
-                .await
-            }
-        }
-        .map_err(op())?;
+        let found = self.resolve_build(namespace, alias, own_namespace, "default").await?;
+        Ok(found.map(|(resolved, _)| resolved))
+    }
+
+    /// The same, with the ready build that a tag of it leads to, or that has this
+    /// id. One statement: a create asks for nothing else of templates.
+    pub async fn resolve_build(
+        &self,
+        namespace: Option<&str>,
+        alias: &str,
+        own_namespace: &str,
+        build: &str,
+    ) -> Result<Option<(Resolved, Option<Build>)>, Error> {
+        let row = sqlx::query(RESOLVE)
+            .bind(namespace.unwrap_or(own_namespace))
+            .bind(alias)
+            .bind(i64::from(namespace.is_some()))
+            .bind(build)
+            .bind(build.parse::<BuildId>().ok().map(|id| id.to_string()))
+            .fetch_optional(&self.read)
+            .await
+            .map_err(Error::query("following a template name"))?;
         let Some(row) = row else { return Ok(None) };
-        let template = read_template(&row)?;
-        let alias = self.aliases(&template.template_id).await?.into_iter().next().map(|a| a.alias);
-        Ok(Some(Resolved { template, alias }))
+        let columns = Columns(&row);
+        let resolved = Resolved { template: read_template(&row)?, alias: columns.maybe_text("first_alias")? };
+        let has_build = columns.maybe_text("build_id")?.is_some();
+        let build = has_build.then(|| read_build_beside_template(&columns)).transpose()?;
+        Ok(Some((resolved, build)))
     }
 
     /// The names of a template, first one first.
@@ -245,36 +267,6 @@ impl Store {
             Ok(Alias { namespace: Columns(row).text("namespace")?, alias: Columns(row).text("alias")? })
         };
         rows.iter().map(read).collect()
-    }
-
-    /// The ready build that a tag of a template leads to.
-    pub async fn build_of_tag(&self, template_id: &TemplateId, tag: &str) -> Result<Option<Build>, Error> {
-        let row = sqlx::query(
-            "SELECT builds.* FROM builds JOIN tags ON tags.build_id = builds.build_id \
-             WHERE tags.template_id = $1 AND tags.tag = $2 AND builds.status = 'ready'",
-        )
-        .bind(template_id.as_str())
-        .bind(tag)
-        .fetch_optional(&self.read)
-        .await
-        .map_err(Error::query("following a tag"))?;
-        row.as_ref().map(read_build).transpose()
-    }
-
-    /// A ready build of a template, by its own id.
-    pub async fn ready_build(
-        &self,
-        template_id: &TemplateId,
-        build: BuildId,
-    ) -> Result<Option<Build>, Error> {
-        let row =
-            sqlx::query("SELECT * FROM builds WHERE template_id = $1 AND build_id = $2 AND status = 'ready'")
-                .bind(template_id.as_str())
-                .bind(build.to_string())
-                .fetch_optional(&self.read)
-                .await
-                .map_err(Error::query("reading a build"))?;
-        row.as_ref().map(read_build).transpose()
     }
 
     /// The templates that a team sees in its list (its own and those that come

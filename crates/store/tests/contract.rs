@@ -10,8 +10,8 @@ use model::{
     TemplateId, Timestamp,
 };
 use warren_store::{
-    ApiKey, Build, BuildStatus, Claim, Intent, KeyHash, KeyMask, ListFilter, ListPlace, Reservation, Sandbox,
-    Session, Standing, Store, Team,
+    ApiKey, Build, BuildStatus, Claim, Event, EventKind, EventQuery, Intent, KeyHash, KeyMask, ListFilter,
+    ListPlace, Reservation, Sandbox, Session, Standing, Store, Team, Webhook,
 };
 
 const NOW: Timestamp = Timestamp::from_unix_micros(1_795_255_200_123_456);
@@ -78,6 +78,60 @@ fn id(text: &str) -> SandboxId {
     text.parse().unwrap()
 }
 
+/// The event that a sandbox of the first team started.
+fn created(n: u128, sandbox_id: &str, at: Timestamp) -> Event {
+    let wanted = sandbox(sandbox_id, 1);
+    Event {
+        event_id: KeyId::from_u128(n),
+        team_id: wanted.team_id,
+        sandbox_id: wanted.sandbox_id,
+        template_id: wanted.template_id,
+        build_id: wanted.build_id,
+        execution_id: "e".to_owned(),
+        kind: EventKind::Created,
+        data: None,
+        happened_at: at,
+    }
+}
+
+async fn events_of(store: &Store, sandbox: &str) -> Vec<Event> {
+    let sandbox_id = Some(id(sandbox));
+    let query = EventQuery { sandbox_id, kinds: Vec::new(), offset: 0, limit: 9, oldest_first: true };
+    store.events(TeamId::from_u128(1), &query).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_start_is_told_and_delivered_once_to_those_who_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = furnished(&dir).await;
+    for (n, team, events, enabled) in [
+        (1, 1, vec![EventKind::Killed, EventKind::Created], true),
+        (2, 1, vec![EventKind::Killed], true),
+        (3, 1, vec![EventKind::Created], false),
+        (4, 2, vec![EventKind::Created], true),
+    ] {
+        let team_id = TeamId::from_u128(team);
+        let hook = Webhook {
+            webhook_id: KeyId::from_u128(n),
+            team_id,
+            name: n.to_string(),
+            url: "https://example.com".to_owned(),
+            enabled,
+            events,
+            secret: "s".to_owned(),
+            created_at: NOW,
+        };
+        store.put_webhook(&hook).await.unwrap();
+    }
+    let _ = store.reserve(&sandbox("i1", 1), 9).await.unwrap();
+    assert!(store.sandbox_started(&created(1, "i1", NOW)).await.unwrap());
+    assert!(!store.sandbox_started(&created(2, "i1", NOW)).await.unwrap());
+    assert_eq!(events_of(&store, "i1").await, [created(1, "i1", NOW)]);
+    let due = store.due_deliveries(NOW + Duration::from_secs(1), 9).await.unwrap();
+    let due: Vec<_> = due.iter().map(|due| (due.event.event_id, due.webhook.webhook_id)).collect();
+    assert_eq!(due, [(KeyId::from_u128(1), KeyId::from_u128(1))]);
+}
+
 #[tokio::test]
 async fn a_sandbox_goes_through_its_life_and_survives_reopening() {
     let dir = tempfile::tempdir().unwrap();
@@ -86,8 +140,8 @@ async fn a_sandbox_goes_through_its_life_and_survives_reopening() {
     assert_eq!(store.reserve(&wanted, 1).await.unwrap(), Reservation::Made);
     assert_eq!(store.sandbox(&id("i1")).await.unwrap(), Some(wanted.clone()));
     assert!(store.standing_of_team(TeamId::from_u128(1)).await.unwrap().is_empty());
-    assert!(store.sandbox_started(&id("i1"), NOW, None).await.unwrap());
-    assert!(!store.sandbox_started(&id("i1"), NOW, None).await.unwrap(), "it starts once");
+    assert!(store.sandbox_started(&created(1, "i1", NOW)).await.unwrap());
+    assert!(!store.sandbox_started(&created(2, "i1", NOW)).await.unwrap(), "it starts once");
     store.close().await;
 
     let store = open(&dir).await;
@@ -117,7 +171,8 @@ async fn one_whose_end_is_wanted_does_not_start() {
     let store = furnished(&dir).await;
     assert_eq!(store.reserve(&sandbox("i1", 1), 9).await.unwrap(), Reservation::Made);
     store.intend_end(&id("i1")).await.unwrap();
-    assert!(!store.sandbox_started(&id("i1"), NOW, None).await.unwrap());
+    assert!(!store.sandbox_started(&created(1, "i1", NOW)).await.unwrap());
+    assert!(events_of(&store, "i1").await.is_empty(), "what did not happen is not told");
     store.forget(&id("i1")).await.unwrap();
     store.forget(&id("i1")).await.unwrap();
     assert!(store.intents().await.unwrap().is_empty());
@@ -167,11 +222,21 @@ async fn the_newest_ready_build_has_the_tag() {
     let newer = build(2, NOW + Duration::from_secs(1));
     store.put_builtin(&newer, &["base".to_owned()]).await.unwrap();
     store.put_builtin(&build(1, NOW), &["base".to_owned()]).await.unwrap();
-    assert_eq!(store.build_of_tag(&template(), "default").await.unwrap(), Some(newer));
-    assert_eq!(store.build_of_tag(&template(), "v1").await.unwrap(), None);
-    let first = store.ready_build(&template(), BuildId::from_u128(1)).await.unwrap();
-    assert_eq!(first, Some(build(1, NOW)));
-    assert_eq!(store.ready_build(&"other".parse().unwrap(), BuildId::from_u128(1)).await.unwrap(), None);
+    let lead = async |alias: &str, tag: &str| {
+        let found = store.resolve_build(None, alias, "default", tag).await.unwrap();
+        found.map(|(resolved, build)| {
+            assert_eq!(
+                (resolved.template.template_id, resolved.alias.as_deref()),
+                (template(), Some("base"))
+            );
+            build
+        })
+    };
+    assert_eq!(lead("base", "default").await, Some(Some(newer)));
+    assert_eq!(lead("base", "v1").await, Some(None));
+    assert_eq!(lead("base", &BuildId::from_u128(1).to_string()).await, Some(Some(build(1, NOW))));
+    assert_eq!(lead("base", &BuildId::from_u128(7).to_string()).await, Some(None));
+    assert_eq!(lead("other", "default").await, None);
 }
 
 #[tokio::test]
@@ -271,7 +336,7 @@ async fn pages_follow_the_order_of_starts() {
         let _ = store.reserve(&sandbox(&name, 1), 1_000).await.unwrap();
         // Few distinct moments, so that ties are common.
         let at = Timestamp::from_unix_micros(n * 7 % 5);
-        assert!(store.sandbox_started(&id(&name), at, None).await.unwrap());
+        assert!(store.sandbox_started(&created(n.unsigned_abs().into(), &name, at)).await.unwrap());
         if n % 4 == 0 {
             store.sandbox_paused(&id(&name), None).await.unwrap();
         }

@@ -193,8 +193,7 @@ impl App {
 
     async fn acknowledge(&self, row: store::Sandbox, observation: Observation) -> Result<Live, Error> {
         let event = created_event(&row, observation.started_at);
-        let started = self.store().sandbox_started(&row.sandbox_id, observation.started_at, Some(&event));
-        match started.await {
+        match self.store().sandbox_started(&event).await {
             Ok(true) => {
                 self.wake_deliveries();
                 self.count_start(row.team_id);

@@ -2,7 +2,7 @@
 
 use std::sync::{MutexGuard, PoisonError};
 
-use model::{BuildId, TemplateName, TemplateRef};
+use model::{TemplateName, TemplateRef};
 use store::{Build, BuildStatus, Resolved, TemplateSummary};
 
 use super::{App, Caller, Error};
@@ -58,14 +58,11 @@ impl App {
         caller: &Caller,
         wanted: &TemplateRef,
     ) -> Result<(Resolved, Build), Error> {
-        let found = self.template_named(caller, &wanted.name).await?;
-        let found = found.ok_or_else(|| self.no_template(wanted))?;
-        let template_id = &found.template.template_id;
+        let (name, own) = (&wanted.name, &caller.team.slug);
         let tag = wanted.tag.as_deref().unwrap_or("default");
-        let build = match tag.parse::<BuildId>() {
-            Ok(build) => self.store().ready_build(template_id, build).await?,
-            Err(_) => self.store().build_of_tag(template_id, tag).await?,
-        };
+        let found = self.store().resolve_build(name.namespace.as_deref(), &name.alias, own, tag).await?;
+        let found = found.filter(|(found, _)| is_visible(caller, found));
+        let (found, build) = found.ok_or_else(|| self.no_template(wanted))?;
         let no_tag = || Error::NoTag { tag: tag.to_owned(), template: wanted.name.to_string() };
         Ok((found, build.ok_or_else(no_tag)?))
     }
