@@ -231,6 +231,19 @@ impl Store {
         rows.iter().map(read_build).collect()
     }
 
+    /// Those of one team.
+    pub async fn unfinished_builds_of(&self, team_id: TeamId) -> Result<Vec<Build>, Error> {
+        let rows = sqlx::query(
+            "SELECT builds.* FROM builds JOIN templates USING (template_id) \
+             WHERE templates.team_id = $1 AND builds.status IN ('waiting', 'building')",
+        )
+        .bind(team_id.to_string())
+        .fetch_all(&self.read)
+        .await
+        .map_err(Error::query("reading the builds of a team"))?;
+        rows.iter().map(read_build).collect()
+    }
+
     /// The builds of a template, newest first.
     pub async fn builds_of(&self, template_id: &TemplateId) -> Result<Vec<Build>, Error> {
         let rows =

@@ -14,6 +14,7 @@ mod idempotency;
 mod key;
 mod list;
 mod log;
+mod node;
 mod record;
 mod row;
 mod sample;

@@ -20,12 +20,16 @@ pub(super) struct Plan {
     /// border case of the document.
     examples: u32,
     phases: &'static str,
+    /// Operations that are left out.
+    without: &'static [&'static str],
 }
 
 /// The form that every test run includes.
-pub(super) const SHORT: Plan = Plan { examples: 3, phases: "coverage,fuzzing" };
+pub(super) const SHORT: Plan = Plan { examples: 3, phases: "coverage,fuzzing", without: &[] };
 /// With walks from one operation's answer to the next operation's request.
-pub(super) const LONG: Plan = Plan { examples: 200, phases: "examples,coverage,fuzzing,stateful" };
+/// A walk from the list of nodes could drain the server: then each create fails.
+pub(super) const LONG: Plan =
+    Plan { examples: 200, phases: "examples,coverage,fuzzing,stateful", without: &["setNodeStatus"] };
 
 /// Runs it with a team's key and the operator's token; the server is thrown
 /// away afterwards.
@@ -44,6 +48,9 @@ pub(super) fn run(server: &Server, plan: Plan, seed: u64) -> anyhow::Result<()> 
     tool.arg("--header").arg(format!("X-Admin-Token: {}", server.admin_token()));
     tool.args(["--checks", checks, "--phases", plan.phases, "--continue-on-failure", "--no-shrink"]);
     tool.args(["--suppress-health-check", "all", "--warnings", "off", "--request-timeout", "60"]);
+    for operation in plan.without {
+        tool.args(["--exclude-operation-id", operation]);
+    }
     tool.args(["--max-examples", &plan.examples.to_string(), "--seed", &seed.to_string()]);
     run_command(&mut tool)
 }

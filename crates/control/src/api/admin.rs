@@ -6,8 +6,8 @@ use http::StatusCode;
 use model::{KeyId, TeamId, UserId};
 use store::{Standing, TeamChange};
 use wire::rest::{
-    AdminTeam, AdminUser, ApiKey, CreatedAccessToken, CreatedApiKey, KillReport, Named, NewTeam, NewUser,
-    RunningCount,
+    AdminTeam, AdminUser, ApiKey, CancelReport, CreatedAccessToken, CreatedApiKey, KillReport, Named,
+    NewTeam, NewUser, RunningCount,
 };
 
 use super::account::{created, created_token, listed};
@@ -93,6 +93,15 @@ pub(super) async fn kill_sandboxes(
 ) -> Result<Json<KillReport>, Failure> {
     let (killed_count, failed_count) = app.kill_all_of(id).await?;
     Ok(Json(KillReport { killed_count, failed_count }))
+}
+
+pub(super) async fn cancel_builds(
+    State(app): State<App>,
+    _: Operator,
+    Part(id): Part<TeamId>,
+) -> Result<Json<CancelReport>, Failure> {
+    let (cancelled_count, failed_count) = app.cancel_all_of(id).await?;
+    Ok(Json(CancelReport { cancelled_count, failed_count }))
 }
 
 pub(super) async fn running_counts(

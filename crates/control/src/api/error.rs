@@ -82,6 +82,8 @@ fn table(kind: ErrorKind) -> (StatusCode, Advice) {
         // Three quick retries do not make room in a limit.
         ErrorKind::Limited => (StatusCode::TOO_MANY_REQUESTS, Advice::Never),
         ErrorKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, Advice::Soon),
+        // Only its operator ends that.
+        ErrorKind::Drained => (StatusCode::SERVICE_UNAVAILABLE, Advice::Never),
         ErrorKind::NotReady => (StatusCode::SERVICE_UNAVAILABLE, Advice::Later),
         // Python's client turns the number into a name: 507 has one. It is not
         // repeated by itself, and room comes from killing or from the operator.

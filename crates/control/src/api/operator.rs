@@ -1,4 +1,4 @@
-//! `GET /metrics`, `GET /nodes` and `GET /nodes/{id}`; and the count of every answer.
+//! `GET /metrics`, `/nodes` and `/nodes/{id}`; and the count of every answer.
 
 use axum::Json;
 use axum::extract::{MatchedPath, Path, Request, State};
@@ -7,10 +7,10 @@ use axum::response::{IntoResponse as _, Response};
 use http::header::CONTENT_TYPE;
 use http::{Method, StatusCode};
 use wire::exposition;
-use wire::rest::{DiskMetrics, MachineInfo, Node, NodeDetail, NodeMetrics};
+use wire::rest::{DiskMetrics, MachineInfo, Node, NodeDetail, NodeMetrics, NodeStatusChange};
 
 use super::error::Failure;
-use super::extract::Operator;
+use super::extract::{Body, Operator};
 use crate::App;
 use crate::app::NodeView;
 use crate::trace::traced;
@@ -38,11 +38,34 @@ pub(super) async fn node(
     _: Operator,
     Path(id): Path<String>,
 ) -> Result<Json<NodeDetail>, Failure> {
-    if id != app.options().node_id {
-        let id: String = id.chars().take(64).collect();
-        return Err(Failure::new(StatusCode::NOT_FOUND, format!("node '{id}' not found")));
-    }
+    check_id(&app, &id)?;
     Ok(Json(shown(app.node_view().await?)))
+}
+
+/// Drains the node, or takes it back.
+pub(super) async fn set_node(
+    State(app): State<App>,
+    _: Operator,
+    Path(id): Path<String>,
+    Body(change): Body<NodeStatusChange>,
+) -> Result<StatusCode, Failure> {
+    check_id(&app, &id)?;
+    let is_drained = match change.status.as_str() {
+        "draining" => true,
+        "ready" => false,
+        // The rest of the protocol's states are found out, not ordered.
+        _ => return Err(Failure::bad_request("validation error: status must be ready or draining")),
+    };
+    app.set_drained(is_drained).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn check_id(app: &App, id: &str) -> Result<(), Failure> {
+    if id == app.options().node_id {
+        return Ok(());
+    }
+    let id: String = id.chars().take(64).collect();
+    Err(Failure::new(StatusCode::NOT_FOUND, format!("node '{id}' not found")))
 }
 
 fn shown(view: NodeView) -> NodeDetail {

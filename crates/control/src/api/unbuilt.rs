@@ -4,7 +4,6 @@ use axum::Router;
 use axum::routing::{MethodFilter, MethodRouter, on};
 
 use super::error::Failure;
-use super::extract::Operator;
 use crate::App;
 use crate::app::Caller;
 
@@ -43,20 +42,8 @@ const ROUTES: &[(&str, MethodFilter, &str)] = &[
     ("/templates/{template_id}/tags/{tag}/assignments", MethodFilter::GET, "the history of a tag is"),
 ];
 
-/// The same for the operator's.
-const OPERATOR: &[(&str, MethodFilter, &str)] = &[
-    ("/nodes/{node_id}", MethodFilter::POST, "steering nodes is"),
-    ("/admin/teams/{team_id}/builds/cancel", MethodFilter::POST, "ending all builds of a team is"),
-];
-
 pub(super) fn add(routes: Router<App>) -> Router<App> {
-    let routes = ROUTES
-        .iter()
-        .fold(routes, |routes, (path, method, what)| routes.route(path, refusing(*method, what)));
-    OPERATOR.iter().fold(routes, |routes, (path, method, what)| {
-        let refuse = async move |_: Operator| Failure::not_built(what);
-        routes.route(path, on(*method, refuse))
-    })
+    ROUTES.iter().fold(routes, |routes, (path, method, what)| routes.route(path, refusing(*method, what)))
 }
 
 /// Asks for the key first, so that a wrong one is told as such.

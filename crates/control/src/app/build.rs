@@ -4,7 +4,7 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use model::{BuildId, ByteSize, Resources, TemplateId, TemplateRef};
+use model::{BuildId, ByteSize, Resources, TeamId, TemplateId, TemplateRef};
 use node::build::{
     BuildOrder, BuildProgress, FilesHash, LogEntry, LogLevel, LogPage, OrderStep, Source, Start,
 };
@@ -148,6 +148,7 @@ impl App {
         let state = self.store().build_state(template_id, build_id).await?;
         let state =
             state.ok_or_else(|| Error::NoTemplate(format!("{template_id}' with build '{build_id}")))?;
+        self.refuse_if_drained().await?;
         let source = self.source(caller, &start).await?;
         let order = BuildOrder {
             template_id: template_id.clone(),
@@ -261,9 +262,33 @@ impl App {
     ) -> Result<(), Error> {
         self.own_template(caller, template_id).await?;
         let state = self.store().build_state(template_id, build_id).await?;
+        self.cancel_in(state.ok_or(Error::NoBuild(build_id))?.build.status, build_id).await
+    }
+
+    /// Ends every build of a team that waits or is under way; answers how many
+    /// were, and how many could not be.
+    pub(crate) async fn cancel_all_of(&self, team_id: TeamId) -> Result<(u64, u64), Error> {
+        let team = self.team(team_id).await?;
+        let (mut canceled, mut failed) = (0, 0);
+        for build in self.store().unfinished_builds_of(team.team_id).await? {
+            match self.cancel_in(build.status, build.build_id).await {
+                Ok(()) => canceled += 1,
+                // It ended by itself meanwhile.
+                Err(Error::BuildEnded) => {}
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(build_id = %build.build_id, error, "a build is not canceled");
+                    failed += 1;
+                }
+            }
+        }
+        Ok((canceled, failed))
+    }
+
+    async fn cancel_in(&self, status: BuildStatus, build_id: BuildId) -> Result<(), Error> {
         let reason = Reason { message: "The build was canceled".to_owned(), step: None };
         let now = self.options().clock.now();
-        match state.ok_or(Error::NoBuild(build_id))?.build.status {
+        match status {
             BuildStatus::Waiting => Ok(self.store().build_ended(build_id, Some(&reason), now).await?),
             BuildStatus::Building if self.node().builds().cancel(build_id) => Ok(()),
             _ => Err(Error::BuildEnded),

@@ -171,6 +171,7 @@ impl App {
         order: CreateSandbox,
         max: u64,
     ) -> Result<Live, Error> {
+        self.refuse_if_drained().await?;
         match self.store().reserve(&row, max).await? {
             Reservation::Full => return Err(Error::TooManySandboxes(max)),
             Reservation::Made => {}

@@ -25,6 +25,8 @@ pub enum ErrorKind {
     Unavailable,
     /// Not yet: the server is still getting ready.
     NotReady,
+    /// The operator has taken the host out of service.
+    Drained,
     /// A disk of the server is full; nothing was changed.
     DiskFull,
     /// It took too long and was undone.
@@ -210,6 +212,11 @@ pub enum Error {
     /// The node is on its way down.
     #[error("Failed to place sandbox: {0}")]
     ShuttingDown(#[source] node::Error),
+    /// The operator has drained the node.
+    #[error(
+        "Failed to place sandbox: the operator has drained this node; what runs there runs on, nothing new is taken"
+    )]
+    Drained,
     /// It did not become usable in time, and was removed.
     #[error("Failed to place sandbox: it was not usable within {} s and was removed", .0.as_secs())]
     CreateTimedOut(Duration),
@@ -310,6 +317,7 @@ impl Error {
             | Self::NoStep(_)
             | Self::NoTag { .. } => ErrorKind::NotFound,
             Self::Building { .. } => ErrorKind::NotReady,
+            Self::Drained => ErrorKind::Drained,
             Self::SandboxEnding(_)
             | Self::NameIsId(_)
             | Self::SandboxMoving(_)
@@ -345,7 +353,7 @@ impl Error {
     /// A name for programs, where the protocol has one.
     pub fn code(&self) -> Option<&'static str> {
         match self {
-            Self::NoRoom(_) => Some("sandbox_capacity_unavailable"),
+            Self::NoRoom(_) | Self::Drained => Some("sandbox_capacity_unavailable"),
             Self::CreateTimedOut(_) => Some("sandbox_placement_timeout"),
             Self::StartFailed(_) => Some("sandbox_create_failed"),
             Self::KeyOfAnotherRequest(_) => Some("idempotency_request_mismatch"),

@@ -11,6 +11,7 @@ mod build;
 mod cache;
 mod create;
 mod deadline;
+mod drain;
 mod error;
 mod event;
 mod fork;
@@ -84,6 +85,7 @@ struct Inner {
     history: metrics::History,
     key_uses: auth::KeyUses,
     buckets: rate::Buckets,
+    drained: drain::Drained,
     tails: log::Tails,
     bell: webhook::Bell,
     teams: team_metrics::Teams,
@@ -114,6 +116,7 @@ impl App {
             history: metrics::History::default(),
             key_uses: auth::KeyUses::default(),
             buckets: rate::Buckets::default(),
+            drained: drain::Drained::default(),
             tails: log::Tails::default(),
             bell: webhook::Bell::default(),
             teams: team_metrics::Teams::default(),

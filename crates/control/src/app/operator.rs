@@ -56,7 +56,7 @@ impl App {
         let starting = self.node().list().iter().filter(|seen| seen.phase == Phase::Starting).count();
         Ok(NodeView {
             id: self.options().node_id.clone(),
-            is_draining: self.0.tasks.is_closed(),
+            is_draining: self.0.tasks.is_closed() || self.is_drained().await?,
             room,
             host,
             starting: u32::try_from(starting).unwrap_or(u32::MAX),

@@ -138,6 +138,10 @@ impl App {
         from: Beginning,
         max_of_team: Option<u64>,
     ) -> Result<Live, Error> {
+        // A rollback stays where it is.
+        if matches!(from, Beginning::Sleep(_)) {
+            self.refuse_if_drained().await?;
+        }
         let max = max_of_team.unwrap_or(self.options().max_sandboxes);
         let app = self.clone();
         self.detached(async move {

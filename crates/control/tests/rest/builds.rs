@@ -11,14 +11,14 @@ use crate::world::World;
 
 const HASH: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
-struct Asked {
-    template: String,
-    build: String,
-    body: Value,
+pub(crate) struct Asked {
+    pub(crate) template: String,
+    pub(crate) build: String,
+    pub(crate) body: Value,
 }
 
 impl World {
-    async fn ask(&self, body: &str) -> Asked {
+    pub(crate) async fn ask(&self, body: &str) -> Asked {
         let body = self.post("/v3/templates", body).await.expect(202).json();
         let text = |name: &str| body[name].as_str().unwrap().to_owned();
         Asked { template: text("templateID"), build: text("buildID"), body }
@@ -281,6 +281,29 @@ async fn a_build_can_be_canceled_until_it_ends() {
         );
         world.post(&uri, "").await.error(400);
     }
+}
+
+#[tokio::test]
+async fn the_operator_cancels_all_builds_of_a_team() {
+    let world = World::new().await;
+    let (waiting, building) = (world.ask(r#"{"name":"a"}"#).await, world.ask(r#"{"name":"b"}"#).await);
+    world.start_build(&building).await;
+    let cancel = async |team: &str| {
+        let uri = format!("/admin/teams/{team}/builds/cancel");
+        let request = http::Request::post(uri).header("X-Admin-Token", "the operator");
+        world.send(request.body("".into()).unwrap()).await
+    };
+    let teams = http::Request::get("/admin/teams").header("X-Admin-Token", "the operator");
+    let teams = world.send(teams.body("".into()).unwrap()).await.expect(200).json();
+    let team = teams[0]["teamID"].as_str().unwrap();
+    let report = cancel(team).await.expect(200).json();
+    assert_eq!(report, serde_json::json!({ "cancelledCount": 2, "failedCount": 0 }));
+    for asked in [&waiting, &building] {
+        assert_eq!(world.status(asked, "").await["status"], "error");
+    }
+    let again = cancel(team).await.expect(200).json();
+    assert_eq!(again, serde_json::json!({ "cancelledCount": 0, "failedCount": 0 }));
+    cancel("00000000-0000-4000-8000-000000000000").await.error(404);
 }
 
 #[tokio::test]

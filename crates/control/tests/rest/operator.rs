@@ -9,6 +9,60 @@ async fn as_operator(world: &World, uri: &str) -> Answer {
     world.send(request.body("".into()).unwrap()).await
 }
 
+async fn order(world: &World, uri: &str, body: &'static str) -> Answer {
+    let request = Request::post(uri).header("X-Admin-Token", "the operator");
+    world.send(request.body(body.into()).unwrap()).await
+}
+
+#[tokio::test]
+async fn a_drained_node_keeps_what_it_has_and_takes_nothing_new() {
+    let mut world = World::new().await;
+    let (runs, sleeps) = (world.create_base().await, world.create_base().await);
+    world.post(&format!("/sandboxes/{sleeps}/pause"), r#"{"memory":false}"#).await.expect(204);
+    let asked = world.ask(r#"{"name":"a"}"#).await;
+    for _ in 0..2 {
+        order(&world, "/nodes/local", r#"{"status":"draining"}"#).await.expect(204);
+    }
+    let node = as_operator(&world, "/nodes").await.expect(200).json();
+    assert_eq!(node[0]["status"], "draining");
+
+    // The operator's word holds over a restart.
+    world.app = world.restarted();
+    let build = format!("/v2/templates/{}/builds/{}", asked.template, asked.build);
+    for (uri, body) in [
+        ("/v2/sandboxes", r#"{"templateID":"base"}"#),
+        ("/sandboxes", r#"{"templateID":"base"}"#),
+        (&format!("/v2/sandboxes/{sleeps}/connect"), r#"{"timeout":60}"#),
+        (&format!("/sandboxes/{sleeps}/resume"), r#"{"timeout":60}"#),
+        (&build, r#"{"fromTemplate":"base","steps":[]}"#),
+    ] {
+        let refused = world.post(uri, body).await;
+        assert_eq!(refused.header("should-retry"), Some("false"), "{uri}: {}", refused.text);
+        let message = refused.error(503)["message"].as_str().unwrap().to_owned();
+        assert!(message.contains("drained"), "{uri}: {message}");
+    }
+    world.post(&format!("/v2/sandboxes/{runs}/connect"), r#"{"timeout":60}"#).await.expect(200);
+    world.get(&format!("/sandboxes/{sleeps}")).await.expect(200);
+    world.get("/health").await.expect(200);
+    world.delete(&format!("/sandboxes/{runs}")).await.expect(204);
+
+    order(&world, "/nodes/local", r#"{"status":"ready"}"#).await.expect(204);
+    assert_eq!(as_operator(&world, "/nodes/local").await.json()["status"], "ready");
+    world.post(&format!("/v2/sandboxes/{sleeps}/connect"), r#"{"timeout":60}"#).await.expect(201);
+    world.create_base().await;
+}
+
+#[tokio::test]
+async fn a_node_is_set_by_its_operator_and_to_what_can_be_ordered() {
+    let world = World::new().await;
+    world.post("/nodes/local", r#"{"status":"draining"}"#).await.error(401);
+    order(&world, "/nodes/other", r#"{"status":"draining"}"#).await.error(404);
+    for body in [r#"{"status":"unhealthy"}"#, r#"{"status":""}"#, "{}"] {
+        order(&world, "/nodes/local", body).await.error(400);
+    }
+    assert_eq!(as_operator(&world, "/nodes/local").await.json()["status"], "ready");
+}
+
 #[tokio::test]
 async fn what_happened_is_measured() {
     let world = World::new().await;

@@ -174,6 +174,16 @@ pub struct KillReport {
     pub failed_count: u64,
 }
 
+/// Answer of `POST /admin/teams/{teamID}/builds/cancel`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CancelReport {
+    /// Builds that were ended.
+    pub cancelled_count: u64,
+    /// Builds that could not be.
+    pub failed_count: u64,
+}
+
 /// One item of `GET /admin/sandboxes/running-counts`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -21,8 +21,8 @@ mod template;
 mod time;
 
 pub use account::{
-    AdminTeam, AdminUser, ApiKey, CreatedAccessToken, CreatedApiKey, KeyMask, KillReport, Named, NewTeam,
-    NewUser, RunningCount, TeamChange, TeamUser,
+    AdminTeam, AdminUser, ApiKey, CancelReport, CreatedAccessToken, CreatedApiKey, KeyMask, KillReport,
+    Named, NewTeam, NewUser, RunningCount, TeamChange, TeamUser,
 };
 pub use build::{
     AssignTags, AssignedTags, BuildLogEntry, BuildLogs, BuildReason, CachedStep, CollectLayers,
@@ -35,7 +35,7 @@ pub use event::{SandboxEvent, Undelivered, Webhook, WebhookSettings};
 pub use log::{SandboxLog, SandboxLogEntry, SandboxLogs, SandboxLogsV2};
 pub use metrics::{SandboxMetric, SandboxesMetrics, TeamMetric, TeamMetricMax};
 pub use network::NetworkConfig;
-pub use node::{DiskMetrics, MachineInfo, Node, NodeDetail, NodeMetrics};
+pub use node::{DiskMetrics, MachineInfo, Node, NodeDetail, NodeMetrics, NodeStatusChange};
 pub use record::SandboxRecord;
 pub use sandbox::{
     AutoResume, ConnectRequest, Iam, Lifecycle, ListedSandbox, NewSandbox, OnTimeout, PauseMode,

@@ -18,7 +18,7 @@ pub struct Node {
     pub version: String,
     /// What the server was built from; empty where it was not told.
     pub commit: String,
-    /// `ready`, or `draining` while it shuts down.
+    /// `ready`, or `draining` while the operator lets nothing new onto it, and while it shuts down.
     pub status: String,
     /// Its processor.
     pub machine_info: MachineInfo,
@@ -43,6 +43,17 @@ pub struct NodeDetail {
     pub node: Node,
     /// Builds that sandboxes can start from here.
     pub cached_builds: Vec<String>,
+}
+
+/// Body of `POST /nodes/{nodeID}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeStatusChange {
+    /// The cluster, where a client names it.
+    #[serde(rename = "clusterID", default)]
+    pub cluster_id: Option<String>,
+    /// `ready` or `draining`.
+    pub status: String,
 }
 
 /// A processor.
