@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 
+from login import login
 from steps import ensure, step
 
 NODE, PROGRAM = sys.argv[1:3]
@@ -60,6 +61,7 @@ def kill():
     ensure(sandbox_id not in e2b("list"), "list after kill")
 
 
+step("login", lambda: login(NODE, PROGRAM))
 step("create", create)
 step("info", info)
 step("command", command)

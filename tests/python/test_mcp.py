@@ -2,12 +2,13 @@
 
 import asyncio
 import json
+import uuid
 
 import httpx
 import httpx2
 import mcp
 import pytest
-from e2b import AsyncSandbox, Sandbox
+from e2b import AsyncSandbox, Sandbox, SandboxException, SandboxQuery
 from mcp.client.streamable_http import streamable_http_client
 from outside import API_URL
 
@@ -34,6 +35,14 @@ def ask(sandbox, method, params, token=None):
     with http:
         answer = http.post(url, json={"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
     return answer.status_code, answer.json() if answer.content else None
+
+
+def test_a_template_without_a_gateway_says_so_and_leaves_no_sandbox():
+    """Row: C8."""
+    mark = {"mark": str(uuid.uuid4())}
+    with pytest.raises(SandboxException, match="Failed to start MCP gateway"):
+        Sandbox.create("base", mcp={"time": {}}, metadata=mark, timeout=60)
+    assert Sandbox.list(query=SandboxQuery(metadata=mark)).next_items() == []
 
 
 def test_the_sdk_knows_its_address_and_token(gateway):

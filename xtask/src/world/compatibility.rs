@@ -21,10 +21,11 @@ real isolation: `yes` it did, `NO` it failed, `-` it has no such call here. All 
 `domain`: this call alone works only with `E2B_DOMAIN` and host names, because the client sends no routing
 headers after it; with one address for all sandboxes nothing says which is meant.
 
-`create`: a sandbox with metadata and variables. `info`: what the server says of it. `connect`: a second
-handle by id. `command`: output, errors, callbacks, exit codes, background, list and kill. `files`: write,
-read, list, rename, remove. `code`: state, streams and errors. `chart`: a picture and its data. `list`:
-found among the running ones. `kill`: and then it is gone. The scripts are in `tests/matrix`.
+`login`: `e2b auth login`, whose page the script plays. `create`: a sandbox with metadata and variables. `info`:
+what the server says of it. `connect`: a second handle by id. `command`: output, errors, callbacks, exit codes,
+background, list and kill. `files`: write, read, list, rename, remove. `code`: state, streams and errors. `chart`:
+a picture and its data. `list`: found among the running ones. `kill`: and then it is gone. The scripts are in
+`tests/matrix`.
 
 ";
 

@@ -49,7 +49,7 @@ pub(crate) const CLIENTS: &[Client] = &[
 /// The steps of a quick start, in the order of the table; a client without an
 /// interpreter has no `code` and no `chart`.
 pub(crate) const STEPS: &[&str] =
-    &["create", "info", "connect", "command", "files", "code", "chart", "list", "kill"];
+    &["login", "create", "info", "connect", "command", "files", "code", "chart", "list", "kill"];
 
 /// What each step of one client came to.
 pub(crate) type Row = BTreeMap<String, bool>;
@@ -118,6 +118,7 @@ impl Client {
             "code" | "chart" => interpreter,
             "connect" if self.needs_domain_to_connect() => false,
             "files" | "connect" => !cli,
+            "login" => cli,
             _ => true,
         })
     }
