@@ -113,6 +113,48 @@ mod tests {
         assert!(matches!(error, Error::Newer { found: 9999 }), "{error:?}");
     }
 
+    /// What the first format could hold, in its columns.
+    const CONTENT: &str = "\
+        INSERT INTO teams (team_id, name, slug, is_default, created_at) \
+        VALUES ('00000000-0000-0000-0000-000000000001', 'default', 'default', 1, 1); \
+        INSERT INTO templates (template_id, public, spawn_count, created_at, updated_at) \
+        VALUES ('base0000000000000001', 1, 7, 1, 1); \
+        INSERT INTO aliases VALUES ('', 'base', 'base0000000000000001', 0); \
+        INSERT INTO builds (build_id, template_id, status, cpu_count, memory_bytes, disk_bytes, envd_version, \
+        created_at) VALUES ('00000000-0000-0000-0000-000000000002', 'base0000000000000001', 'ready', 1, 1, 1, \
+        '0.6.4', 1); \
+        INSERT INTO tags VALUES ('base0000000000000001', 'default', '00000000-0000-0000-0000-000000000002', 1); \
+        INSERT INTO sandboxes (sandbox_id, team_id, template_id, build_id, cpu_count, memory_bytes, disk_bytes, \
+        secured, intent, created_at) VALUES ('i1', '00000000-0000-0000-0000-000000000001', \
+        'base0000000000000001', '00000000-0000-0000-0000-000000000002', 1, 1, 1, 1, 'running', 5);";
+
+    #[tokio::test]
+    async fn every_earlier_format_becomes_the_present_one_with_all_it_holds() {
+        sqlx::any::install_default_drivers();
+        let all = sqlx::migrate!();
+        for n in 1..all.migrations.len() {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("warren.db");
+            ensure_private_file(&path).unwrap();
+            let earlier = pool(1).connect(&url(&path).unwrap()).await.unwrap();
+            let mut migrator = sqlx::migrate!();
+            migrator.migrations = all.migrations[..n].to_vec().into();
+            migrator.run(&earlier).await.unwrap();
+            earlier.execute(CONTENT).await.unwrap();
+            earlier.close().await;
+
+            let store = Store::open(&path).await.unwrap();
+            let team = store.default_team().await.unwrap().unwrap();
+            let standing = store.standing_of_team(team.team_id).await.unwrap();
+            assert_eq!(standing.len(), 1, "after {n} migrations");
+            assert_eq!((standing[0].sandbox_id.as_str(), standing[0].secured), ("i1", true));
+            let found = store.resolve_build(None, "base", "default", "default").await.unwrap();
+            let (resolved, build) = found.unwrap();
+            assert_eq!(resolved.template.spawn_count, 7);
+            assert_eq!(build.unwrap().build_id, standing[0].build_id);
+        }
+    }
+
     #[tokio::test]
     async fn opens_twice_under_an_awkward_name_and_is_private() {
         use std::os::unix::fs::PermissionsExt as _;
