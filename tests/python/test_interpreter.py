@@ -143,6 +143,29 @@ def test_top_level_await_and_shell_lines(interpreter):
     assert "hi" in "".join(ok(interpreter.run_code("!echo hi")).logs.stdout)
 
 
+WHOLE = """
+from ssl import *
+import asyncio, html, html.entities, platformdirs, psutil, pydoc, ssl, urllib.request
+import dateutil.parser, dateutil.tz, jupyter_client, pygments.formatters.terminal256 as colours, pygments.lexers
+assert asyncio.base_events.ssl is ssl and asyncio.sslproto.SSLProtocol
+assert ssl.create_default_context().check_hostname and SSLContext is ssl.SSLContext
+assert html.escape("<") == "&lt;" and html.entities.name2codepoint
+assert psutil.Process().pid and psutil.__version__ and platformdirs.user_data_dir("x")
+assert isinstance(urllib.request.Request("http://localhost"), urllib.request.Request)
+assert dateutil.parser.parse("2026-11-21").year == 2026 and dateutil.tz.tzlocal()
+assert isinstance(pygments.lexers.PythonLexer, type) and isinstance(colours.Terminal256Formatter, type)
+assert jupyter_client.BlockingKernelClient and pydoc.render_doc(len)
+"""
+
+
+def test_what_a_start_leaves_out_is_whole_when_a_cell_asks_for_it(create):
+    sandbox = create("code-interpreter-v1", Sandbox)
+    ok(sandbox.run_code(WHOLE))
+    coloured = sandbox.run_code("%colors linux\n1/0").error
+    assert coloured.name == "ZeroDivisionError" and "\x1b[" in coloured.traceback
+    ok(sandbox.run_code("%colors nocolor\nlen?\n%prun -q 1"))
+
+
 def test_installed_packages_can_be_imported(interpreter):
     interpreter.files.write("/tmp/pkg/pyproject.toml", "[project]\nname='mine'\nversion='1'\n")
     interpreter.files.write("/tmp/pkg/mine.py", "VALUE = 11\n")

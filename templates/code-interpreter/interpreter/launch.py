@@ -63,10 +63,19 @@ def build():
     import ipykernel.debugger  # noqa: F401 (it looks for what is left out)
     import zmq
     from ipykernel.kernelapp import IPKernelApp
+    from traitlets import Any
 
     lean.finish()
 
     class InterpreterApp(IPKernelApp):
+        # Nobody makes a client of this application, whose package is large.
+        blocking_class = Any()
+
+        def parse_command_line(self, argv=None):
+            # A parser that knows a hundred options takes longer than all it parses.
+            if argv and argv[0] == "-f":
+                self.connection_file = argv[1]
+
         def init_iopub(self, context):
             # ZeroMQ publishers drop messages once 1,000 are waiting. Output has to
             # arrive whole, so it waits here, in the memory of whoever printed it.

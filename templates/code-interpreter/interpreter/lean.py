@@ -1,37 +1,58 @@
 """Leaves out of a kernel's start what a kernel without a person at it never uses.
 
 IPython's package imports its terminal, its completer imports a static analyser,
-ipykernel imports a debugger and the client's side of Jupyter: more than half of
-the time until the first cell. Their names stay; what is behind them is loaded when a cell asks.
+ipykernel imports a debugger and the client's side of Jupyter, and all of them
+colours, dates and the web: more than half of the time until the first cell, and a
+quarter of the memory. Their names stay; what is behind them is loaded when a cell asks.
 """
 
 import importlib.util
 import sys
+import threading
+from importlib.machinery import PathFinder
 from types import ModuleType
 
 
-class Package(ModuleType):
-    """A package whose own code runs at the first question that needs it."""
+class Deferred(ModuleType):
+    """A module whose own code runs at the first question that needs it."""
 
     def __getattr__(self, name):
-        spec = self.__spec__
-        if name.startswith("__") or spec.loader is None or self.__dict__.get("_loaded"):
-            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        self._loaded = True
-        spec.loader.exec_module(self)
+        # The import system itself asks for some, as does the module's own code while it runs.
+        is_asked = not name.startswith("__") or name in ("__all__", "__version__")
+        with self.__dict__["_lock"]:
+            if is_asked and self.__dict__["_waits"]:
+                self._waits = False
+                try:
+                    self.__spec__.loader.exec_module(self)
+                except BaseException:
+                    self._waits = True
+                    raise
+                self.__class__ = ModuleType
+            elif type(self) is Deferred:
+                raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         return getattr(self, name)
 
 
-def defer_package(name, *submodules):
-    """Defers a package; the public names of some of its submodules are there at once."""
-    spec = importlib.util.find_spec(name)
-    package = Package(name)
-    package.__spec__, package.__path__, package.__file__ = spec, spec.submodule_search_locations, spec.origin
-    package.__package__ = name
-    sys.modules[name] = package
+def defer(name, *submodules):
+    """Defers a module; the public names of some of its submodules are there at once."""
+    if name in sys.modules:
+        return
+    package, _, _ = name.rpartition(".")
+    # The package itself is not imported for it.
+    path = importlib.util.find_spec(package).submodule_search_locations if package else None
+    spec = PathFinder.find_spec(name, path)
+    if spec is None:
+        return
+    module = Deferred(name)
+    module.__spec__, module.__file__, module.__loader__ = spec, spec.origin, spec.loader
+    module.__package__ = spec.parent
+    if spec.submodule_search_locations is not None:
+        module.__path__ = spec.submodule_search_locations
+    module.__dict__.update(_lock=threading.RLock(), _waits=True)
+    sys.modules[name] = module
     for submodule in submodules:
-        module = importlib.import_module(f"{name}.{submodule}")
-        package.__dict__.update({key: value for key, value in vars(module).items() if key[0] != "_"})
+        loaded = importlib.import_module(f"{name}.{submodule}")
+        module.__dict__.update({key: value for key, value in vars(loaded).items() if key[0] != "_"})
 
 
 def defer_embed():
@@ -55,6 +76,54 @@ def defer_embed():
     sys.modules[name] = module
 
 
+class Later:
+    """Stands for what a call of something not yet imported would give."""
+
+    def __init__(self, name, args, options):
+        self.__dict__["_made"] = lambda: getattr(importlib.import_module(name[0]), name[1])(*args, **options)
+
+    def __getattr__(self, asked):
+        made = self.__dict__.get("_real")
+        if made is None:
+            made = self.__dict__["_real"] = self.__dict__["_made"]()
+        return getattr(made, asked)
+
+
+def later(module, name):
+    """A function or class of a module that is imported by its first use."""
+    return lambda *args, **options: Later((module, name), args, options)
+
+
+def call(module, name):
+    """The same for a function whose answer is wanted at once."""
+    return lambda *args, **options: getattr(importlib.import_module(module), name)(*args, **options)
+
+
+def moment(text):
+    """A date of a message's header, as Jupyter writes it."""
+    from datetime import datetime
+
+    return datetime.fromisoformat(text)
+
+
+def stand_ins():
+    """Modules of which a few names are taken by `from … import`."""
+    return {
+        # Python's lexer holds tables of all letters; the rest of pygments stays.
+        "pygments.lexers": {"PythonLexer": later("pygments.lexers", "PythonLexer")},
+        # To make one is to look for the nearest of 256 colours of each style.
+        "pygments.formatters.terminal256": {
+            "Terminal256Formatter": later("pygments.formatters.terminal256", "Terminal256Formatter")
+        },
+        "urllib.request": {name: call("urllib.request", name) for name in ("Request", "urlopen")},
+        "html": {name: call("html", name) for name in ("escape", "unescape")},
+        "dateutil.parser": {"isoparse": moment},
+        "dateutil.tz": {"tzlocal": call("dateutil.tz", "tzlocal")},
+    }
+
+
+# Their importers only ask them for attributes, and late.
+LATE = ("psutil", "platformdirs", "ssl", "asyncio.sslproto", "pydoc", "cProfile")
 # Their importers live without them.
 LEFT_OUT = ("jedi", "debugpy")
 
@@ -62,12 +131,28 @@ LEFT_OUT = ("jedi", "debugpy")
 def install():
     """Before the first import of IPython; `finish` after the last."""
     sys.modules.update(dict.fromkeys(LEFT_OUT))
+    for name, members in stand_ins().items():
+        if name not in sys.modules:
+            module = standing[name] = sys.modules[name] = ModuleType(name)
+            module.__dict__.update(members)
+    for name in LATE:
+        defer(name)
     defer_embed()
-    defer_package("jupyter_client", "_version", "connect")
+    defer("jupyter_client", "_version", "connect")
+
+
+standing = {}
 
 
 def finish():
     """Cells may import everything again."""
+    for name in LATE:
+        package, _, last = name.rpartition(".")
+        if package:
+            setattr(sys.modules[package], last, sys.modules[name])
+    for name, module in standing.items():
+        if sys.modules.get(name) is module:
+            del sys.modules[name]
     for name in LEFT_OUT:
         if sys.modules.get(name, 0) is None:
             del sys.modules[name]
