@@ -44,6 +44,18 @@ survives_daemon_reload() {
     equals "$after" "$before" && still_sleeps
 }
 
+installs_service() {
+    warren install-service || return 1
+    equals "$(systemctl is-enabled warren)" enabled && wait_for answers
+}
+
+# A new version of the unit takes the place of the old one; what runs, runs on.
+installs_again() {
+    warren install-service -- --no-debug-ports && wait_for answers || return 1
+    [[ $(systemctl show warren -p ExecStart) == *--no-debug-ports* ]] || { echo "the old unit runs"; return 1; }
+    still_sleeps && wait_for one_launcher
+}
+
 # The unit's KillMode=process spares the launcher too; it has to go by itself.
 one_launcher() { equals "$(pgrep -xc warren-launcher)" 1; }
 
@@ -75,8 +87,7 @@ nothing_left() {
 echo "kernel $(uname -r), $(cat /sys/fs/cgroup/cgroup.controllers), systemd $(systemctl --version | head -1)"
 check "the state directory is a btrfs of its own" state_directory
 check "doctor finds everything" warren doctor
-systemctl start warren
-check "the server answers" wait_for answers
+check "the service is installed, starts at boot and answers" installs_service
 export E2B_API_URL=http://127.0.0.1:3000 E2B_SANDBOX_URL=http://127.0.0.1:3000
 E2B_API_KEY=$(cat /var/lib/warren/api-key)
 export E2B_API_KEY
@@ -93,6 +104,7 @@ check "a process starts in the background" start_sleep
 check "limits and sandbox outlive a daemon-reload" survives_daemon_reload
 check "a sandbox outlives a restart of the unit" survives_restart
 check "a sandbox outlives kill -9 of the server" survives_kill_9
+check "a sandbox outlives another installation of the service" installs_again
 check "cells of code run" runs_cells
 check "nothing is left behind" nothing_left
 echo "the server's log:"
