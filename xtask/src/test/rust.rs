@@ -1,7 +1,8 @@
-//! The Rust tests, by nextest where it is installed, else by cargo itself.
+//! The Rust tests, by nextest where it is installed, else by cargo itself. Nextest
+//! runs no examples in documentation: those are cargo's in any case.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::Context as _;
 
@@ -24,24 +25,32 @@ struct Counts {
     skipped: u64,
 }
 
-/// Nextest writes its summary to standard error, cargo to standard output; both
-/// are shown as they come.
 fn tests() -> anyhow::Result<Counts> {
     let nextest = output(cargo().args(["nextest", "--version"])).is_ok_and(|output| output.status.success());
-    let mut command = cargo();
+    let mut counts = Counts::default();
     if nextest {
+        let mut command = cargo();
         command.args(["nextest", "run", "--release", "--workspace", "--no-fail-fast"]).stderr(Stdio::piped());
+        count(&mut command, &mut counts)?;
     } else {
         println!("    (cargo-nextest is not installed: running cargo test)");
-        command.args(["test", "--release", "--workspace", "--no-fail-fast"]).stdout(Stdio::piped());
     }
+    let mut command = cargo();
+    command.args(["test", "--release", "--workspace", "--no-fail-fast"]).stdout(Stdio::piped());
+    count(if nextest { command.arg("--doc") } else { &mut command }, &mut counts)?;
+    Ok(counts)
+}
+
+/// Nextest writes its summary to standard error, cargo to standard output; both
+/// are shown as they come.
+fn count(command: &mut Command, counts: &mut Counts) -> anyhow::Result<()> {
+    let failed = counts.failed;
     let mut child = command.spawn().context("start the tests")?;
     let reader: Box<dyn std::io::Read> = match (child.stderr.take(), child.stdout.take()) {
         (Some(stderr), _) => Box::new(stderr),
         (None, Some(stdout)) => Box::new(stdout),
         (None, None) => anyhow::bail!("the tests have no output"),
     };
-    let mut counts = Counts::default();
     for line in BufReader::new(reader).lines() {
         let line = line.context("read the tests' output")?;
         println!("{line}");
@@ -49,10 +58,10 @@ fn tests() -> anyhow::Result<Counts> {
     }
     let status = child.wait().context("wait for the tests")?;
     anyhow::ensure!(
-        status.success() || counts.failed > 0,
+        status.success() || counts.failed > failed,
         "the tests ended with {status} before their summary"
     );
-    Ok(counts)
+    Ok(())
 }
 
 impl Counts {
