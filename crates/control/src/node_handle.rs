@@ -7,8 +7,8 @@ use node::build::{
     BuildOrder, BuildProgress, CachedStep, Collected, FilesHash, LogEntry, LogPage, UploadError,
 };
 use node::{
-    Checkpoint, Connection, CreateSandbox, DialError, Ended, Error, Handle, Host, Keep, Observation, Room,
-    TemplateBuild, Waking,
+    Checkpoint, Connection, CreateSandbox, DialError, DiffPage, DiffRequest, Ended, Error, Handle, Host,
+    Keep, Observation, Room, TemplateBuild, Waking,
 };
 use tokio::sync::watch;
 
@@ -77,6 +77,10 @@ impl NodePort for Handle {
         timeout: Duration,
     ) -> BoxFuture<'a, Result<Observation, Error>> {
         Box::pin(Self::rollback(self, sandbox, build, timeout))
+    }
+
+    fn diff(&self, from: BuildId, to: BuildId, page: DiffRequest) -> BoxFuture<'_, Result<DiffPage, Error>> {
+        Box::pin(Self::diff(self, from, to, page))
     }
 
     fn get(&self, sandbox: &SandboxId) -> Option<Observation> {

@@ -14,8 +14,8 @@ use node::build::{
     BuildOrder, BuildProgress, CachedStep, Collected, FilesHash, LogEntry, LogPage, UploadError,
 };
 use node::{
-    Checkpoint, Connection, CreateSandbox, DialError, Ended, Error, Host, Keep, Observation, Room,
-    TemplateBuild, Waking,
+    Checkpoint, Connection, CreateSandbox, DialError, DiffPage, DiffRequest, Ended, Error, Host, Keep,
+    Observation, Room, TemplateBuild, Waking,
 };
 use tokio::sync::watch;
 use wire::exposition::Family;
@@ -95,6 +95,9 @@ pub trait NodePort: Debug + Send + Sync + 'static {
         build: BuildId,
         timeout: Duration,
     ) -> BoxFuture<'a, Result<Observation, Error>>;
+
+    /// A page of how the files of two states differ that were kept as builds.
+    fn diff(&self, from: BuildId, to: BuildId, page: DiffRequest) -> BoxFuture<'_, Result<DiffPage, Error>>;
 
     /// One sandbox as last published. From memory.
     fn get(&self, sandbox: &SandboxId) -> Option<Observation>;

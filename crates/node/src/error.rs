@@ -108,6 +108,9 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Two states were not compared.
+    #[error("comparing the files of two states: {0}")]
+    Incomparable(#[source] crate::DiffError),
     /// The files of a build cannot be used.
     #[error("keeping build {build_id}")]
     Build {
@@ -160,6 +163,7 @@ impl Error {
             | Self::Resume { .. }
             | Self::Checkpoint { .. }
             | Self::State { .. }
+            | Self::Incomparable(_)
             | Self::Host { .. }
             | Self::Build { .. }
             | Self::Cache { .. } => ErrorKind::Bug,

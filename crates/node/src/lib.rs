@@ -6,6 +6,7 @@
 
 pub mod build;
 mod clock;
+mod diff;
 mod disk;
 mod driver;
 mod ended;
@@ -30,6 +31,7 @@ mod template;
 mod trace;
 
 pub use clock::{Clock, SystemClock};
+pub use diff::{DiffError, DiffPage, DiffRequest, Difference, FileKind, FileState};
 pub use disk::Error as DiskError;
 pub use error::{Error, ErrorKind};
 pub use faults::{Faults, InjectedFault, NoFaults, Point};

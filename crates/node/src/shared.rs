@@ -24,6 +24,10 @@ use crate::{Ended, Error, NodeOptions, Observation, Phase, Reach};
 /// Requests that wait for a driver; more make their callers wait.
 const REQUESTS: usize = 16;
 
+/// Comparisons of states at a time: each may keep a quarter of a million names in
+/// memory, and reads as fast as the disk can.
+const COMPARISONS: usize = 2;
+
 /// A request to a driver. Kills do not queue here: they are a level in the entry.
 #[derive(Debug)]
 pub(crate) enum Request {
@@ -147,6 +151,8 @@ pub(crate) struct Shared {
     pub(crate) jobs: Jobs,
     /// Layers of steps that were done.
     pub(crate) cache: Arc<Cache>,
+    /// Comparisons of states that may read at a time; more wait.
+    pub(crate) comparing: tokio::sync::Semaphore,
     ledger: Mutex<Ledger>,
     sandboxes: Mutex<BTreeMap<SandboxId, Arc<Entry>>>,
     /// Ids out of view whose directories still stand: nobody else may have them.
@@ -171,6 +177,7 @@ impl Shared {
             building: tokio::sync::Mutex::default(),
             jobs: Jobs::new(options.limits.builds),
             cache: Arc::new(cache),
+            comparing: tokio::sync::Semaphore::new(COMPARISONS),
             options,
             ledger: Mutex::new(ledger),
             sandboxes: Mutex::default(),

@@ -1,17 +1,23 @@
 //! What the handle does with states that were written down: takes them, keeps them
-//! as snapshots, starts sandboxes from them, and takes sandboxes back to them.
+//! as snapshots, compares them, starts sandboxes from them, and takes sandboxes back to them.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use model::{BuildId, GenerationId, SandboxId, TemplateId};
+use tokio_util::sync::CancellationToken;
 
+use crate::diff::{self, DiffPage, DiffRequest, Layers};
 use crate::generation::{Checkpoint, Keep, Manifest, Shelf};
 use crate::handle::Handle;
 use crate::shared::Request;
 use crate::template::Template;
 use crate::{CreateSandbox, Error, Observation, disk};
+
+/// What is done for one page of a comparison: well under a second of work where the
+/// disk is quick, and some tens of megabytes of names.
+const BOUNDS: diff::Bounds = diff::Bounds { names: 1 << 18, looks: 1 << 19, bytes: 1 << 28, path: 4000 };
 
 /// What a sandbox begins with that does not begin anew.
 pub(crate) struct Beginning {
@@ -24,6 +30,25 @@ impl Beginning {
     fn new(state: Checkpoint, manifest: Manifest) -> Self {
         let layers = (state.keep == Keep::Memory).then_some(manifest.layers);
         Self { state, layers }
+    }
+}
+
+/// The files of a state.
+struct KeptFiles {
+    /// What its sandbox wrote.
+    written: PathBuf,
+    /// When it was kept, in seconds since 1970.
+    at: i64,
+    /// What that lies on; the first is the guest's own, which is not the user's.
+    layers: Vec<PathBuf>,
+    _state: Checkpoint,
+}
+
+impl KeptFiles {
+    fn numbered(&self, all: &mut Layers) -> Result<Vec<usize>, crate::DiffError> {
+        let below = self.layers.iter().skip(1).map(|layer| (layer, None));
+        let stack = [(&self.written, Some(self.at))].into_iter().chain(below);
+        stack.map(|(layer, kept_at)| all.number(layer, kept_at)).collect()
     }
 }
 
@@ -76,6 +101,30 @@ impl Handle {
             return Err(none());
         }
         self.ask(sandbox_id, |reply| Request::Rollback { to, timeout, reply }).await
+    }
+
+    /// One page of how the files of two states differ that were kept as builds. Reads
+    /// as much as the sandboxes wrote; dropping this future ends that.
+    pub async fn diff(&self, from: BuildId, to: BuildId, request: DiffRequest) -> Result<DiffPage, Error> {
+        let (from, to) = (self.kept_files(from).await?, self.kept_files(to).await?);
+        let shared = Arc::clone(&self.shared);
+        let _turn = shared.comparing.acquire().await.map_err(|_| Error::ShuttingDown)?;
+        let left = CancellationToken::new();
+        let _leave = left.clone().drop_guard();
+        let page = disk::blocking(move || {
+            let mut layers = Layers::new(left);
+            let sides = [from.numbered(&mut layers)?, to.numbered(&mut layers)?];
+            diff::page(&layers, &sides[0], &sides[1], &request, BOUNDS)
+        });
+        page.await.map_err(Error::Incomparable)
+    }
+
+    /// The files of a state that was kept as a build, which stay while the answer does.
+    async fn kept_files(&self, build: BuildId) -> Result<KeptFiles, Error> {
+        let template = self.shared.templates.get(build).ok_or(Error::UnknownBuild(build))?;
+        let (state, manifest) = self.state(template.generation().ok_or(Error::UnknownBuild(build))?).await?;
+        let written = self.shared.shelf.layer(state.generation).join(runtime::FILES);
+        Ok(KeptFiles { written, at: manifest.made_at / 1_000_000, layers: manifest.layers, _state: state })
     }
 
     /// What a sandbox is made of: its build, or a state.

@@ -10,7 +10,9 @@ use std::time::Duration;
 use model::{AtTimeout, BuildId, KilledBy, Policy, TemplateId};
 use runtime::sim::{Act, Fault};
 use support::{Host, files, phase, request, sandbox_id, until, write};
-use warren_node::{CreateSandbox, Error, Handle, Keep, Phase, Point, Waking};
+use warren_node::{
+    CreateSandbox, DiffPage, DiffRequest, Difference, Error, Handle, Keep, Phase, Point, Waking,
+};
 
 const LIFE: Duration = Duration::from_mins(1);
 const SNAPSHOT: BuildId = BuildId::from_u128(0xabc);
@@ -323,5 +325,43 @@ async fn a_rollback_goes_back_under_the_same_id() {
         until("only the snapshot is left", || generations(&host).len() == 1).await;
         handle.kill(&sandbox_id(1), KilledBy::Client).await.unwrap();
         handle.create(of_snapshot(3)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn states_are_compared_by_their_files() {
+    const LATER: BuildId = BuildId::from_u128(0xdef);
+    let host = Host::new();
+    let handle = host.open().await;
+    handle.create(request(1)).await.unwrap();
+    write(&host, 1, "gone", "x");
+    write(&host, 1, "same", "x");
+    write(&host, 1, "other", "one");
+    snapshot(&handle, 1, Keep::Files).await;
+    write(&host, 1, "other", "two");
+    write(&host, 1, "new", "");
+    std::fs::remove_file(support::upper(&host, 1).join("gone")).unwrap();
+    let state = handle.checkpoint(&sandbox_id(1), Keep::Memory).await.unwrap();
+    handle.keep_checkpoint(&state, &template(), LATER).await.unwrap();
+    drop(state);
+    handle.kill(&sandbox_id(1), KilledBy::Client).await.unwrap();
+
+    let page = |after: Option<&str>, limit| DiffRequest { after: after.map(Into::into), limit };
+    let all = handle.diff(SNAPSHOT, LATER, page(None, 10)).await.unwrap();
+    let seen = |page: &DiffPage| -> Vec<(String, bool, bool)> {
+        let one = |d: &Difference| (d.path.display().to_string(), d.before.is_some(), d.after.is_some());
+        page.differences.iter().map(one).collect()
+    };
+    let wanted = [("/gone", true, false), ("/new", false, true), ("/other", true, true)];
+    assert_eq!(seen(&all), wanted.map(|(path, was, is)| (path.to_owned(), was, is)));
+    assert_eq!(all.next, None);
+    let first = handle.diff(SNAPSHOT, LATER, page(None, 1)).await.unwrap();
+    assert_eq!((seen(&first), first.next), (seen(&all)[..1].to_vec(), Some("/gone".into())));
+    let rest = handle.diff(SNAPSHOT, LATER, page(Some("/gone"), 10)).await.unwrap();
+    assert_eq!(seen(&rest), seen(&all)[1..]);
+    assert_eq!(handle.diff(LATER, LATER, page(None, 10)).await.unwrap(), DiffPage::default());
+    // A build that is no state has no files to compare.
+    for (from, to) in [(support::BUILD, LATER), (LATER, BuildId::from_u128(9))] {
+        assert!(matches!(handle.diff(from, to, page(None, 10)).await, Err(Error::UnknownBuild(_))));
     }
 }

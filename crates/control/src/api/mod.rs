@@ -7,6 +7,7 @@ mod admin;
 mod build;
 mod cache;
 mod create;
+mod diff;
 mod early;
 mod edge;
 mod error;
@@ -60,6 +61,7 @@ pub fn router(app: App) -> Router {
         .route("/sandboxes/{sandbox_id}/snapshots", post(snapshot::take))
         .route("/sandboxes/{sandbox_id}/rollback", post(snapshot::rollback))
         .route("/snapshots", get(snapshot::list))
+        .route("/snapshots/diff", get(diff::diff))
         .route("/sandboxes/{sandbox_id}/metrics", get(metrics::one))
         .route("/sandboxes/{sandbox_id}/logs", get(log::v1))
         .route("/v2/sandboxes/{sandbox_id}/logs", get(log::v2))

@@ -84,7 +84,7 @@ fn entry(error: Error) -> ForkError {
     ForkError { code: status.as_u16(), message }
 }
 
-fn name(text: &str) -> Result<TemplateRef, Failure> {
+pub(super) fn name(text: &str) -> Result<TemplateRef, Failure> {
     text.parse().map_err(|e| Failure::bad_request(format!("Invalid snapshot name: {e}")))
 }
 

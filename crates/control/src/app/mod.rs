@@ -11,6 +11,7 @@ mod build;
 mod cache;
 mod create;
 mod deadline;
+mod diff;
 mod drain;
 mod error;
 mod event;

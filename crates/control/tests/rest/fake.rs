@@ -13,8 +13,8 @@ use node::build::{
     LogLevel, LogPage, UploadError,
 };
 use node::{
-    Checkpoint, Connection, CreateSandbox, DialError, Ended, Error, Host, Keep, Observation, Phase, Room,
-    TemplateBuild, Waking,
+    Checkpoint, Connection, CreateSandbox, DialError, DiffPage, DiffRequest, Ended, Error, Host, Keep,
+    Observation, Phase, Room, TemplateBuild, Waking,
 };
 use tokio::sync::watch;
 use warren_control::{BoxFuture, BuildPort, Clock, NodePort, Upload, Usage};
@@ -32,6 +32,8 @@ struct State {
     wakings: Vec<Waking>,
     checkpoints: u128,
     kept: Vec<BuildId>,
+    differences: Vec<node::Difference>,
+    compared: Vec<DiffRequest>,
 }
 
 #[derive(Debug)]
@@ -55,6 +57,16 @@ impl FakeNode {
 
     fn changed(&self) {
         self.changes.send_modify(|n| *n += 1);
+    }
+
+    /// All states differ so from each other.
+    pub(crate) fn differ(&self, differences: Vec<node::Difference>) {
+        self.state().differences = differences;
+    }
+
+    /// The pages that were asked for.
+    pub(crate) fn compared(&self) -> Vec<DiffRequest> {
+        self.state().compared.clone()
     }
 
     /// The next create fails so.
@@ -322,6 +334,22 @@ impl NodePort for FakeNode {
             let seen = state.live.get_mut(id).ok_or_else(|| Error::NotFound(id.clone()))?;
             (seen.phase, seen.started_at, seen.deadline) = (Phase::Running, now, now + timeout);
             Ok(seen.clone())
+        })
+    }
+
+    fn diff(&self, from: BuildId, to: BuildId, page: DiffRequest) -> BoxFuture<'_, Result<DiffPage, Error>> {
+        Box::pin(async move {
+            let missing = [from, to].into_iter().find(|build| !self.state().kept.contains(build));
+            if let Some(build) = missing {
+                return Err(Error::UnknownBuild(build));
+            }
+            self.state().compared.push(page.clone());
+            let mut found = self.state().differences.clone();
+            found.retain(|one| page.after.as_ref().is_none_or(|after| one.path > *after));
+            let more = found.len() > page.limit;
+            found.truncate(page.limit);
+            let next = found.last().filter(|_| more).map(|last| last.path.clone());
+            Ok(DiffPage { differences: found, next })
         })
     }
 

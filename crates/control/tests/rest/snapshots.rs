@@ -201,3 +201,81 @@ async fn a_rollback_wants_a_snapshot_of_the_same_sandbox() {
     world.post(&format!("/sandboxes/{id}/pause"), "").await.expect(204);
     world.post(&format!("/sandboxes/{id}/rollback"), &body).await.expect(200);
 }
+
+fn differences() -> Vec<node::Difference> {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let state = |kind, size| Some(node::FileState { kind, size, mode: 0o4755, uid: 0, gid: 1000 });
+    let (file, link) = (node::FileKind::File, node::FileKind::Symlink);
+    vec![
+        node::Difference { path: "/home/new".into(), before: None, after: state(file, 7) },
+        node::Difference {
+            path: OsStr::from_bytes(b"/home/\xff").into(),
+            before: state(file, 7),
+            after: None,
+        },
+        node::Difference { path: "/usr/bin/x".into(), before: state(file, 7), after: state(link, 3) },
+    ]
+}
+
+#[tokio::test]
+async fn snapshots_are_compared_page_by_page() {
+    let world = with_memory().await;
+    let id = world.create_base().await;
+    take(&world, &id, r#"{"name":"before"}"#).await;
+    let bare = take(&world, &id, "{}").await["snapshotID"].as_str().unwrap().to_owned();
+    world.node.differ(differences());
+    let file = json!({ "kind": "file", "sizeBytes": 7, "mode": 0o4755, "uid": 0, "gid": 1000 });
+    let link = json!({ "kind": "symlink", "sizeBytes": 3, "mode": 0o4755, "uid": 0, "gid": 1000 });
+    let wanted = [
+        json!({ "path": "/home/new", "change": "added", "after": file }),
+        json!({ "path": "/home/\u{fffd}", "pathBase64": "L2hvbWUv/w==", "change": "removed", "before": file }),
+        json!({ "path": "/usr/bin/x", "change": "modified", "before": file, "after": link }),
+    ];
+    let path = format!("/snapshots/diff?from=default%2Fbefore%3Adefault&to={bare}");
+    let whole = world.get(&path).await.expect(200);
+    assert_eq!((whole.json(), whole.headers.get("x-next-token")), (json!(wanted), None));
+    assert_eq!(world.node.compared()[0].limit, 1000);
+    let mut token = String::new();
+    for part in &wanted {
+        let page = world.get(&format!("{path}&limit=1&nextToken={token}")).await.expect(200);
+        assert_eq!(page.json(), json!([part]));
+        token = page.headers.get("x-next-token").map_or_else(String::new, |t| t.to_str().unwrap().to_owned());
+    }
+    assert_eq!(token, "", "the last page has no successor");
+}
+
+#[tokio::test]
+async fn only_snapshots_of_ones_own_are_compared() {
+    let world = with_memory().await;
+    let id = world.create_base().await;
+    let mine = take(&world, &id, "{}").await["snapshotID"].as_str().unwrap().to_owned();
+    for (query, status) in [
+        (format!("from={mine}&to=base"), 403),
+        (format!("from=nothing&to={mine}"), 404),
+        (format!("to={mine}"), 400),
+        (format!("from={mine}&to="), 400),
+        (format!("from={mine}&to=%2F%2F"), 400),
+        (format!("from={mine}&to={mine}&limit=0"), 400),
+        (format!("from={mine}&to={mine}&limit=1001"), 400),
+        (format!("from={mine}&to={mine}&nextToken=bm8"), 400),
+    ] {
+        world.get(&format!("/snapshots/diff?{query}")).await.error(status);
+    }
+    assert!(world.node.compared().is_empty(), "nothing was read for those");
+    let theirs = http::Request::get(format!("/snapshots/diff?from={mine}&to={mine}"));
+    let theirs = theirs.header("x-api-key", key_of_another_team(&world).await);
+    world.send(theirs.body(String::new().into()).unwrap()).await.error(404);
+    assert!(world.node.compared().is_empty(), "nor for strangers");
+}
+
+async fn key_of_another_team(world: &World) -> String {
+    let ask = async |uri: &str, body: &str| {
+        let request = http::Request::post(uri).header("x-admin-token", "the operator");
+        world.send(request.body(body.to_owned().into()).unwrap()).await.expect(201).json()
+    };
+    let team = ask("/admin/teams", r#"{"name":"others"}"#).await["teamID"].as_str().unwrap().to_owned();
+    let key = ask(&format!("/admin/teams/{team}/api-keys"), r#"{"name":"theirs"}"#).await;
+    key["key"].as_str().unwrap().to_owned()
+}

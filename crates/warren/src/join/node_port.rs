@@ -8,8 +8,8 @@ use std::time::Duration;
 use control::{BoxFuture, BuildPort, NodePort, Usage};
 use model::{BuildId, KilledBy, SandboxId, TemplateId, Timestamp};
 use node::{
-    Checkpoint, Connection, CreateSandbox, DialError, Ended, Error, Handle, Host, Keep, Observation, Room,
-    TemplateBuild, Waking,
+    Checkpoint, Connection, CreateSandbox, DialError, DiffPage, DiffRequest, Ended, Error, Handle, Host,
+    Keep, Observation, Room, TemplateBuild, Waking,
 };
 use tokio::sync::watch;
 
@@ -114,6 +114,10 @@ impl NodePort for LocalNode {
             refuse_debug(sandbox)?;
             self.0.rollback(sandbox, build, timeout).await
         })
+    }
+
+    fn diff(&self, from: BuildId, to: BuildId, page: DiffRequest) -> BoxFuture<'_, Result<DiffPage, Error>> {
+        Box::pin(self.0.diff(from, to, page))
     }
 
     fn get(&self, sandbox: &SandboxId) -> Option<Observation> {

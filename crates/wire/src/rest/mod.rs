@@ -43,7 +43,8 @@ pub use sandbox::{
     VolumeMount,
 };
 pub use snapshot::{
-    Change, ChangeKind, ForkError, ForkRequest, Forked, NewSnapshot, RollbackRequest, Snapshot, SnapshotDiff,
+    Change, ChangeKind, ChangedFile, ChangedFileKind, ForkError, ForkRequest, Forked, NewSnapshot,
+    RollbackRequest, Snapshot,
 };
 pub use team::Team;
 pub use template::{Template, TemplateAlias, TemplateCreator};

@@ -79,26 +79,27 @@ pub struct RollbackRequest {
     pub timeout: Option<i64>,
 }
 
-/// Answer of `GET /snapshots/diff` (ours).
+/// One item of `GET /snapshots/diff` (ours): a path that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SnapshotDiff {
-    /// What differs, by path.
-    pub changes: Vec<Change>,
-    /// There are more than one answer shows.
-    pub truncated: bool,
-}
-
-/// A path that differs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Change {
     /// Where, absolute; bytes that are no UTF-8 are replaced.
     pub path: String,
-    /// How.
+    /// The path's bytes, where they are no UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_base64: Option<String>,
+    /// How it differs.
     pub change: ChangeKind,
+    /// What the first snapshot has there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<ChangedFile>,
+    /// What the second has there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<ChangedFile>,
 }
 
 /// How a path differs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ChangeKind {
     /// Only the second has it.
@@ -106,5 +107,39 @@ pub enum ChangeKind {
     /// Both have it, with another content, kind, owner or mode.
     Modified,
     /// Only the first has it.
-    Deleted,
+    Removed,
+}
+
+/// A side of a change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChangedFile {
+    /// What it is.
+    pub kind: ChangedFileKind,
+    /// Bytes of a file or of a link's target; 0 of anything else.
+    pub size_bytes: u64,
+    /// Permissions, with the set-id and sticky bits.
+    pub mode: u32,
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+}
+
+/// What a path is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChangedFileKind {
+    /// A file of bytes.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Symlink,
+    /// A pipe with a name.
+    Fifo,
+    /// A socket's name.
+    Socket,
+    /// A device.
+    Device,
 }
