@@ -61,8 +61,8 @@ pub use manager::{
 pub use pages::Paginator;
 pub use pty::{Pty, PtyBuilder, PtySize};
 pub use sandbox::{
-    ALL_TRAFFIC, ConnectOptions, CreateOptions, ListQuery, LogLine, Metrics, Network, OnTimeout, Sandbox,
-    SandboxInfo, SandboxState, ScopedSandbox, SnapshotInfo, SnapshotMode, SnapshotQuery,
+    ALL_TRAFFIC, Change, ConnectOptions, CreateOptions, ListQuery, LogLine, Metrics, Network, OnTimeout,
+    Sandbox, SandboxInfo, SandboxState, ScopedSandbox, SnapshotInfo, SnapshotMode, SnapshotQuery,
 };
 pub use secret::{Secret, SecretInfo};
 pub use template::{
@@ -70,3 +70,4 @@ pub use template::{
 };
 pub use templates::Templates;
 pub use volume::{Ownership, Volume, VolumeEntry, VolumeEntryKind, VolumeInfo};
+pub use wire::rest::{ChangeKind, ChangedFile, ChangedFileKind};

@@ -45,6 +45,14 @@ struct SnapshotRequest<'a> {
     memory: Option<bool>,
 }
 
+#[derive(Debug, Serialize)]
+struct RollbackRequest<'a> {
+    #[serde(rename = "snapshotID")]
+    snapshot_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout: Option<i64>,
+}
+
 impl Sandbox {
     /// Puts it to sleep with its memory. `false` if it slept already.
     pub async fn pause(&self) -> Result<bool, Error> {
@@ -107,6 +115,22 @@ impl Sandbox {
         let request = SnapshotRequest { name, memory: mode.memory() };
         let path = format!("/sandboxes/{}/snapshots", self.id());
         self.api.post(&path, &request).await.map_err(missing)
+    }
+
+    /// Takes it back to a snapshot of it, under the same id, to live `timeout` from
+    /// there, or as long as it was given last. What it is now is lost; one that
+    /// sleeps is taken back too. The handle stays good; the answer is a fresh one.
+    /// Of this server alone: E2B's own has no such call. Dropping the future may
+    /// leave it rolled back.
+    pub async fn rollback(
+        &self,
+        snapshot_id: &str,
+        timeout: impl Into<Option<Duration>> + Send,
+    ) -> Result<Self, Error> {
+        let request = RollbackRequest { snapshot_id, timeout: timeout.into().map(seconds) };
+        let path = format!("/sandboxes/{}/rollback", self.id());
+        let told = self.api.post(&path, &request).await?;
+        Self::handle(self.api.clone(), told)
     }
 
     /// Removes a snapshot. `false` if there was none.

@@ -98,6 +98,22 @@ pub struct SnapshotInfo {
     /// Its names.
     #[serde(default)]
     pub names: Vec<String>,
+    /// The sandbox it was taken of; told by this server alone, as all that follows.
+    #[serde(default, rename = "sandboxID")]
+    pub sandbox_id: Option<String>,
+    /// When it was taken.
+    #[serde(default, rename = "createdAt", deserialize_with = "told_moment")]
+    pub created_at: Option<SystemTime>,
+    /// Whether processes and their memory are part of it.
+    #[serde(default)]
+    pub memory: Option<bool>,
+    /// What its memory takes on the server's disk, in bytes.
+    #[serde(default, rename = "sizeBytes")]
+    pub size_bytes: Option<u64>,
+}
+
+fn told_moment<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<SystemTime>, D::Error> {
+    Ok(Option::<Rfc3339>::deserialize(from)?.map(super::moment))
 }
 
 /// Which snapshots to list. The default is all, newest first.

@@ -1,5 +1,6 @@
 //! A handle of one sandbox, and the calls about sandboxes as a whole.
 
+mod diff;
 mod info;
 mod lifecycle;
 mod list;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use http::Method;
 use wire::rest::{self, SandboxDetail, TimeoutRequest};
 
+pub use self::diff::Change;
 pub use self::info::{Metrics, SandboxInfo, SandboxState};
 pub(crate) use self::info::{moment, unix_seconds};
 pub use self::list::{ListQuery, SnapshotInfo, SnapshotQuery};

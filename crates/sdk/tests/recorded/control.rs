@@ -7,8 +7,8 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use serde_json::json as value;
 use warren_sdk::{
-    ConnectOptions, CreateOptions, ErrorKind, ListQuery, Network, OnTimeout, Sandbox, Secret, SnapshotMode,
-    SnapshotQuery,
+    ChangeKind, ChangedFileKind, ConnectOptions, CreateOptions, ErrorKind, ListQuery, Network, OnTimeout,
+    Sandbox, Secret, SnapshotMode, SnapshotQuery,
 };
 
 use super::*;
@@ -178,6 +178,64 @@ async fn snapshots_are_made_listed_and_removed() {
     );
     assert!(Sandbox::delete_snapshot(&mock.config, &snapshot.snapshot_id).await.unwrap());
     assert!(!Sandbox::delete_snapshot(&mock.config, "other").await.unwrap());
+}
+
+#[tokio::test]
+async fn a_rollback_answers_with_a_fresh_handle() {
+    let (mock, sandbox) = sandbox(|seen| match seen.json()["snapshotID"].as_str() {
+        Some("team/x:default") => json(200, &created("i1")),
+        Some("base") => failure(403, "'base' is not yours"),
+        _ => failure(404, "template 'nothing' not found"),
+    })
+    .await;
+    let back = sandbox.rollback("team/x:default", Duration::from_millis(8500)).await.unwrap();
+    assert_eq!(back.id(), "i1");
+    let path = "/sandboxes/i1/rollback";
+    assert_eq!(mock.last(path).line(), format!("POST {path}"));
+    assert_eq!(mock.last(path).json(), value!({ "snapshotID": "team/x:default", "timeout": 9 }));
+    sandbox.rollback("team/x:default", None).await.unwrap();
+    assert_eq!(mock.last(path).json(), value!({ "snapshotID": "team/x:default" }));
+    // What is missing may be the snapshot: it is not said to be the sandbox.
+    let missing = sandbox.rollback("nothing", None).await.unwrap_err();
+    assert_eq!((missing.kind(), missing.status()), (ErrorKind::NotFound, Some(404)));
+    assert_eq!(sandbox.rollback("base", None).await.unwrap_err().status(), Some(403));
+}
+
+#[tokio::test]
+async fn differences_keep_their_names_byte_for_byte() {
+    let file = value!({ "kind": "file", "sizeBytes": 7, "mode": 420, "uid": 0, "gid": 0 });
+    let new = value!({ "snapshotID": "new:default", "names": [] });
+    let (mock, sandbox) = sandbox(move |seen| match seen.line().as_str() {
+        "POST /sandboxes/i1/snapshots" => json(201, &new),
+        "GET /snapshots/diff?from=team%2Fx%3Adefault&to=new%3Adefault" => Reply::Answer(
+            200,
+            vec![("x-next-token", "L2E".to_owned())],
+            value!([{ "path": "/a", "change": "added", "after": file }]).to_string().into(),
+        ),
+        "GET /snapshots/diff?from=team%2Fx%3Adefault&to=new%3Adefault&nextToken=L2E" => {
+            let odd =
+                value!({ "path": "/\u{fffd}", "pathBase64": "L/8=", "change": "removed", "before": file });
+            json(200, &value!([odd]))
+        }
+        "DELETE /templates/new%3Adefault" => empty(204),
+        other => failure(404, other),
+    })
+    .await;
+    let changes = sandbox.changes_since("team/x:default").await.unwrap();
+    assert_eq!(
+        changes.iter().map(|one| one.kind).collect::<Vec<_>>(),
+        [ChangeKind::Added, ChangeKind::Removed]
+    );
+    assert_eq!(changes[1].path.as_os_str().as_encoded_bytes(), b"/\xff");
+    assert_eq!(
+        changes[0].after.as_ref().map(|file| (file.kind, file.size_bytes)),
+        Some((ChangedFileKind::File, 7))
+    );
+    assert_eq!(mock.last("/sandboxes/i1/snapshots").json(), value!({ "memory": false }));
+    assert!(mock.lines().contains(&"DELETE /templates/new%3Adefault".to_owned()), "nothing is left");
+    // Also where the comparison fails.
+    assert_eq!(sandbox.changes_since("gone").await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(mock.lines().last().unwrap(), "DELETE /templates/new%3Adefault");
 }
 
 #[tokio::test]

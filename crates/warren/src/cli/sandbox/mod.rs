@@ -2,6 +2,7 @@
 
 mod connect;
 mod create;
+mod diff;
 mod exec;
 mod fork;
 mod kill;
@@ -9,6 +10,7 @@ mod list;
 mod logs;
 mod metrics;
 mod record;
+mod rollback;
 mod sleep;
 mod snapshot;
 mod terminal;
@@ -90,7 +92,7 @@ enum Act {
     /// Show what a sandbox uses and used.
     #[command(visible_alias = "mt", after_help = "Example: warren sandbox metrics -f i4kq0v9t2m1x7c5b8n3za")]
     Metrics(metrics::Metrics),
-    /// Put sandboxes to sleep: they keep their files and use no memory.
+    /// Put sandboxes to sleep: they keep their files and what runs, and use no memory.
     #[command(visible_alias = "ps", after_help = "Example: warren sandbox pause i4kq0v9t2m1x7c5b8n3za")]
     Pause(sleep::Pause),
     /// Wake sandboxes.
@@ -108,6 +110,24 @@ enum Act {
     /// Keep, list and delete states of sandboxes, to start others from.
     #[command(subcommand, visible_alias = "sn")]
     Snapshot(snapshot::Act),
+    /// Show which files changed between two snapshots, or since one.
+    #[command(
+        visible_alias = "df",
+        override_usage = "warren sandbox diff [OPTIONS] <BEFORE> <AFTER>\n       \
+                          warren sandbox diff [OPTIONS] <BEFORE> --sandbox <ID>",
+        after_help = "Examples:\n  warren sandbox diff default/before:default default/after:default\n  \
+                      warren sandbox diff default/before:default --sandbox i4kq0v9t2m1x7c5b8n3za\n  \
+                      warren sandbox diff -q default/before:default default/after:default | grep ^/etc/\n\n\
+                      + is new, - is gone, ~ has another content, kind, owner or mode. Times are not compared."
+    )]
+    Diff(diff::Diff),
+    /// Take a sandbox back to a snapshot of it; what it is now is lost.
+    #[command(
+        visible_alias = "rb",
+        after_help = "Example: warren sandbox rollback i4kq0v9t2m1x7c5b8n3za default/before-upgrade:default\n\n\
+                      Keep what it is now first: warren sandbox snapshot create i4kq0v9t2m1x7c5b8n3za"
+    )]
+    Rollback(rollback::Rollback),
     /// End sandboxes now.
     #[command(visible_alias = "kl", after_help = "Example: warren sandbox kill --all")]
     Kill(kill::Kill),
@@ -131,6 +151,8 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
         Act::Resume(resume) => sleep::resume(config, resume, form).await,
         Act::Fork(wanted) => fork::run(config, wanted, form).await,
         Act::Snapshot(act) => snapshot::run(config, act, form).await,
+        Act::Diff(wanted) => diff::run(config, wanted, form).await,
+        Act::Rollback(wanted) => rollback::run(config, wanted, form).await,
         Act::Kill(kill) => kill::run(config, kill, form).await,
     }
 }

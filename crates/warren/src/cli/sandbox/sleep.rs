@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use sdk::{Config, Sandbox, SnapshotMode};
+use sdk::{Config, ConnectOptions, Sandbox, SnapshotMode};
 use serde_json::json;
 
 use super::super::form::{Form, print_json};
@@ -30,6 +30,9 @@ pub(super) struct Resume {
     /// Seconds to live from now.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     timeout: u64,
+    /// Start them from their files alone, without what ran in them.
+    #[arg(long)]
+    reboot: bool,
 }
 
 /// Runs `pause`.
@@ -57,7 +60,9 @@ pub(super) async fn resume(config: &Config, resume: Resume, form: Form) -> Resul
     let mut done = Vec::new();
     for id in resume.ids {
         let waiting = form.spinner(&format!("waking {id}"));
-        let woken = Sandbox::connect(config, &id, Duration::from_secs(resume.timeout)).await;
+        let options = ConnectOptions::new().timeout(Duration::from_secs(resume.timeout));
+        let options = if resume.reboot { options.reboot() } else { options };
+        let woken = Sandbox::connect_with(config, &id, options).await;
         waiting.finish_and_clear();
         woken.with_context(|| format!("resume {id}"))?;
         if form.is_talkative() {

@@ -2,13 +2,14 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::Subcommand;
-use sdk::{Config, Sandbox, SnapshotInfo, SnapshotMode, SnapshotQuery};
+use sdk::{Config, ErrorKind, Sandbox, SandboxState, SnapshotInfo, SnapshotMode, SnapshotQuery};
 use serde_json::{Value, json};
 
-use super::super::form::{Form, print_json, print_lines};
+use super::super::form::{Form, lasting, print_json, print_lines, size};
 use super::super::table::Table;
+use super::unix_seconds;
 
 /// What to do with snapshots.
 #[derive(Debug, Subcommand)]
@@ -68,16 +69,33 @@ async fn create(
     mode: SnapshotMode,
     form: Form,
 ) -> Result<ExitCode> {
-    let waiting = form.spinner(&format!("keeping the state of {id}"));
-    let kept = Sandbox::detached(config, id)?.create_snapshot_with(name, mode).await;
-    waiting.finish_and_clear();
-    let kept = kept.with_context(|| format!("keep the state of {id}"))?;
+    let kept = keep(config, id, name, mode, form).await?;
     if form.json {
         print_json(&as_json(&kept))?;
     } else {
         println!("{}", kept.snapshot_id);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Keeps the state of a sandbox that runs.
+pub(super) async fn keep(
+    config: &Config,
+    id: &str,
+    name: Option<&str>,
+    mode: SnapshotMode,
+    form: Form,
+) -> Result<SnapshotInfo> {
+    let waiting = form.spinner(&format!("keeping the state of {id}"));
+    let kept = Sandbox::detached(config, id)?.create_snapshot_with(name, mode).await;
+    waiting.finish_and_clear();
+    // The protocol has no other word for one that sleeps than that it is not there.
+    if kept.as_ref().is_err_and(|e| e.kind() == ErrorKind::SandboxNotFound)
+        && Sandbox::info_of(config, id).await.is_ok_and(|info| info.state == SandboxState::Paused)
+    {
+        bail!("{id} is paused, and only a running sandbox is kept: `warren sandbox resume {id}` wakes it");
+    }
+    kept.with_context(|| format!("keep the state of {id}"))
 }
 
 async fn list(config: &Config, sandbox: Option<String>, form: Form) -> Result<ExitCode> {
@@ -88,9 +106,11 @@ async fn list(config: &Config, sandbox: Option<String>, form: Form) -> Result<Ex
     } else if form.quiet {
         print_lines(found.iter().map(|one| &one.snapshot_id));
     } else {
-        let mut table = Table::new(&["SNAPSHOT", "NAMES"]);
+        let mut table = Table::new(&["SNAPSHOT", "OF", "AGE", "KEEPS"]);
         for one in found {
-            table.row(vec![one.snapshot_id, one.names.join(", ")]);
+            let keeps = keeps(&one);
+            let age = one.created_at.and_then(|at| at.elapsed().ok()).map(lasting).unwrap_or_default();
+            table.row(vec![one.snapshot_id, one.sandbox_id.unwrap_or_default(), age, keeps]);
         }
         table.print();
     }
@@ -114,6 +134,23 @@ async fn delete(config: &Config, ids: Vec<String>, form: Form) -> Result<ExitCod
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// What is part of it, and what that takes on the server's disk.
+fn keeps(snapshot: &SnapshotInfo) -> String {
+    match (snapshot.memory, snapshot.size_bytes) {
+        (Some(true), Some(bytes)) => format!("memory ({}) and files", size(bytes)),
+        (Some(true), None) => "memory and files".to_owned(),
+        (Some(false), _) => "files".to_owned(),
+        (None, _) => String::new(),
+    }
+}
+
 fn as_json(snapshot: &SnapshotInfo) -> Value {
-    json!({ "snapshotId": snapshot.snapshot_id, "names": snapshot.names })
+    json!({
+        "snapshotId": snapshot.snapshot_id,
+        "names": snapshot.names,
+        "sandboxId": snapshot.sandbox_id,
+        "createdAt": snapshot.created_at.map(unix_seconds),
+        "memory": snapshot.memory,
+        "sizeBytes": snapshot.size_bytes,
+    })
 }
