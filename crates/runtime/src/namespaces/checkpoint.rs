@@ -96,6 +96,8 @@ fn with_memory(
     let began = Instant::now();
     let done = criu::run(&room, &call, &work.path, |ask| match ask {
         Ask::Written => {
+            criu::keep_bound(&staging.0.join(IMAGES), process.pid)?;
+            criu::set_removed_aside(&staging.0.join(IMAGES))?;
             host.storage.snapshot(&spec.dir, layer).map_err(io::Error::other)?;
             fs::rename(&staging.0, memory)
         }

@@ -4,12 +4,17 @@
 //! host that it gets to see, so a copy with its own libraries can stand anywhere.
 //! It runs in a room of its own (`workshop`), started for one task and gone after it.
 
+mod bound;
+mod entries;
 mod images;
 mod proto;
+mod removed;
 mod rpc;
 mod tool;
 
+pub(super) use bound::keep_bound;
 pub(super) use images::move_users;
+pub(super) use removed::set_removed_aside;
 pub(super) use rpc::{Ask, Dump, Restore, stood_still};
 pub use tool::Criu;
 pub(super) use tool::{check, run};
