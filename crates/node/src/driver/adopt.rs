@@ -43,7 +43,7 @@ impl Driver {
         // Not an event of its life: it was running all the time.
         self.state = State::Running;
         self.open_reach();
-        self.publish_phase(crate::Phase::Running);
+        self.show(crate::Phase::Running);
         Ok(())
     }
 
@@ -80,16 +80,12 @@ impl Driver {
     async fn adopt_asleep(&mut self) -> Result<(), Halt> {
         self.state = if self.record.is_parked() { State::Paused } else { State::Pausing };
         if self.state == State::Pausing {
-            self.publish_phase(crate::Phase::Pausing);
+            self.show(crate::Phase::Pausing);
             self.put_down().await?;
             self.state = State::Paused;
         }
-        self.publish_phase(crate::Phase::Paused);
+        self.show(crate::Phase::Paused);
         Ok(())
-    }
-
-    fn publish_phase(&self, phase: crate::Phase) {
-        self.shared.publish(&self.entry, |observation| observation.phase = phase);
     }
 
     async fn look(&self) -> Option<std::sync::Arc<dyn runtime::Machine>> {

@@ -181,10 +181,16 @@ impl Driver {
             State::Resuming => Phase::Resuming,
             _ => Phase::Running,
         };
+        self.show(phase);
+    }
+
+    /// Lets others see this phase, and what the record says beside it.
+    fn show(&self, phase: Phase) {
         let record = &self.record;
+        let is_snapshotting = self.state == State::Snapshotting;
         self.shared.publish(&self.entry, |observation| {
             observation.phase = phase;
-            observation.is_snapshotting = next == State::Snapshotting;
+            observation.is_snapshotting = is_snapshotting;
             observation.started_at = record.started_at().unwrap_or(record.created_at());
             observation.deadline = record.shown_deadline();
             observation.timeout = record.timeout();
