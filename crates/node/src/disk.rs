@@ -98,6 +98,14 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
     read().map_err(error("reading", path))
 }
 
+/// A small text of ours; nothing if it does not exist.
+pub(crate) fn read_text(path: &Path) -> Result<Option<String>, Error> {
+    match fs::read_to_string(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => read.map(Some).map_err(error("reading", path)),
+    }
+}
+
 /// Removes a directory with all it holds; gone already is well too.
 pub(crate) fn remove_dir(path: &Path) -> Result<(), Error> {
     absent_is_well(fs::remove_dir_all(path)).map_err(error("removing", path))

@@ -263,6 +263,33 @@ async fn memory_that_is_damaged_is_named_and_its_files_can_be_used() {
 }
 
 #[tokio::test]
+async fn a_manifest_with_a_changed_byte_is_named_and_starts_nothing() {
+    let host = Host::new();
+    let handle = host.open().await;
+    handle.create(request(1)).await.unwrap();
+    write(&host, 1, "kept", "yes");
+    snapshot(&handle, 1, Keep::Memory).await;
+    handle.pause(&sandbox_id(1), Keep::Memory, true).await.unwrap();
+    for generation in generations(&host) {
+        let path = host.path().join("generations").join(generation).join("manifest.json");
+        // Still JSON, of the same meaning to whoever does not look at the bytes.
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains("FROM"), "{text}");
+        std::fs::write(&path, text.replace("FROM", "FRoM")).unwrap();
+    }
+    let named = |error: Error| {
+        let mut causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+        causes.any(|cause| cause.to_string().ends_with("was changed"))
+    };
+    assert!(named(handle.create(of_snapshot(2)).await.unwrap_err()));
+    assert!(named(handle.rollback(&sandbox_id(1), SNAPSHOT, LIFE).await.unwrap_err()));
+    assert!(named(handle.resume(&sandbox_id(1), LIFE, Waking::Kept).await.unwrap_err()));
+    assert!(host.world.inventory().running.is_empty());
+    handle.resume(&sandbox_id(1), LIFE, Waking::Reboot).await.unwrap();
+    assert_eq!(files(&host, 1)["kept"], "yes");
+}
+
+#[tokio::test]
 async fn one_whose_daemon_was_stuck_wakes_only_from_its_files() {
     let host = Host::new();
     let handle = host.open().await;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use model::{GenerationId, Timestamp};
 use runtime::manifest::Manifest as Sums;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::Keep;
 use crate::disk;
@@ -15,6 +16,8 @@ use crate::template::Template;
 /// The version that this server writes and the newest that it reads.
 const FORMAT: u32 = 1;
 const FILE: &str = "manifest.json";
+/// Its SHA-256, in hexadecimal; states of earlier servers have none.
+const SUM: &str = "manifest.sha256";
 
 /// Everything that it takes to start a sandbox from a generation. Holds the
 /// variables of its source, so only its owner may read it.
@@ -51,6 +54,8 @@ pub(crate) enum Unusable {
     Newer(GenerationId, u32),
     #[error("the manifest of generation {0} is another's")]
     Foreign(GenerationId),
+    #[error("the manifest of generation {0} was changed")]
+    Changed(GenerationId),
     #[error("its memory was kept by the backend {wrote}, this server has {has}; its files can be used")]
     OtherBackend { wrote: String, has: String },
     #[error("its memory is not what was written; its files can be used")]
@@ -105,6 +110,11 @@ impl Manifest {
             format: u32,
         }
         let path = dir.join(FILE);
+        if let Some(written) = disk::read_text(&dir.join(SUM))?
+            && written.trim() != sum(&path)?
+        {
+            return Err(Unusable::Changed(generation));
+        }
         let Format { format } = disk::read_json(&path)?;
         if format > FORMAT {
             return Err(Unusable::Newer(generation, format));
@@ -128,7 +138,16 @@ impl Manifest {
     pub(crate) fn store(&self, dir: &Path) -> Result<(), disk::Error> {
         let path = dir.join(FILE);
         disk::write_json(&path, self)?;
+        let sums = dir.join(SUM);
+        std::fs::write(&sums, sum(&path)?).map_err(disk::error("writing", &sums))?;
         disk::store(&path)?;
+        disk::store(&sums)?;
         disk::store(dir)
     }
+}
+
+/// Of the bytes, not of what they mean: a newer server's manifest has a sum, too.
+fn sum(path: &Path) -> Result<String, disk::Error> {
+    let bytes = std::fs::read(path).map_err(disk::error("reading", path))?;
+    Ok(crate::hex::hex(&Sha256::digest(&bytes)))
 }
