@@ -7,6 +7,7 @@ import time
 
 import httpx
 import pytest
+from e2b import TimeoutException
 from e2b_code_interpreter import Sandbox
 from outside import API_URL
 
@@ -214,6 +215,34 @@ def test_a_crowd_of_processes_ends_with_its_context(create):
     sandbox.restart_code_context(sandbox.list_code_contexts()[0])
     alive(sandbox)
     assert int(sandbox.commands.run(count, user="root").stdout) < 20
+
+
+BOMBS = {
+    "gives-up": "import os\nwhile True: os.fork()",
+    "goes-on": "import os\nwhile True:\n    try: os.fork()\n    except BaseException: pass",
+}
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_a_cell_that_forks_for_ever_ends_at_the_latest_with_its_client(create, kind):
+    sandbox = create("code-interpreter-v1", Sandbox, timeout=600)
+    other = create("base")
+    try:
+        execution = sandbox.run_code(BOMBS[kind], timeout=10)
+        # The first fork that the limit refuses may end the cell; whatever it is, it is told.
+        assert execution.error is not None, execution
+    except TimeoutException:
+        pass
+    assert other.commands.run("echo on", timeout=60).stdout == "on\n"
+    # The interrupt has half a minute to be obeyed; then all of them are killed.
+    assert ok(sandbox.run_code("20 + 1", timeout=300, request_timeout=300)).text == "21"
+    # Thousands take a moment to be dead.
+    count = "pgrep -c -f '[k]ernels/' || true"
+    for _ in range(100):
+        if int(sandbox.commands.run(count, user="root").stdout) < 20:
+            return
+        time.sleep(0.3)
+    raise AssertionError("its processes live on")
 
 
 def test_a_full_disk(create):

@@ -158,11 +158,7 @@ impl Sandbox {
     }
 
     fn execute(&mut self, request: &Value) -> anyhow::Result<String> {
-        let body = request.to_string();
-        let headers = [("Content-Type", "application/json")];
-        let answer = self.guest("POST", "/execute", INTERPRETER, &headers, body.as_bytes())?;
-        for line in answer.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            let item: Value = serde_json::from_slice(line).context("read a line of a cell's answer")?;
+        for item in self.items(request)? {
             match item["type"].as_str() {
                 Some("result") => return Ok(item["text"].as_str().unwrap_or_default().to_owned()),
                 Some("error") => bail!("the cell failed: {item}"),
@@ -170,6 +166,15 @@ impl Sandbox {
             }
         }
         Ok(String::new())
+    }
+
+    /// Runs code and gives every line of the answer.
+    pub(crate) fn items(&mut self, request: &Value) -> anyhow::Result<Vec<Value>> {
+        let body = request.to_string();
+        let headers = [("Content-Type", "application/json")];
+        let answer = self.guest("POST", "/execute", INTERPRETER, &headers, body.as_bytes())?;
+        let lines = answer.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        lines.map(|line| serde_json::from_slice(line).context("read a line of a cell's answer")).collect()
     }
 
     /// Asks the daemon whether it is well: the shortest way to the inside and back.

@@ -4,6 +4,7 @@
 
 pub(crate) mod crash;
 mod fuzz;
+pub(crate) mod plots;
 pub(crate) mod sessions;
 
 use std::time::Duration;
@@ -42,6 +43,9 @@ pub(crate) struct Args {
     /// Calls of each session.
     #[arg(long, default_value_t = 20)]
     calls: u32,
+    /// Sandboxes that each draw a plot at once; each holds a Python with matplotlib.
+    #[arg(long, default_value_t = 100)]
+    plots: u32,
     /// Seconds that each fuzz target runs; 0 leaves them out.
     #[arg(long, default_value_t = 600)]
     fuzz_seconds: u32,
@@ -68,6 +72,8 @@ enum Part {
     Simulated,
     /// Sessions that call in parallel.
     Sessions,
+    /// Sandboxes that each draw a plot at once.
+    Plots,
     /// Creates and ends.
     Rounds,
     /// kill -9 of the server.
@@ -116,6 +122,10 @@ fn real(server: &mut Server, args: &Args, wants: impl Fn(Part) -> bool) -> anyho
         sessions::run(server, plan, args.seed)?;
         let calls = plan.sessions * plan.calls;
         say(&format!("{calls} calls from {} sessions: none saw another's.", plan.sessions));
+    }
+    if wants(Part::Plots) {
+        plots::run(server, args.plots)?;
+        say(&format!("{} sandboxes drew at once: each its own plot.", args.plots));
     }
     if wants(Part::Rounds) {
         rounds(server, Plan { rounds: args.rounds, workers: args.workers, seed: args.seed })?;

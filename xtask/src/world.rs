@@ -40,6 +40,9 @@ pub(crate) fn run(tally: &mut Tally) -> anyhow::Result<()> {
     clients(&server.access(), tally);
     suites::python(&server.access(), tally, &["tests/python/attack"]);
     tally.step("kill and clean-up rounds (short)", || soak::rounds(&server, soak::SHORT).map(|()| None));
+    tally.step("plots in many sandboxes at once (short)", || {
+        soak::plots::run(&server, soak::plots::SHORT).map(|()| None)
+    });
     tally.step("calls from sessions in parallel (short)", || {
         soak::sessions::run(&server, soak::sessions::SHORT, 1).map(|()| None)
     });
