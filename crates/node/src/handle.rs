@@ -7,14 +7,17 @@ use std::sync::Arc;
 use model::{BuildId, EndCause, KilledBy, SandboxId, Slot, Timestamp};
 use runtime::Usage;
 use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 
-use crate::driver::Driver;
+use crate::driver::{Driver, chain};
 use crate::generation::{Keep, Waking};
 use crate::record::{New, Record};
 use crate::shared::{Entry, Request, Shared};
 use crate::states::Beginning;
 use crate::template::Template;
-use crate::{CreateSandbox, Ended, Error, NodeOptions, Observation, Phase, Reach, TemplateBuild, restore};
+use crate::{
+    CreateSandbox, Ended, Error, NodeOptions, Observation, Phase, Reach, TemplateBuild, restore, warm,
+};
 
 /// What becomes of the sandboxes when the node shuts down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,13 +65,47 @@ impl Handle {
     /// Makes a sandbox; returns when its guest answered. Dropping this future
     /// before that kills it.
     pub async fn create(&self, request: CreateSandbox) -> Result<Observation, Error> {
-        let shared = &self.shared;
         let (template, from) = self.beginning(&request).await?;
-        let (answer, asked) = oneshot::channel();
-        if shared.tasks.leave().is_cancelled() {
+        let began = Instant::now();
+        let warm = &self.shared.warm;
+        if warm::fits(&request, &template)
+            && let Some(state) = warm.of(request.build_id)
+        {
+            match self.create_from(&request, &template, Some(state)).await {
+                Err(Error::Start { step, source, .. }) => {
+                    let error = chain(&*source);
+                    tracing::warn!(
+                        step,
+                        error,
+                        "a sandbox does not wake from its template's state; it boots"
+                    );
+                    warm.give_up(request.build_id);
+                }
+                woken => {
+                    if woken.is_ok() {
+                        warm.woke(request.build_id, began.elapsed());
+                    }
+                    return woken;
+                }
+            }
+        }
+        let began = Instant::now();
+        let made = self.create_from(&request, &template, from).await?;
+        self.warm_up(&request, &template, began.elapsed());
+        Ok(made)
+    }
+
+    async fn create_from(
+        &self,
+        request: &CreateSandbox,
+        template: &Template,
+        from: Option<Beginning>,
+    ) -> Result<Observation, Error> {
+        if self.shared.tasks.leave().is_cancelled() {
             return Err(Error::ShuttingDown);
         }
-        self.admit_from(&request, &template, from, Purpose::Client, answer)?;
+        let (answer, asked) = oneshot::channel();
+        self.admit_from(request, template, from, Purpose::Client, answer)?;
         // The driver drops the sender unanswered only if it is itself dropped.
         asked.await.unwrap_or(Err(Error::ShuttingDown))
     }

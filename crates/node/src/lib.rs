@@ -29,6 +29,7 @@ mod states;
 mod tasks;
 mod template;
 mod trace;
+mod warm;
 
 pub use clock::{Clock, SystemClock};
 pub use diff::{DiffError, DiffPage, DiffRequest, Difference, FileKind, FileState};

@@ -30,6 +30,9 @@ pub struct NodeOptions {
     pub capacity: Capacity,
     /// How much more may be promised.
     pub overcommit: Overcommit,
+    /// Whether templates that start something are kept as a state of a sandbox that
+    /// is ready, from which the next ones wake where that is faster than a boot.
+    pub warm: bool,
     /// How long things may take.
     pub limits: Limits,
     /// How images of registries are had.
@@ -126,6 +129,7 @@ impl NodeOptions {
             ca_bundle: None,
             capacity,
             overcommit: DEFAULT_OVERCOMMIT,
+            warm: false,
             limits: Limits::default(),
             images: ImageOptions::default(),
             clock: Arc::new(SystemClock),

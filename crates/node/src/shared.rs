@@ -19,6 +19,7 @@ use crate::ledger::Ledger;
 use crate::record::Record;
 use crate::tasks::Tasks;
 use crate::template::Templates;
+use crate::warm::Warm;
 use crate::{Ended, Error, NodeOptions, Observation, Phase, Reach};
 
 /// Requests that wait for a driver; more make their callers wait.
@@ -149,6 +150,8 @@ pub(crate) struct Shared {
     pub(crate) building: tokio::sync::Mutex<()>,
     /// Builds that clients ordered.
     pub(crate) jobs: Jobs,
+    /// States that creates of builds begin with.
+    pub(crate) warm: Warm,
     /// Layers of steps that were done.
     pub(crate) cache: Arc<Cache>,
     /// Comparisons of states that may read at a time; more wait.
@@ -176,6 +179,7 @@ impl Shared {
             changes: watch::Sender::new(0),
             building: tokio::sync::Mutex::default(),
             jobs: Jobs::new(options.limits.builds),
+            warm: Warm::default(),
             cache: Arc::new(cache),
             comparing: tokio::sync::Semaphore::new(COMPARISONS),
             options,

@@ -145,7 +145,7 @@ impl Handle {
     }
 
     /// A state that stands, held.
-    async fn state(&self, id: GenerationId) -> Result<(Checkpoint, Manifest), Error> {
+    pub(crate) async fn state(&self, id: GenerationId) -> Result<(Checkpoint, Manifest), Error> {
         // Held before it is looked at: it does not go in between.
         let hold = Shelf::hold(&self.shared.shelf, id);
         let unreadable = |source| Error::State { generation: id, source };

@@ -188,6 +188,10 @@ pub(crate) struct Node {
     /// with memory need. Unset, it is looked for in `criu` in and beside the state directory,
     /// beside this program and above it, then among the system's programs.
     pub(crate) criu: Option<PathBuf>,
+    /// Whether sandboxes of templates with an interpreter or a start command wake from
+    /// a state that is kept of such a sandbox, where that is faster than to boot. For
+    /// programs that one trusts: such sandboxes share the kernel's allowances per user.
+    pub(crate) warm_templates: bool,
     /// Size of the state file system's image where one has to be made, in GiB; 0: 80 % of what is free.
     pub(crate) image_gib: u64,
 }
@@ -275,6 +279,7 @@ impl Default for Node {
             output_patience_seconds: 60,
             first_uid: 1_000_000,
             criu: None,
+            warm_templates: false,
             image_gib: 0,
         }
     }

@@ -130,6 +130,7 @@ impl Handle {
     /// until they are cleared away.
     pub async fn forget_build(&self, build_id: BuildId) -> Result<(), Error> {
         self.cancel_build(build_id);
+        self.shared.warm.forget(build_id);
         let (shared, dir) = (Arc::clone(&self.shared), dir_of(&self.shared.options, build_id));
         let forgotten = disk::blocking(move || {
             shared.templates.forget(build_id)?;

@@ -160,6 +160,7 @@ async fn open_node(options: &Options, state: &StateDir, backend: &backend::Open)
     let mut wanted = NodeOptions::new(state.path(), &guest, backend.machines(), capacity);
     wanted.bulk_dir = bulk;
     wanted.limits = options.build.limits();
+    wanted.warm = options.node.warm_templates;
     wanted.images = options.images.options();
     wanted.ca_bundle = ca::extra(options.extra_ca_file.as_deref())?;
     wanted.limits.output_patience = Duration::from_secs(options.node.output_patience_seconds.into());
