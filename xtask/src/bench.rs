@@ -28,7 +28,7 @@ pub(crate) struct Args {
     /// How often each thing is measured.
     #[arg(long, default_value_t = 200)]
     rounds: u32,
-    /// Only pauses, snapshots and forks.
+    /// Only pauses, snapshots and forks; with `--short` nothing that takes gigabytes.
     #[arg(long)]
     states: bool,
     /// Only a few rounds, for a quick look.
@@ -57,7 +57,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if args.states {
         tool::measure(rounds.min(SOME), &mut rows)?;
         warm_up(&target)?;
-        states::measure(&target, rounds.min(SOME), states::Size::Large, &mut rows)?;
+        let size = if args.short { states::Size::Small } else { states::Size::Large };
+        states::measure(&target, rounds.min(SOME), size, &mut rows)?;
         println!("\n{}", measure::table(&rows));
         return target.stop();
     }

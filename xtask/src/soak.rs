@@ -3,6 +3,7 @@
 //! files, looks at what is left behind, and lets the fuzzer loose on the readers.
 
 pub(crate) mod crash;
+pub(crate) mod forks;
 mod fuzz;
 pub(crate) mod plots;
 pub(crate) mod sessions;
@@ -37,6 +38,12 @@ pub(crate) struct Args {
     /// How often the server is killed under load.
     #[arg(long, default_value_t = 200)]
     crashes: u32,
+    /// Forks of one sandbox at once,
+    #[arg(long, default_value_t = 50)]
+    forks: u32,
+    /// whose heap has this size.
+    #[arg(long, default_value_t = 200)]
+    heap_mib: u32,
     /// Sessions that call at a time, beside the rounds; each holds a Python.
     #[arg(long, default_value_t = 100)]
     sessions: u32,
@@ -76,6 +83,8 @@ enum Part {
     Plots,
     /// Creates and ends.
     Rounds,
+    /// Many forks of one heap.
+    Forks,
     /// kill -9 of the server.
     Crashes,
     /// One sandbox under load.
@@ -129,6 +138,10 @@ fn real(server: &mut Server, args: &Args, wants: impl Fn(Part) -> bool) -> anyho
     }
     if wants(Part::Rounds) {
         rounds(server, Plan { rounds: args.rounds, workers: args.workers, seed: args.seed })?;
+    }
+    if wants(Part::Forks) {
+        let plan = forks::Plan { forks: args.forks, heap_mib: args.heap_mib };
+        say(&format!("{} forks of {} MiB: {}", plan.forks, plan.heap_mib, forks::run(server, plan)?));
     }
     if wants(Part::Crashes) {
         crash::run(server, crash::Plan { rounds: args.crashes, seed: args.seed })?;

@@ -46,6 +46,7 @@ pub(crate) fn run(tally: &mut Tally) -> anyhow::Result<()> {
     tally.step("calls from sessions in parallel (short)", || {
         soak::sessions::run(&server, soak::sessions::SHORT, 1).map(|()| None)
     });
+    tally.step("forks of one heap, each its own (short)", || forks(&server));
     tally.step("kill -9 of the server under load (short)", || {
         soak::crash::run(&mut server, soak::crash::SHORT).map(|()| None)
     });
@@ -54,6 +55,16 @@ pub(crate) fn run(tally: &mut Tally) -> anyhow::Result<()> {
     second_start(&warren, tally);
     tally.step("nothing is left behind", || before.settle().map(|()| None));
     Ok(())
+}
+
+/// Where the server has no checkpoint tool there are none.
+fn forks(server: &Server) -> anyhow::Result<Option<Skip>> {
+    if crate::criu::usr().is_none() && !Path::new("/usr/sbin/criu").exists() {
+        return Ok(Some(Skip("there is no checkpoint tool here".to_owned())));
+    }
+    let paid = soak::forks::run(server, soak::forks::SHORT)?;
+    println!("    {paid}");
+    Ok(None)
 }
 
 /// Everything that needs only a server's address and a key.
