@@ -278,7 +278,8 @@ async fn a_manifest_with_a_changed_byte_is_named_and_starts_nothing() {
         std::fs::write(&path, text.replace("FROM", "FRoM")).unwrap();
     }
     let named = |error: Error| {
-        let mut causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+        let mut causes =
+            std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
         causes.any(|cause| cause.to_string().ends_with("was changed"))
     };
     assert!(named(handle.create(of_snapshot(2)).await.unwrap_err()));
