@@ -241,6 +241,24 @@ pub trait Backend: Send + Sync + Debug {
         })
     }
 
+    /// Makes the layer `to`, which must not exist, of several, topmost first: in
+    /// their place on top of `below` it shows the same. The name appears when the layer
+    /// is complete. Dropping the future does not stop the work. A backend whose
+    /// layers are no plain directories overrides this.
+    fn merge<'a>(
+        &'a self,
+        layers: &'a [PathBuf],
+        below: &'a [PathBuf],
+        to: &'a Path,
+    ) -> BoxFuture<'a, Result<(), std::io::Error>> {
+        let (layers, below, to) = (layers.to_vec(), below.to_vec(), to.to_owned());
+        Box::pin(async move {
+            let work = move || crate::storage::merge_beside(&layers, &below, &to);
+            let merged = tokio::task::spawn_blocking(work).await;
+            merged.map_err(std::io::Error::other)?.map_err(std::io::Error::other)
+        })
+    }
+
     /// Removes a layer that nothing stands on. Safe twice. A backend whose layers
     /// are no plain directories overrides this.
     fn remove_layer<'a>(&'a self, layer: &'a Path) -> BoxFuture<'a, Result<(), std::io::Error>> {

@@ -339,6 +339,20 @@ impl Backend for Namespaces {
         })
     }
 
+    fn merge<'a>(
+        &'a self,
+        layers: &'a [PathBuf],
+        below: &'a [PathBuf],
+        to: &'a Path,
+    ) -> BoxFuture<'a, Result<(), std::io::Error>> {
+        let host = self.host.clone();
+        let (layers, below, to) = (layers.to_vec(), below.to_vec(), to.to_owned());
+        Box::pin(async move {
+            let merged = tokio::task::spawn_blocking(move || host.storage.merge(&layers, &below, &to)).await;
+            merged.map_err(std::io::Error::other)?.map_err(std::io::Error::other)
+        })
+    }
+
     fn seal<'a>(&'a self, spec: &'a MachineSpec, to: &'a Path) -> BoxFuture<'a, Result<(), Error>> {
         let to = to.to_owned();
         Box::pin(self.step(spec, "sealing the layer", move |host, spec| {

@@ -18,6 +18,7 @@ mod error;
 mod ext4;
 mod image;
 mod layer;
+mod merge;
 mod shared;
 
 use std::fs;
@@ -230,6 +231,23 @@ impl Storage {
         }
     }
 
+    /// Makes the layer `to`, a path below [`Self::layers_dir`] that is not there yet,
+    /// of several, topmost first: in their place on top of `below`, topmost first, it
+    /// shows the same as they do. It appears whole or not at all.
+    pub fn merge(&self, layers: &[PathBuf], below: &[PathBuf], to: &Path) -> Result<(), Error> {
+        let staging = layer::staging(to)?;
+        self.remove_layer(&staging)?;
+        let made = match &self.engine {
+            Engine::Btrfs(_) => btrfs::Subvolumes::merge(layers, below, &staging),
+            Engine::Ext4(_) => merge_plainly(layers, below, &staging),
+        };
+        let made = made.and_then(|()| fs::rename(&staging, to).map_err(at("naming", to)));
+        if made.is_err() {
+            self.remove_layer(&staging)?;
+        }
+        made
+    }
+
     /// Removes a template layer, sealed or made as a plain directory. Safe twice.
     pub fn remove_layer(&self, layer: &Path) -> Result<(), Error> {
         match &self.engine {
@@ -260,6 +278,23 @@ impl Storage {
             StorageKind::Btrfs | StorageKind::Ext4Images => Ok(true),
         }
     }
+}
+
+/// [`Storage::merge`] where layers are plain directories.
+pub(crate) fn merge_beside(layers: &[PathBuf], below: &[PathBuf], to: &Path) -> Result<(), Error> {
+    let staging = layer::staging(to)?;
+    layer::remove_tree(&staging)?;
+    let made = merge_plainly(layers, below, &staging);
+    let made = made.and_then(|()| fs::rename(&staging, to).map_err(at("naming", to)));
+    if made.is_err() {
+        layer::remove_tree(&staging)?;
+    }
+    made
+}
+
+fn merge_plainly(layers: &[PathBuf], below: &[PathBuf], to: &Path) -> Result<(), Error> {
+    fs::create_dir(to).map_err(at("making", to))?;
+    merge::merge(layers, below, to)
 }
 
 /// An error with its causes, for a list of reasons.

@@ -18,7 +18,7 @@ use sys::btrfs::{self as kernel, Quota};
 use super::WritableLayer;
 use super::error::{Error, at};
 use super::image::open_dir;
-use super::{layer, shared};
+use super::{layer, merge, shared};
 
 /// A full layer still starts: the daemon writes some files of its own.
 const LEAST_ROOM: u64 = 4 << 20;
@@ -185,6 +185,14 @@ impl Subvolumes {
         let subvolume = open_dir(&staging)?;
         kernel::set_read_only(subvolume.as_fd(), true).map_err(at("closing", &staging))?;
         fs::rename(&staging, to).map_err(at("naming", to))
+    }
+
+    /// Into a subvolume of its own, which nobody changes afterwards.
+    pub(super) fn merge(layers: &[PathBuf], below: &[PathBuf], to: &Path) -> Result<(), Error> {
+        let (parent, name) = split(to)?;
+        kernel::create_subvolume(open_dir(parent)?.as_fd(), name).map_err(at("making the subvolume", to))?;
+        merge::merge(layers, below, to)?;
+        kernel::set_read_only(open_dir(to)?.as_fd(), true).map_err(at("closing", to))
     }
 
     pub(super) fn remove_layer(&self, layer: &Path) -> Result<(), Error> {

@@ -135,7 +135,7 @@ fn copy_sparse(from: &Path, to: &Path, size: ByteSize) -> Result<(), Error> {
     copy_extents(&source, &target).map_err(at("copying", from))
 }
 
-fn copy_extents(source: &File, target: &File) -> rustix::io::Result<()> {
+pub(super) fn copy_extents(source: &File, target: &File) -> rustix::io::Result<()> {
     use rustix::io::Errno;
     let mut end = 0;
     loop {
