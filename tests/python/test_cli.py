@@ -247,6 +247,8 @@ def test_templates(tmp_path):
     warren("sandbox", "kill", made)
     assert any(step["title"] for step in json.loads(warren("template", "cache", "ls", "--json")[0]))
     assert re.match(r"\d+ steps, ", warren("template", "cache", "du")[0])
+    assert re.match(r"\d+ layers, .* read; 0 damaged\n", warren("template", "cache", "verify")[0])
+    assert json.loads(warren("template", "cache", "verify", "--json")[0])["damaged"] == []
     assert warren("template", "delete", name)[0] == f"{name}: deleted\n"
     assert warren("template", "delete", name, status=1)[0] == f"{name}: not found\n"
 

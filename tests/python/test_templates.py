@@ -208,6 +208,25 @@ def test_a_template_is_a_parent_of_others(name, create, api):
         assert api.delete(f"/templates/{child}").status_code == 204
 
 
+def test_a_template_of_sixty_steps_shows_all_of_them_from_few_layers(name, create):
+    """Layers that hide, replace and link are merged into others that show the same."""
+    template = Template().from_template("base").set_user("root").set_workdir("/opt/deep")
+    template = template.run_cmd(f"echo {uuid.uuid4()}; mkdir -p kept gone swapped; echo low > kept/low; echo low > gone/low; echo low > swapped/low")
+    template = template.run_cmd("rm -r gone; rm -r swapped; mkdir swapped; echo high > swapped/high; ln kept/low linked")
+    template = template.run_cmd("rm /etc/issue; mv swapped moved; mkdir -m 2750 gone; echo back > gone/back; chown user kept; touch -d @7 kept")
+    for number in range(55):
+        template = template.run_cmd(f"echo {number} > /opt/deep/last; echo {number} > /opt/deep/n{number}; rm -f /opt/deep/n{number - 2}")
+    Template.build(template, name)
+    sandbox = create(name)
+    assert output(sandbox, "cd /opt/deep; find . | sort | xargs").split() == [
+        *(".", "./gone", "./gone/back", "./kept", "./kept/low", "./last", "./linked", "./moved", "./moved/high", "./n53", "./n54")
+    ]
+    assert output(sandbox, "cat /opt/deep/last; stat -c '%a %U %Y' /opt/deep/gone /opt/deep/kept | sed 's/root.*/root/'").split("\n") == ["54", "2750 root", "755 user 7"]
+    assert output(sandbox, "ls /etc/issue 2>&1; test /opt/deep/linked -ef /opt/deep/kept/low && echo one file").endswith("one file")
+    layers = output(sandbox, "sed -n 's/^[^ ]* \\/ overlay .*lowerdir=\\([^,]*\\).*/\\1/p' /proc/mounts").split(":")
+    assert 1 < len([layer for layer in layers if layer]) <= 20, layers
+
+
 def test_two_builds_of_the_same_steps_at_once_do_the_work_once(name):
     template = AsyncTemplate().from_template("base").run_cmd(f"echo {uuid.uuid4()}; sleep 1")
     seen = []

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use model::{BuildId, KilledBy, SandboxId, TeamId, TemplateId, Timestamp};
 use node::build::{
-    BuildOrder, BuildProgress, CachedStep, Collected, FilesHash, LogEntry, LogPage, UploadError,
+    BuildOrder, BuildProgress, CachedStep, Collected, FilesHash, LogEntry, LogPage, UploadError, Verified,
 };
 use node::{
     Checkpoint, Connection, CreateSandbox, DialError, DiffPage, DiffRequest, Ended, Error, Handle, Host,
@@ -179,6 +179,10 @@ impl BuildPort for Handle {
 
     fn collect(&self, team: TeamId, unused_for: Duration) -> BoxFuture<'_, Result<Collected, Error>> {
         Box::pin(self.collect_layers(team, unused_for))
+    }
+
+    fn verify(&self) -> BoxFuture<'_, Result<Verified, Error>> {
+        Box::pin(self.verify_layers())
     }
 
     fn has_files<'a>(&'a self, team: TeamId, hash: &'a FilesHash) -> BoxFuture<'a, bool> {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use model::{BuildId, ByteSize, KilledBy, SandboxId, TeamId, TemplateId, Timestamp};
 use node::build::{
-    BuildOrder, BuildProgress, CachedStep, Collected, FilesHash, LogEntry, LogPage, UploadError,
+    BuildOrder, BuildProgress, CachedStep, Collected, FilesHash, LogEntry, LogPage, UploadError, Verified,
 };
 use node::{
     Checkpoint, Connection, CreateSandbox, DialError, DiffPage, DiffRequest, Ended, Error, Host, Keep,
@@ -176,6 +176,9 @@ pub trait BuildPort: Debug + Send + Sync {
 
     /// Removes layers that nothing leads to or stands on.
     fn collect(&self, team: TeamId, unused_for: Duration) -> BoxFuture<'_, Result<Collected, Error>>;
+
+    /// Reads every layer and compares it with what it was.
+    fn verify(&self) -> BoxFuture<'_, Result<Verified, Error>>;
 
     /// Whether a team uploaded files of this hash.
     fn has_files<'a>(&'a self, team: TeamId, hash: &'a FilesHash) -> BoxFuture<'a, bool>;

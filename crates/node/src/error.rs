@@ -120,6 +120,14 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A layer was damaged and set aside; nothing was started.
+    #[error("the layer {layer} of template {template} is damaged or gone: build the template again")]
+    NoLayer {
+        /// Which template.
+        template: String,
+        /// Its layer.
+        layer: String,
+    },
     /// The cache of build steps cannot be used.
     #[error("using the cache of build steps")]
     Cache {
@@ -152,7 +160,8 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NotFound(_) | Self::UnknownBuild(_) | Self::NoState(_) => ErrorKind::NotFound,
-            Self::Ending(_)
+            Self::NoLayer { .. }
+            | Self::Ending(_)
             | Self::Exists(_)
             | Self::Paused(_)
             | Self::Snapshotting(_)

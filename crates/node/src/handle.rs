@@ -137,6 +137,9 @@ impl Handle {
         if shared.entry(&id).is_some() {
             return Err(Error::Exists(id));
         }
+        if from.is_none() {
+            self.has_layers(template)?;
+        }
         let slot = shared.ledger().claim(&request.resources).map_err(Error::exhausted)?;
         let layers = from.as_ref().and_then(|from| from.layers.clone());
         let record = self.record(request, template, layers, purpose, slot);
@@ -149,6 +152,15 @@ impl Handle {
         let driver = Driver::new(shared, &entry, record.clone(), inbox);
         restore::spawn(shared, &entry, record, driver.create(from.map(|from| from.state), reply));
         Ok(())
+    }
+
+    /// A layer may have been set aside since the build was published.
+    fn has_layers(&self, template: &Template) -> Result<(), Error> {
+        let dir = self.shared.options.layers_dir();
+        match template.layers.iter().find(|layer| !dir.join(layer).is_dir()) {
+            Some(layer) => Err(Error::NoLayer { template: template.owner.clone(), layer: layer.clone() }),
+            None => Ok(()),
+        }
     }
 
     fn record(
@@ -330,7 +342,10 @@ impl Handle {
         if tokio::time::timeout(limit, self.shared.tasks.wait()).await.is_err() {
             tracing::warn!("some sandboxes were on their way up or down; the next start finishes that");
             self.abandon().await;
+            return;
         }
+        let options = self.shared.options.clone();
+        crate::disk::blocking(move || crate::build::verify::leave(&options)).await;
     }
 
     /// Drops everything where it stands, as a kill of the server would. The

@@ -340,6 +340,7 @@ impl Record {
             disk_bytes: self.disk_bytes,
             envd_version: self.envd_version.clone(),
             layers: names.map(str::to_owned).collect(),
+            merged: Vec::new(),
             interpreter: self.interpreter,
             env: self.env_vars.clone(),
             default_user: self.default_user.clone(),

@@ -23,7 +23,10 @@ pub struct OpenError(#[from] disk::Error);
 
 /// Opens a node; see [`crate::Handle::open`].
 pub(crate) async fn open(options: NodeOptions) -> Result<(Arc<Shared>, Vec<Refused>), OpenError> {
-    let (shared, dirs, rung) = disk::blocking(move || read(options)).await?;
+    let layers_dir = options.layers_dir();
+    disk::blocking(move || disk::ensure_dir(&layers_dir)).await?;
+    crate::build::clean_layers(&options).await?;
+    let (shared, dirs, rung, in_order) = disk::blocking(move || read(options)).await?;
     let mut refused = Vec::new();
     let mut settled = Vec::new();
     for dir in dirs {
@@ -41,10 +44,13 @@ pub(crate) async fn open(options: NodeOptions) -> Result<(Arc<Shared>, Vec<Refus
         let _ = answer.await;
     }
     sweep::start(&shared, rung, &refused);
+    if !in_order {
+        crate::build::verify::after_a_crash(&shared);
+    }
     Ok((shared, refused))
 }
 
-type Read = (Arc<Shared>, Vec<PathBuf>, tokio::sync::mpsc::Receiver<()>);
+type Read = (Arc<Shared>, Vec<PathBuf>, tokio::sync::mpsc::Receiver<()>, bool);
 
 fn read(options: NodeOptions) -> Result<Read, disk::Error> {
     let (sandboxes, layers) = (options.sandboxes_dir(), options.layers_dir());
@@ -52,13 +58,14 @@ fn read(options: NodeOptions) -> Result<Read, disk::Error> {
         disk::ensure_dir(dir)?;
     }
     crate::build::clean(&options)?;
+    let in_order = crate::build::verify::enter(&options)?;
     let (shelf, rung) = Shelf::open(options.generations_dir())?;
     let cache = crate::build::Cache::open(&options)?;
     let templates = Templates::load(options.state_dir.join("templates"), &layers, &shelf)?;
     let limits = options.limits;
     let ended = EndedRecords::load(options.state_dir.join("ended"), limits.ended_count, limits.ended_age)?;
     let dirs = disk::list_dir(&sandboxes)?;
-    Ok((Arc::new(Shared::new(options, templates, cache, ended, shelf)), dirs, rung))
+    Ok((Arc::new(Shared::new(options, templates, cache, ended, shelf)), dirs, rung, in_order))
 }
 
 /// Makes the driver of a recorded sandbox.

@@ -148,6 +148,8 @@ pub(crate) struct Shared {
     pub(crate) changes: watch::Sender<u64>,
     /// Held by the build of a recipe.
     pub(crate) building: tokio::sync::Mutex<()>,
+    /// Held by a look at all layers.
+    pub(crate) verifying: tokio::sync::Mutex<()>,
     /// Builds that clients ordered.
     pub(crate) jobs: Jobs,
     /// States that creates of builds begin with.
@@ -178,6 +180,7 @@ impl Shared {
             tasks: Tasks::default(),
             changes: watch::Sender::new(0),
             building: tokio::sync::Mutex::default(),
+            verifying: tokio::sync::Mutex::default(),
             jobs: Jobs::new(options.limits.builds),
             warm: Warm::default(),
             cache: Arc::new(cache),

@@ -35,6 +35,9 @@ pub(crate) struct Template {
     pub(crate) envd_version: String,
     /// Names below the layers' directory, topmost first.
     pub(crate) layers: Vec<String>,
+    /// The layers that merged ones among them stand for. They stay for later builds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) merged: Vec<String>,
     pub(crate) interpreter: bool,
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) default_user: Option<String>,
@@ -177,9 +180,11 @@ impl Templates {
         disk::remove_file(&self.dir.join(format!("{build_id}.json")))
     }
 
-    /// Names of the layers that some build stands on.
+    /// Names of the layers that some build stands on, or that its own were merged from.
     pub(crate) fn layers(&self) -> BTreeSet<String> {
-        self.read().values().flat_map(|(template, _)| template.layers.iter().cloned()).collect()
+        let builds = self.read();
+        let of = |template: &Template| [&template.layers[..], &template.merged].concat();
+        builds.values().flat_map(|(template, _)| of(template)).collect()
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<BuildId, (Arc<Template>, Hold)>> {

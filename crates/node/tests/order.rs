@@ -13,7 +13,7 @@ use warren_node::build::{
     BuildOrder, BuildProgress, FilesHash, Instruction, LogLevel, LogPage, OrderStep, Source, Start,
     UploadError,
 };
-use warren_node::{Handle, Limits, NodeOptions};
+use warren_node::{Handle, Limits, NodeOptions, Sandboxes};
 
 const TEAM: TeamId = TeamId::from_u128(9);
 const ALL: LogPage = LogPage { offset: 0, limit: usize::MAX, level: LogLevel::Debug };
@@ -104,10 +104,73 @@ async fn a_failure_says_which_step_and_how() {
     lost.source = Source::Template { name: "gone".to_owned(), build_id: BuildId::from_u128(99) };
     let BuildProgress::Failed(failure) = build(&handle, lost).await else { panic!("it fails") };
     assert_eq!(failure.step, "base");
-    let mut deep = order(3, &vec!["x"; 240]);
-    deep.source = Source::Template { name: "base".to_owned(), build_id: BUILD };
-    let BuildProgress::Failed(failure) = build(&handle, deep).await else { panic!("it fails") };
-    assert!(failure.message.contains("241 layers"), "{}", failure.message);
+}
+
+fn template(host: &Host, n: u128) -> serde_json::Value {
+    let path = host.path().join(format!("templates/{}.json", BuildId::from_u128(n)));
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+fn names(template: &serde_json::Value) -> Vec<String> {
+    serde_json::from_value(template["layers"].clone()).unwrap()
+}
+
+#[tokio::test]
+async fn a_template_of_many_steps_mounts_few_layers_and_so_does_its_child() {
+    let host = Host::new();
+    let handle = host.open().await;
+    let commands: Vec<String> = (0..60).map(|n| format!("step {n}")).collect();
+    let commands: Vec<&str> = commands.iter().map(String::as_str).collect();
+    assert_eq!(build(&handle, order(1, &commands)).await, BuildProgress::Ready);
+    let first = names(&template(&host, 1));
+    assert!(first.len() <= 10, "{first:?}");
+    let before = layers(&host);
+    assert_eq!(build(&handle, order(2, &commands)).await, BuildProgress::Ready);
+    assert_eq!((names(&template(&host, 2)), layers(&host)), (first, before), "the same layers again");
+
+    let mut child = order(3, &commands);
+    child.source = Source::Template { name: "first".to_owned(), build_id: BuildId::from_u128(1) };
+    assert_eq!(build(&handle, child).await, BuildProgress::Ready);
+    assert!(names(&template(&host, 3)).len() <= 10);
+}
+
+#[tokio::test]
+async fn a_damaged_layer_is_named_and_made_anew() {
+    let host = Host::new();
+    let handle = host.open().await;
+    assert_eq!(build(&handle, order(1, &["first", "second"])).await, BuildProgress::Ready);
+    handle.shutdown(Sandboxes::Kill).await;
+    let layer = names(&template(&host, 1))[0].clone();
+    let path = host.path().join("layers").join(&layer);
+    std::fs::write(path.join("more"), "not of the step").unwrap();
+
+    let handle = host.open().await;
+    assert_eq!(build(&handle, order(2, &["first", "second"])).await, BuildProgress::Ready);
+    let said = log(&handle, 2).await;
+    assert!(said.iter().any(|line| line.contains(&layer) && line.contains("is damaged")), "{said:?}");
+    assert!(said.contains(&"[builder 2/2] RUN second".to_owned()), "it is done again");
+    assert!(path.is_dir() && !path.join("more").exists());
+
+    // A change that only a look at the contents sees, of a layer that templates stand on.
+    let verified = handle.verify_layers().await.unwrap();
+    assert!(verified.layers >= 3 && verified.damaged.is_empty(), "{verified:?}");
+    std::fs::remove_dir_all(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    let verified = handle.verify_layers().await.unwrap();
+    assert_eq!(verified.damaged.iter().map(|one| &one.layer).collect::<Vec<_>>(), [&layer]);
+    let mut request = request(1);
+    request.build_id = BuildId::from_u128(2);
+    let refused = handle.create(request.clone()).await.unwrap_err();
+    assert!(
+        refused.to_string().contains(&layer) && refused.kind() == warren_node::ErrorKind::Conflict,
+        "{refused}"
+    );
+    let mut child = order(3, &["third"]);
+    child.source = Source::Template { name: "second".to_owned(), build_id: BuildId::from_u128(2) };
+    let BuildProgress::Failed(failure) = build(&handle, child).await else { panic!("it fails") };
+    assert!(failure.message.contains("build that template again"), "{}", failure.message);
+    assert_eq!(build(&handle, order(4, &["first", "second"])).await, BuildProgress::Ready);
+    handle.create(request).await.unwrap();
 }
 
 #[tokio::test]

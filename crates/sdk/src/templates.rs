@@ -1,7 +1,9 @@
 //! A team's templates: the list, deleting, and the cache of build steps.
 
 use http::{HeaderMap, Method};
-use wire::rest::{CachedStep, CollectLayers, CollectedLayers, Template, TemplateUpdate, TemplateUpdated};
+use wire::rest::{
+    CachedStep, CollectLayers, CollectedLayers, Template, TemplateUpdate, TemplateUpdated, VerifiedLayers,
+};
 
 use crate::api::{Api, json};
 use crate::http::escape;
@@ -50,5 +52,11 @@ impl Templates {
     /// Removes layers that nothing leads to or stands on.
     pub async fn collect_layers(&self, wanted: &CollectLayers) -> Result<CollectedLayers, Error> {
         self.api.post("/template-cache/gc", wanted).await
+    }
+
+    /// Reads every layer of the server and compares it with what it was when it was
+    /// made. Damaged ones are set aside: builds that need them make them anew.
+    pub async fn verify_layers(&self) -> Result<VerifiedLayers, Error> {
+        self.api.post("/template-cache/verify", &serde_json::json!({})).await
     }
 }

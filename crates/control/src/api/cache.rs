@@ -1,4 +1,4 @@
-//! The cache of build steps: show, forget, clear.
+//! The cache of build steps: show, forget, clear, verify.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use http::StatusCode;
 use model::Timestamp;
-use wire::rest::{CachedStep, CollectLayers, CollectedLayers};
+use wire::rest::{CachedStep, CollectLayers, CollectedLayers, DamagedLayer, VerifiedLayers};
 
 use super::error::Failure;
 use super::extract::MaybeBody;
@@ -46,4 +46,15 @@ pub(super) async fn collect(
     let hours = body.unused_for_hours.unwrap_or(0).min(24 * 366);
     let collected = app.collect_layers(&caller, Duration::from_hours(hours)).await?;
     Ok(Json(CollectedLayers { layers: collected.layers, size_bytes: collected.size.as_u64() }))
+}
+
+/// `POST /template-cache/verify`.
+pub(super) async fn verify(State(app): State<App>, _: Caller) -> Result<Json<VerifiedLayers>, Failure> {
+    let verified = app.verify_layers().await?;
+    let damaged = verified.damaged.into_iter().map(|one| DamagedLayer { layer: one.layer, reason: one.why });
+    Ok(Json(VerifiedLayers {
+        layers: verified.layers,
+        size_bytes: verified.size.as_u64(),
+        damaged: damaged.collect(),
+    }))
 }

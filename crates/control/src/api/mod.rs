@@ -100,6 +100,7 @@ pub fn router(app: App) -> Router {
         .route("/template-cache", get(cache::list))
         .route("/template-cache/{key}", delete(cache::forget))
         .route("/template-cache/gc", post(cache::collect))
+        .route("/template-cache/verify", post(cache::verify))
         .route("/default-templates", get(template::defaults));
     let routes = unbuilt::add(routes).route_layer(from_fn_with_state(app.clone(), rate::limit));
     let uploads = Router::new().route("/upload/{team_id}/{hash}", put(build::upload));

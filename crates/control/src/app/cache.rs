@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use node::build::{CachedStep, Collected};
+use node::build::{CachedStep, Collected, Verified};
 
 use super::{App, Caller, Error};
 
@@ -31,5 +31,11 @@ impl App {
         let collecting =
             async move { app.node().builds().collect(team, unused_for).await.map_err(Error::Node) };
         self.detached(collecting).await
+    }
+
+    /// Reads every layer and compares it with what it was.
+    pub(crate) async fn verify_layers(&self) -> Result<Verified, Error> {
+        let app = self.clone();
+        self.detached(async move { app.node().builds().verify().await.map_err(Error::Node) }).await
     }
 }

@@ -264,6 +264,7 @@ fn refusal(error: node::Error) -> Error {
         node::Error::Exhausted { .. } => Error::NoRoom(error),
         node::Error::ShuttingDown => Error::ShuttingDown(error),
         node::Error::DiskFull { .. } => Error::DiskFull(error),
+        node::Error::NoLayer { .. } => Error::NoLayer(error),
         other => Error::StartFailed(other),
     }
 }

@@ -209,6 +209,9 @@ pub enum Error {
     /// The host is full; nothing was started.
     #[error("Failed to place sandbox: {0}")]
     NoRoom(#[source] node::Error),
+    /// A layer of the template was damaged.
+    #[error("{0}")]
+    NoLayer(node::Error),
     /// The node is on its way down.
     #[error("Failed to place sandbox: {0}")]
     ShuttingDown(#[source] node::Error),
@@ -327,6 +330,7 @@ impl Error {
             | Self::WasUnresponsive(_)
             | Self::AlreadyRunning(_)
             | Self::Taken(_)
+            | Self::NoLayer(_)
             | Self::KilledAtStart(_)
             | Self::KeyInProgress(_)
             | Self::KeyOutcomeUnknown(_) => ErrorKind::Conflict,

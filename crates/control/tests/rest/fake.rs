@@ -9,8 +9,8 @@ use model::{
     BuildId, ByteSize, EndCause, Isolation, KilledBy, Peaks, SandboxId, TeamId, TemplateId, Timestamp,
 };
 use node::build::{
-    BuildFailure, BuildOrder, BuildProgress, CacheEntry, CachedStep, Collected, FilesHash, LogEntry,
-    LogLevel, LogPage, UploadError,
+    BuildFailure, BuildOrder, BuildProgress, CacheEntry, CachedStep, Collected, Damaged, FilesHash, LogEntry,
+    LogLevel, LogPage, UploadError, Verified,
 };
 use node::{
     Checkpoint, Connection, CreateSandbox, DialError, DiffPage, DiffRequest, Ended, Error, Host, Keep,
@@ -547,6 +547,11 @@ impl BuildPort for FakeBuilds {
 
     fn forget_step<'a>(&'a self, _: TeamId, key: &'a str) -> BoxFuture<'a, Result<bool, Error>> {
         Box::pin(std::future::ready(Ok(key == "k1")))
+    }
+
+    fn verify(&self) -> BoxFuture<'_, Result<Verified, Error>> {
+        let damaged = vec![Damaged { layer: "l1".to_owned(), why: "it is missing".to_owned() }];
+        Box::pin(std::future::ready(Ok(Verified { layers: 4, size: ByteSize::mib(5), damaged })))
     }
 
     fn collect(&self, _: TeamId, unused_for: Duration) -> BoxFuture<'_, Result<Collected, Error>> {

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
 use super::key::Key;
+use super::sums::Sums;
 use crate::{NodeOptions, disk};
 
 /// A step that was done.
@@ -33,6 +34,8 @@ pub struct CacheEntry {
 /// Layers by step, and which of them must stay.
 #[derive(Debug)]
 pub(crate) struct Cache {
+    /// Whether its layers are what they were.
+    pub(super) sums: Sums,
     dir: PathBuf,
     layers_dir: PathBuf,
     pins: Mutex<BTreeMap<String, usize>>,
@@ -99,7 +102,14 @@ impl Cache {
     pub(crate) fn open(options: &NodeOptions) -> Result<Self, disk::Error> {
         let dir = options.state_dir.join("build-cache");
         disk::ensure_dir(&dir)?;
-        Ok(Self { dir, layers_dir: options.layers_dir(), pins: Mutex::default(), making: Mutex::default() })
+        let sums = Sums::open(options)?;
+        Ok(Self {
+            sums,
+            dir,
+            layers_dir: options.layers_dir(),
+            pins: Mutex::default(),
+            making: Mutex::default(),
+        })
     }
 
     /// How many builds hold each layer.

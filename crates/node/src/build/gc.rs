@@ -87,6 +87,10 @@ impl Handle {
             .await;
             let removed = self.shared.options.backend.remove_layer(&path).await;
             removed.map_err(|source| Error::Cache { source: source.into() })?;
+            if let Some(layer) = path.file_name().and_then(|name| name.to_str()?.strip_prefix(GONE)) {
+                let (shared, layer) = (Arc::clone(&self.shared), layer.to_owned());
+                disk::blocking(move || shared.cache.sums.forget(&layer)).await.map_err(cache_error)?;
+            }
             collected.layers += 1;
             collected.size = ByteSize::bytes(collected.size.as_u64().saturating_add(size.as_u64()));
         }

@@ -28,6 +28,12 @@ impl Key {
         Self(Sha256::digest([VERSION, b"/", name.as_bytes()].concat()).into())
     }
 
+    /// The key of the layer that shows what these do on top of those below.
+    pub(super) fn of_merged(layers: &[String], below: &[String]) -> Self {
+        let names = [layers.join("/"), below.join("/")].join(" on ");
+        Self(Sha256::digest([VERSION, b" merged ", names.as_bytes()].concat()).into())
+    }
+
     /// The key of a step on top of this one.
     pub(super) async fn then(self, step: &Step, dir: &Path) -> Result<Self, disk::Error> {
         let mut text = serde_json::to_vec(step).expect("strings always serialize");

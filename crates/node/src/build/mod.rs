@@ -14,19 +14,23 @@ pub(crate) mod call;
 mod context;
 mod copy;
 mod files;
+mod flatten;
 mod gc;
 mod images;
 mod jobs;
 mod key;
 mod log;
 mod order;
+mod outline;
 mod perform;
 mod place;
 pub(crate) mod ready;
 mod recipe;
 mod source;
 mod step;
+mod sums;
 mod tail;
+pub(crate) mod verify;
 mod workshop;
 
 use std::path::{Path, PathBuf};
@@ -50,7 +54,9 @@ pub use order::{BuildOrder, FilesHash, Instruction, MOST_STEPS, OrderStep, Sourc
 pub use perform::BuildFailure;
 pub use recipe::{InvalidRecipe, Recipe};
 pub use step::StepFailure;
+pub use sums::Damaged;
 pub use tail::Tail;
+pub use verify::Verified;
 
 use key::Key;
 use step::Step;
@@ -167,11 +173,18 @@ impl Run<'_> {
             } else {
                 self.tell(index, step, Progress::Started).await;
                 self.make(index, step, &layers, &to).await.map_err(failed)?;
+                self.sum(key.name()).await.map_err(|e| failed(e.into()))?;
                 self.tell(index, step, Progress::Done).await;
             }
             layers.insert(0, key.name());
         }
         Ok((key, layers))
+    }
+
+    /// Keeps what a layer is.
+    async fn sum(&self, layer: String) -> Result<(), disk::Error> {
+        let shared = Arc::clone(&self.handle.shared);
+        disk::blocking(move || shared.cache.sums.keep(&layer)).await
     }
 
     async fn tell(&self, index: usize, step: &Step, progress: Progress) {
@@ -212,6 +225,7 @@ impl Run<'_> {
             disk_bytes: recipe.resources.disk.as_u64(),
             envd_version: wire::control::ENVD_VERSION.to_owned(),
             layers,
+            merged: Vec::new(),
             interpreter: recipe.interpreter,
             env: recipe.env.clone(),
             default_user: recipe.default_user.clone(),
@@ -231,14 +245,23 @@ impl Run<'_> {
     }
 }
 
-/// Removes what killed builds and uploads left half-done. Blocks on files.
+/// Removes what killed uploads left half-done. Blocks on files.
 pub(crate) fn clean(options: &NodeOptions) -> Result<(), disk::Error> {
-    files::clean(options)?;
-    clean_layers(&options.layers_dir())
+    files::clean(options)
 }
 
-fn clean_layers(layers_dir: &Path) -> Result<(), disk::Error> {
+/// Removes what killed builds, clearings and checks left of layers.
+pub(crate) async fn clean_layers(options: &NodeOptions) -> Result<(), disk::Error> {
+    let dir = options.layers_dir();
+    let listed = disk::blocking({
+        let dir = dir.clone();
+        move || disk::list_dir(&dir)
+    });
     let hidden =
         |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-    disk::list_dir(layers_dir)?.iter().filter(|path| hidden(path)).try_for_each(|path| disk::remove_dir(path))
+    for path in listed.await?.iter().filter(|path| hidden(path)) {
+        // Some are subvolumes that are closed for writing: only the backend removes them.
+        options.backend.remove_layer(path).await.map_err(disk::error("removing", path))?;
+    }
+    Ok(())
 }

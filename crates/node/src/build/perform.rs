@@ -21,10 +21,6 @@ use crate::driver::chain;
 use crate::handle::Handle;
 use crate::template::{FORMAT, Template};
 
-/// A root's layers travel to its first process as descriptors of one message, of
-/// which the kernel takes 253.
-const MOST_LAYERS: usize = 240;
-
 /// Why an order came to nothing.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct BuildFailure {
@@ -45,6 +41,8 @@ pub(super) struct Performance<'a> {
 pub(super) struct Growing {
     /// Topmost first.
     pub(super) layers: Vec<String>,
+    /// So many of the lowest layers, and fewer that show the same.
+    pub(super) merged: (usize, Vec<String>),
     pub(super) context: Context,
     pub(super) interpreter: bool,
     pub(super) start: Start,
@@ -71,7 +69,7 @@ impl Printed {
 impl Performance<'_> {
     /// Builds, and publishes the build.
     pub(super) async fn run(&self) -> Result<(), BuildFailure> {
-        let base = Box::pin(self.base()).await.and_then(|growing| self.fits(growing));
+        let base = Box::pin(self.base()).await;
         let mut growing = base.map_err(|message| failure("base", message))?;
         for (index, step) in self.order.steps.iter().enumerate() {
             let number = (index + 1).to_string();
@@ -83,17 +81,6 @@ impl Performance<'_> {
 
     pub(super) fn info(&self, step: &str, message: &str) {
         self.log.add(LogLevel::Info, Some(step), message);
-    }
-
-    /// Refuses what could not be mounted.
-    fn fits(&self, growing: Growing) -> Result<Growing, String> {
-        let layers = growing.layers.len() + self.order.steps.len();
-        if layers <= MOST_LAYERS {
-            return Ok(growing);
-        }
-        Err(format!(
-            "the steps and those below them would make {layers} layers; {MOST_LAYERS} can be mounted"
-        ))
     }
 
     async fn step(&self, index: usize, step: &OrderStep, growing: &mut Growing) -> Result<(), String> {
@@ -123,6 +110,7 @@ impl Performance<'_> {
             self.info(&number, &title);
             self.make(&number, step, growing, &name.name()).await?;
             growing.pins.hold(&name.name());
+            self.sum(&name.name()).await?;
             self.enter(key, name, &step.instruction).await?;
             name.name()
         };
@@ -144,7 +132,8 @@ impl Performance<'_> {
         let layers_dir = self.handle.shared.options.layers_dir();
         if growing.force {
             let made = layers_dir.join(name.name());
-            return disk::blocking(move || made.is_dir()).await.then(|| {
+            let made = disk::blocking(move || made.is_dir()).await && self.is_sound(&name.name()).await;
+            return made.then(|| {
                 growing.pins.hold(&name.name());
                 name.name()
             });
@@ -157,7 +146,24 @@ impl Performance<'_> {
         })
         .await;
         growing.pins = pins;
-        found
+        let found = found?;
+        if self.is_sound(&found).await {
+            return Some(found);
+        }
+        let text = format!("the layer {found} of this step is damaged: the step is done again");
+        self.log.add(LogLevel::Warn, None, &text);
+        None
+    }
+
+    async fn is_sound(&self, layer: &str) -> bool {
+        let (shared, layer) = (Arc::clone(&self.handle.shared), layer.to_owned());
+        disk::blocking(move || shared.cache.sums.is_sound(&layer)).await
+    }
+
+    /// Keeps what a layer is.
+    async fn sum(&self, layer: &str) -> Result<(), String> {
+        let (shared, layer) = (Arc::clone(&self.handle.shared), layer.to_owned());
+        disk::blocking(move || shared.cache.sums.keep(&layer)).await.map_err(|e| chain(&e))
     }
 
     async fn enter(&self, key: Key, name: Key, instruction: &Instruction) -> Result<(), String> {
@@ -179,14 +185,16 @@ impl Performance<'_> {
         &self,
         number: &str,
         step: &OrderStep,
-        growing: &Growing,
+        growing: &mut Growing,
         layer: &str,
     ) -> Result<(), String> {
+        let layers = self.mounted(number, growing).await?;
         let options = &self.handle.shared.options;
         let to = options.layers_dir().join(layer);
         let limit = options.limits.build_step;
         let making = async {
-            let sandbox = Workshop::open(self.handle, self.bench(growing)).await.map_err(|e| chain(&e))?;
+            let sandbox =
+                Workshop::open(self.handle, self.bench(growing, &layers)).await.map_err(|e| chain(&e))?;
             self.act(&sandbox, number, &step.instruction, &growing.context).await?;
             sandbox.seal(&to).await.map_err(|e| chain(&e))
         };
@@ -194,10 +202,10 @@ impl Performance<'_> {
         limited.unwrap_or_else(|_| Err(format!("the step took longer than {} s", limit.as_secs())))
     }
 
-    fn bench<'b>(&'b self, growing: &'b Growing) -> Bench<'b> {
+    fn bench<'b>(&'b self, growing: &'b Growing, layers: &'b [String]) -> Bench<'b> {
         Bench {
             template_id: &self.order.template_id,
-            layers: &growing.layers,
+            layers,
             env: &growing.context.env,
             resources: self.order.resources,
         }
@@ -262,14 +270,16 @@ impl Performance<'_> {
         if self.order.start != Start::default() {
             growing.start = self.order.start.clone();
         }
+        let layers = self.flattened(&mut growing).await?;
         if growing.start != Start::default() {
-            self.prove(&growing).await?;
+            self.prove(&growing, &layers).await?;
         }
-        self.publish(&growing).await
+        self.publish(&growing, &layers).await
     }
 
-    async fn prove(&self, growing: &Growing) -> Result<(), String> {
-        let sandbox = Workshop::open(self.handle, self.bench(growing)).await.map_err(|e| chain(&e))?;
+    async fn prove(&self, growing: &Growing, layers: &[String]) -> Result<(), String> {
+        let sandbox =
+            Workshop::open(self.handle, self.bench(growing, layers)).await.map_err(|e| chain(&e))?;
         let dial = sandbox.dial().map_err(|e| chain(&e))?;
         if let Some(command) = &growing.start.command {
             self.info("finalize", &format!("[finalize] START {command}"));
@@ -290,7 +300,7 @@ impl Performance<'_> {
     }
 
     /// Enters the build: on disk, then in view.
-    async fn publish(&self, growing: &Growing) -> Result<(), String> {
+    async fn publish(&self, growing: &Growing, layers: &[String]) -> Result<(), String> {
         let order = self.order;
         let shared = Arc::clone(&self.handle.shared);
         let build_id: BuildId = order.build_id;
@@ -304,7 +314,8 @@ impl Performance<'_> {
             memory_bytes: order.resources.memory.as_u64(),
             disk_bytes: order.resources.disk.as_u64(),
             envd_version: wire::control::ENVD_VERSION.to_owned(),
-            layers: growing.layers.clone(),
+            layers: layers.to_vec(),
+            merged: growing.layers.iter().filter(|layer| !layers.contains(layer)).cloned().collect(),
             interpreter: growing.interpreter,
             env: growing.context.env.clone(),
             default_user: Some(growing.context.user.clone()),

@@ -36,6 +36,7 @@ impl Performance<'_> {
                                 from a template, a snapshot is started as it is"
                         .to_owned());
                 }
+                self.sound(name, &parent.layers).await?;
                 Ok(self.of_template(&parent))
             }
             Source::Image { reference, credentials } => {
@@ -43,6 +44,17 @@ impl Performance<'_> {
                 self.of_reference(reference, credentials.as_ref()).await
             }
         }
+    }
+
+    /// Refuses to build on a damaged layer, and says which template has to be built anew.
+    async fn sound(&self, template: &str, layers: &[String]) -> Result<(), String> {
+        let (shared, layers) = (Arc::clone(&self.handle.shared), layers.to_vec());
+        let find = move || layers.into_iter().find(|layer| !shared.cache.sums.is_sound(layer));
+        let damaged = disk::blocking(find).await;
+        let said = |layer| {
+            format!("the layer {layer} of template '{template}' is damaged: build that template again")
+        };
+        damaged.map_or(Ok(()), |layer| Err(said(layer)))
     }
 
     fn of_template(&self, parent: &Template) -> Growing {
@@ -60,6 +72,7 @@ impl Performance<'_> {
             key: self.first_key(&parent.layers),
             pins,
             force: self.order.force,
+            merged: (0, Vec::new()),
         }
     }
 
@@ -87,7 +100,9 @@ impl Performance<'_> {
         }
         let template = self.handle.shared.templates.newest(stand_in.template);
         let missing = || format!("template '{}' is not on this node", stand_in.template);
-        Ok(self.of_template(&*template.ok_or_else(missing)?))
+        let template = template.ok_or_else(missing)?;
+        self.sound(stand_in.template, &template.layers).await?;
+        Ok(self.of_template(&template))
     }
 
     /// Fetches an image, unless its layer is there.
@@ -111,13 +126,15 @@ impl Performance<'_> {
         pins.hold(&layer);
         let to = shared.options.layers_dir().join(&layer);
         let there = disk::blocking({
-            let to = to.clone();
-            move || to.is_dir()
+            let (shared, layer) = (Arc::clone(shared), layer.clone());
+            move || shared.cache.sums.is_sound(&layer)
         });
         if there.await {
             self.info("base", &format!("CACHED [base] {reference} is {identity}"));
         } else {
             self.unpack(&found, &reference.to_string(), &to).await?;
+            let (shared, layer) = (Arc::clone(shared), layer.clone());
+            disk::blocking(move || shared.cache.sums.keep(&layer)).await?;
         }
         self.enter_image(key, &reference.to_string()).await?;
         let config = found.config();
@@ -139,6 +156,7 @@ impl Performance<'_> {
             start: Start::default(),
             pins,
             force: self.order.force,
+            merged: (0, Vec::new()),
         })
     }
 

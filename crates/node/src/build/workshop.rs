@@ -71,6 +71,7 @@ impl<'a> Workshop<'a> {
             disk_bytes: resources.disk.as_u64(),
             envd_version: String::new(),
             layers: bench.layers.to_vec(),
+            merged: Vec::new(),
             interpreter: false,
             env: bench.env.clone(),
             default_user: Some("root".to_owned()),

@@ -32,7 +32,7 @@ use crate::disk;
 
 pub use http::NoAnswer;
 pub(crate) use pull::{Image, Puller, forget_blobs};
-pub use unpack::Failed as UnpackError;
+pub use unpack::{Failed as UnpackError, unpack_layer};
 
 /// How images are had.
 #[derive(Debug, Clone, PartialEq, Eq)]

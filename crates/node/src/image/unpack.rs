@@ -80,6 +80,14 @@ pub(crate) struct Omitted {
     pub(crate) owners: u64,
 }
 
+/// Puts one layer, an archive in a file, into an empty directory, as a build does
+/// with each layer of an image: for those who try it with bytes of strangers.
+pub fn unpack_layer(blob: File, to: &Path, bytes: u64, entries: u64) -> Result<(), Failed> {
+    let opened = Unpacker::new(to, Bounds { bytes, entries }, Arc::default());
+    let failed = |source| Failed::Write { path: to.display().to_string(), source };
+    opened.map_err(failed)?.layer(blob)
+}
+
 /// An image on its way into a directory.
 #[derive(Debug)]
 pub(super) struct Unpacker {

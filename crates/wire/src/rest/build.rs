@@ -329,6 +329,28 @@ pub struct CachedStep {
     pub in_use: bool,
 }
 
+/// Answer to `POST /template-cache/verify`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VerifiedLayers {
+    /// Layers that were read.
+    pub layers: usize,
+    /// What their files hold.
+    pub size_bytes: u64,
+    /// Those that are not what they were; they are set aside.
+    pub damaged: Vec<DamagedLayer>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DamagedLayer {
+    /// Its name.
+    pub layer: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
 /// Body of `POST /template-cache/gc`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

@@ -26,9 +26,10 @@ pub use account::{
 };
 pub use build::{
     AssignTags, AssignedTags, BuildLogEntry, BuildLogs, BuildReason, CachedStep, CollectLayers,
-    CollectedLayers, ImageRegistry, RemoveTags, TemplateBuild, TemplateBuildInfo, TemplateBuildRequest,
-    TemplateBuildRequested, TemplateBuildRequestedV2, TemplateBuildStart, TemplateFiles, TemplateStep,
-    TemplateTag, TemplateUpdate, TemplateUpdated, TemplateWithBuilds,
+    CollectedLayers, DamagedLayer, ImageRegistry, RemoveTags, TemplateBuild, TemplateBuildInfo,
+    TemplateBuildRequest, TemplateBuildRequested, TemplateBuildRequestedV2, TemplateBuildStart,
+    TemplateFiles, TemplateStep, TemplateTag, TemplateUpdate, TemplateUpdated, TemplateWithBuilds,
+    VerifiedLayers,
 };
 pub use error::ErrorBody;
 pub use event::{SandboxEvent, Undelivered, Webhook, WebhookSettings};
