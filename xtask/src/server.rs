@@ -214,6 +214,16 @@ impl Server {
         self.wait_until_it_answers(start)
     }
 
+    /// Starts it again if somebody killed it; on the same address.
+    pub(crate) fn revive(&mut self) -> anyhow::Result<()> {
+        if self.child.try_wait().context("watch the server")?.is_none() {
+            return Ok(());
+        }
+        let start = Instant::now();
+        self.child = self.up.spawn().context("start the server again")?;
+        self.wait_until_it_answers(start)
+    }
+
     /// The operator's token.
     pub(crate) fn admin_token(&self) -> &str {
         &self.admin_token

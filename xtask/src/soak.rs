@@ -32,6 +32,9 @@ pub(crate) struct Args {
     /// How many at a time.
     #[arg(long, default_value_t = 4)]
     workers: u32,
+    /// Random histories of sandboxes whose server is killed.
+    #[arg(long, default_value_t = 300)]
+    histories: u32,
     /// Only this part.
     #[arg(long)]
     only: Option<Part>,
@@ -87,6 +90,8 @@ enum Part {
     Forks,
     /// kill -9 of the server.
     Crashes,
+    /// Random histories against a model of files and variables.
+    Histories,
     /// One sandbox under load.
     Load,
     /// The fuzz targets, which need no server.
@@ -111,6 +116,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let mut server = Server::start_set(&options, PROMISES)?;
     let result = real(&mut server, args, wants);
     let mut tally = Tally::default();
+    if wants(Part::Histories) {
+        let plan = suites::Histories { count: args.histories, seed: args.seed };
+        suites::restarts(&mut server, &mut tally, plan);
+    }
     if wants(Part::Load) {
         suites::load(&server.access(), &mut tally);
     }

@@ -50,6 +50,7 @@ pub(crate) fn run(tally: &mut Tally) -> anyhow::Result<()> {
     tally.step("kill -9 of the server under load (short)", || {
         soak::crash::run(&mut server, soak::crash::SHORT).map(|()| None)
     });
+    suites::restarts(&mut server, tally, suites::SHORT_HISTORIES);
     tally.step("measurements (short, printed and not judged)", || bench::short(&server).map(|()| None));
     tally.step("the server stops", || server.stop().map(|()| None));
     second_start(&warren, tally);

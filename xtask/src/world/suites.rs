@@ -8,7 +8,7 @@ use anyhow::Context as _;
 
 use crate::clients::{node::Modules, python::Venv};
 use crate::command::{cargo, exists, output, say};
-use crate::server::Access;
+use crate::server::{Access, Server};
 use crate::tally::Tally;
 
 /// What the Python suites import.
@@ -33,6 +33,45 @@ pub(crate) fn python(server: &Access, tally: &mut Tally, paths: &[&str]) {
         run_pytest(pytest, paths)
     });
     count(&name, result, tally);
+}
+
+/// How many random histories the suite that kills the server lives through, and from which seed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Histories {
+    pub(crate) count: u32,
+    pub(crate) seed: u64,
+}
+
+/// The form that every test run includes.
+pub(crate) const SHORT_HISTORIES: Histories = Histories { count: 6, seed: 1 };
+
+/// Runs the suite that kills the server, which is started again each time.
+pub(crate) fn restarts(server: &mut Server, tally: &mut Tally, histories: Histories) {
+    let name = "suite tests/restarts";
+    say(name);
+    count(name, run_with_restarts(server, histories), tally);
+}
+
+fn run_with_restarts(server: &mut Server, histories: Histories) -> anyhow::Result<Counts> {
+    let pid_file = crate::repo::tools().join("server.pid");
+    let tell =
+        |server: &Server| fs::write(&pid_file, server.pid().to_string()).context("tell the server's pid");
+    tell(server)?;
+    let mut pytest = venv()?.python();
+    server.access().lead(&mut pytest).env("WARREN_SERVER_PID_FILE", &pid_file);
+    pytest.env("WARREN_HISTORIES", histories.count.to_string());
+    pytest.env("WARREN_SEED", histories.seed.to_string());
+    // A history takes some ten seconds where both processors are busy.
+    let limit = format!("--timeout={}", 600 + 60 * histories.count);
+    std::thread::scope(|scope| {
+        let suite = scope.spawn(move || run_pytest(pytest, &["tests/restarts", &limit]));
+        while !suite.is_finished() {
+            server.revive()?;
+            tell(server)?;
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        suite.join().expect("the suite's thread does not panic")
+    })
 }
 
 /// Loads one sandbox as much as it may be loaded.
