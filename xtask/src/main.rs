@@ -15,6 +15,7 @@ mod clients;
 mod command;
 mod criu;
 mod demo;
+mod desktop;
 mod http;
 mod old_kernel;
 mod packages;
@@ -50,6 +51,8 @@ enum Verb {
     Test(test::Args),
     /// Create and kill for long, seeded; nothing may be left behind.
     Soak(soak::Args),
+    /// Build the template `desktop`, and run the desktop SDKs against it.
+    Desktop(desktop::Args),
     /// The numbers of SPECIFICATION.md, each next to its floor.
     Bench(bench::Args),
     /// The isolation suite: hostile programs as root inside a sandbox.
@@ -65,6 +68,7 @@ fn main() -> anyhow::Result<()> {
         Verb::Check(args) => check::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::Soak(args) => soak::run(&args),
+        Verb::Desktop(args) => desktop::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Attack(args) => attack::run(&args),
         Verb::OldKernel(args) => old_kernel::run(&args),

@@ -14,7 +14,7 @@ mod port;
 mod trace;
 
 pub use api::{metrics_router, router, session_router};
-pub use app::{App, BootstrapKey, Error, ErrorKind, Knock, RateLimit, Woken};
+pub use app::{App, BootstrapKey, Demand, Error, ErrorKind, Knock, RateLimit, Woken};
 pub use clock::Clock;
 pub use options::{AppOptions, FullPause, Seed, SessionOptions};
 pub use port::{BoxFuture, BuildPort, Gauges, NodePort, Upload, Usage};

@@ -2,7 +2,8 @@
 
 use http::{HeaderMap, Method};
 use wire::rest::{
-    CachedStep, CollectLayers, CollectedLayers, Template, TemplateUpdate, TemplateUpdated, VerifiedLayers,
+    CachedStep, CollectLayers, CollectedLayers, DefaultTemplate, Template, TemplateUpdate, TemplateUpdated,
+    VerifiedLayers,
 };
 
 use crate::api::{Api, json};
@@ -37,6 +38,16 @@ impl Templates {
         let body = Some(json(&TemplateUpdate { public: Some(public) })?);
         let answer = self.api.send(Method::PATCH, &path, body, HeaderMap::new()).await?;
         Ok(answer.json::<TemplateUpdated>()?.names)
+    }
+
+    /// Has a template of the server's own built that is built on demand, in its newest form.
+    pub async fn order_default(&self, name: &str) -> Result<DefaultTemplate, Error> {
+        self.api.post(&format!("/default-templates/{}", escape(name)), &()).await
+    }
+
+    /// How far it is.
+    pub async fn default_progress(&self, name: &str) -> Result<DefaultTemplate, Error> {
+        self.api.get(&format!("/default-templates/{}", escape(name))).await
     }
 
     /// The steps that the team's builds find, newest use first.

@@ -15,6 +15,7 @@ use crate::tally::Tally;
 const PYTHON: &[&str] = &[
     "e2b==2.63.0",
     "e2b-code-interpreter==2.11.5",
+    "e2b-desktop==2.7.2",
     "pytest==9.0.3",
     "pytest-timeout==2.4.0",
     "httpx==0.28.1",
@@ -94,7 +95,7 @@ pub(super) fn venv() -> anyhow::Result<Venv> {
 
 /// The same for JavaScript.
 pub(super) fn modules() -> anyhow::Result<Modules> {
-    Modules::ensure("suites", &["@e2b/code-interpreter@2.8.0", "e2b@2.51.0"])
+    Modules::ensure("suites", &["@e2b/code-interpreter@2.8.0", "@e2b/desktop@2.4.0", "e2b@2.51.0"])
 }
 
 /// With nothing but `E2B_DEBUG=true` the SDKs use the well-known ports.
@@ -131,24 +132,15 @@ pub(crate) fn cli(server: &Access, tally: &mut Tally) {
 
 /// Runs the JavaScript suites.
 pub(crate) fn javascript(server: &Access, tally: &mut Tally) {
-    let suite = |path: &str, beside: &[&str]| -> anyhow::Result<Counts> {
-        let modules = modules()?;
-        for file in beside {
-            modules.copy(Path::new(file))?;
-        }
-        let mut script = modules.script(Path::new(path))?;
-        if exists("docker-registry") {
-            script.env("WARREN_TEST_REGISTRY", registry()?);
-        }
-        run_node(server.lead(&mut script))
-    };
     say("suite tests/js");
-    count("suite tests/js", suite("tests/js/sandbox.test.mjs", &[]), tally);
-    count("suite tests/js, states", suite("tests/js/states.test.mjs", &[]), tally);
-    count("suite tests/js, cells", suite("tests/js/cells.test.mjs", &["tests/shared/cells.json"]), tally);
+    count("suite tests/js", script(server, "tests/js/sandbox.test.mjs", &[]), tally);
+    count("suite tests/js, states", script(server, "tests/js/states.test.mjs", &[]), tally);
+    let cells = ["tests/shared/cells.json"];
+    count("suite tests/js, cells", script(server, "tests/js/cells.test.mjs", &cells), tally);
+    count("suite tests/js, templates", script(server, "tests/js/templates.test.mjs", &[]), tally);
     let wrapper = ["examples/session/session.mjs"];
-    count("suite tests/js, templates", suite("tests/js/templates.test.mjs", &[]), tally);
-    count("suite tests/js, sessions", suite("tests/js/session.test.mjs", &wrapper), tally);
+    count("suite tests/js, sessions", script(server, "tests/js/session.test.mjs", &wrapper), tally);
+    desktop(server, tally);
     tally.step("the types of examples/session", || types().map(|()| None));
 }
 
@@ -157,6 +149,23 @@ fn registry() -> anyhow::Result<String> {
     let python = venv()?.python();
     let script = crate::repo::root().join("tests/python/registry.py");
     Ok(serde_json::to_string(&[Path::new(python.get_program()), &script])?)
+}
+
+/// Runs the desktop SDK for JavaScript; skipped where its template is not built.
+pub(crate) fn desktop(server: &Access, tally: &mut Tally) {
+    count("suite tests/js, desktop", script(server, "tests/js/desktop.test.mjs", &[]), tally);
+}
+
+fn script(server: &Access, path: &str, beside: &[&str]) -> anyhow::Result<Counts> {
+    let modules = modules()?;
+    for file in beside {
+        modules.copy(Path::new(file))?;
+    }
+    let mut script = modules.script(Path::new(path))?;
+    if exists("docker-registry") {
+        script.env("WARREN_TEST_REGISTRY", registry()?);
+    }
+    run_node(server.lead(&mut script))
 }
 
 /// Runs the examples of the Rust client, and its checks.

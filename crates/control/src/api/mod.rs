@@ -101,7 +101,8 @@ pub fn router(app: App) -> Router {
         .route("/template-cache/{key}", delete(cache::forget))
         .route("/template-cache/gc", post(cache::collect))
         .route("/template-cache/verify", post(cache::verify))
-        .route("/default-templates", get(template::defaults));
+        .route("/default-templates", get(template::defaults))
+        .route("/default-templates/{name}", get(template::default_progress).post(template::order_default));
     let routes = unbuilt::add(routes).route_layer(from_fn_with_state(app.clone(), rate::limit));
     let uploads = Router::new().route("/upload/{team_id}/{hash}", put(build::upload));
     let routes = edge::wrap(routes, &app).merge(edge::wrap_uploads(uploads)).with_state(app.clone());

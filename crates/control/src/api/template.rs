@@ -7,7 +7,8 @@ use model::TemplateRef;
 use serde::Deserialize;
 use store::{Alias, Build, TemplateSummary};
 use wire::rest::{
-    Template, TemplateAlias, TemplateBuild, TemplateUpdate, TemplateUpdated, TemplateWithBuilds,
+    DefaultTemplate, Template, TemplateAlias, TemplateBuild, TemplateUpdate, TemplateUpdated,
+    TemplateWithBuilds,
 };
 
 use super::build::template_id;
@@ -15,8 +16,8 @@ use super::error::Failure;
 use super::extract::{Fields, MaybeBody};
 use super::sandbox::moment;
 use super::tag::reference;
-use crate::App;
 use crate::app::Caller;
+use crate::{App, Demand};
 
 #[derive(Debug, Deserialize)]
 pub(super) struct ListFields {
@@ -87,6 +88,37 @@ pub(super) fn cut<T>(all: Vec<T>, fields: &PageFields) -> Result<(HeaderMap, Vec
 pub(super) async fn defaults(State(app): State<App>, caller: Caller) -> Result<Json<Vec<Template>>, Failure> {
     let found = app.templates(&caller).await?.into_iter().filter(|found| found.template.team_id.is_none());
     Ok(Json(found.map(template).collect()))
+}
+
+/// `POST /default-templates/{name}`: builds one of those that are built on demand.
+pub(super) async fn order_default(
+    State(app): State<App>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<(StatusCode, Json<DefaultTemplate>), Failure> {
+    let demand = app.order_default(&caller, &name).await?;
+    Ok((StatusCode::ACCEPTED, Json(default_template(name, &demand))))
+}
+
+/// `GET /default-templates/{name}`: how far it is.
+pub(super) async fn default_progress(
+    State(app): State<App>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<Json<DefaultTemplate>, Failure> {
+    let demand = app.default_progress(&caller, &name).await?;
+    Ok(Json(default_template(name, &demand)))
+}
+
+fn default_template(name: String, demand: &Demand) -> DefaultTemplate {
+    let status = match demand {
+        Demand::Idle => "absent",
+        Demand::Wanted(_) => "waiting",
+        Demand::Building(_) => "building",
+        Demand::Ready => "ready",
+        Demand::Failed(_) => "error",
+    };
+    DefaultTemplate { name, status: status.to_owned(), message: demand.told() }
 }
 
 /// `GET /templates/{templateID}`: one by its id, with its builds.

@@ -163,6 +163,14 @@ pub enum Error {
         /// How far it is, in words.
         progress: String,
     },
+    /// No such template yet: it is one that is built when somebody asks for it.
+    #[error("template '{template}' is built on demand, which takes some minutes: {progress}")]
+    OnDemand {
+        /// What was asked for.
+        template: String,
+        /// How far it is, in words.
+        progress: String,
+    },
     /// The template has no such tag.
     #[error("tag '{tag}' does not exist for template '{template}'")]
     NoTag {
@@ -319,7 +327,7 @@ impl Error {
             | Self::NoTemplate(_)
             | Self::NoStep(_)
             | Self::NoTag { .. } => ErrorKind::NotFound,
-            Self::Building { .. } => ErrorKind::NotReady,
+            Self::Building { .. } | Self::OnDemand { .. } => ErrorKind::NotReady,
             Self::Drained => ErrorKind::Drained,
             Self::SandboxEnding(_)
             | Self::NameIsId(_)

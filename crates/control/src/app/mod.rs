@@ -11,6 +11,7 @@ mod build;
 mod cache;
 mod create;
 mod deadline;
+mod demand;
 mod diff;
 mod drain;
 mod error;
@@ -55,6 +56,7 @@ pub(crate) use auth::{Caller, Credentials};
 pub use bootstrap::BootstrapKey;
 pub(crate) use build::{BuildRequest, BuildStart, BuildStatusView, Requested, WHOLE_LOG};
 pub(crate) use create::CreateCommand;
+pub use demand::Demand;
 pub use error::{Error, ErrorKind};
 pub(crate) use list::{ListQuery, Listed};
 pub(crate) use log::LogQuery;
@@ -102,6 +104,8 @@ struct Inner {
     sessions: Arc<session::Slots>,
     /// How far the server's own templates are, while some are being built.
     building: Mutex<Option<String>>,
+    /// Those that are built only when somebody asks.
+    demands: demand::Demands,
     /// Work that goes on when the client that asked for it has gone.
     tasks: TaskTracker,
 }
@@ -127,6 +131,7 @@ impl App {
             starting: Mutex::default(),
             sessions: Arc::default(),
             building: Mutex::default(),
+            demands: demand::Demands::default(),
             tasks: TaskTracker::new(),
         }))
     }

@@ -62,7 +62,7 @@ impl App {
         let tag = wanted.tag.as_deref().unwrap_or("default");
         let found = self.store().resolve_build(name.namespace.as_deref(), &name.alias, own, tag).await?;
         let found = found.filter(|(found, _)| is_visible(caller, found));
-        let (found, build) = found.ok_or_else(|| self.no_template(wanted))?;
+        let (found, build) = found.ok_or_else(|| self.no_template_yet(wanted))?;
         let no_tag = || Error::NoTag { tag: tag.to_owned(), template: wanted.name.to_string() };
         Ok((found, build.ok_or_else(no_tag)?))
     }
@@ -73,6 +73,15 @@ impl App {
         match self.building() {
             Some(progress) => Error::Building { template, progress },
             None => Error::NoTemplate(template),
+        }
+    }
+
+    /// The same, where it is wanted: one that is built on demand is demanded.
+    fn no_template_yet(&self, wanted: &TemplateRef) -> Error {
+        let name = &wanted.name;
+        match name.namespace.is_none().then(|| self.demand(&name.alias)).flatten() {
+            Some(progress) => Error::OnDemand { template: name.to_string(), progress },
+            None => self.no_template(wanted),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use http::Request;
 use model::{BuildId, Timestamp};
+use warren_control::Demand;
 
 use crate::world::{World, base};
 
@@ -103,6 +104,81 @@ async fn daemons_that_know_no_token_cannot_be_secured() {
     }
     "#);
     world.post("/sandboxes", r#"{"templateID":"old-one"}"#).await.expect(201);
+}
+
+#[tokio::test]
+async fn a_template_on_demand_is_built_when_somebody_asks() {
+    let world = World::new().await;
+    world.app.offer_on_demand(&["desktop"]);
+    let progress = async || world.get("/default-templates/desktop").await.expect(200).json();
+    // Whether it exists is asked, and nothing else: that builds nothing.
+    world.get("/templates/aliases/desktop").await.error(404);
+    assert_eq!(progress().await["status"], "absent");
+
+    let create = async || world.post("/v2/sandboxes", r#"{"templateID":"desktop"}"#).await;
+    let first = create().await;
+    assert_eq!((first.header("retry-after"), first.header("should-retry")), (Some("10"), Some("true")));
+    assert_eq!(
+        first.error(503)["message"],
+        "template 'desktop' is built on demand, which takes some minutes: its build begins now"
+    );
+    assert_eq!(progress().await["status"], "waiting");
+    assert_eq!(world.app.next_demanded().await, "desktop");
+    let say = |demand| world.app.say_demand("desktop", demand);
+    say(Demand::Building("template desktop: step 1/4: Install the screen".to_owned()));
+    assert_eq!(
+        create().await.error(503)["message"],
+        "template 'desktop' is built on demand, which takes some minutes: \
+         template desktop: step 1/4: Install the screen"
+    );
+    assert_eq!(progress().await["status"], "building");
+    // All that does not need it goes on, and the server is healthy.
+    world.get("/health").await.expect(200);
+    world.create_base().await;
+
+    say(Demand::Failed("no network".to_owned()));
+    insta::assert_json_snapshot!(progress().await, @r#"
+    {
+      "message": "its last build failed: no network",
+      "name": "desktop",
+      "status": "error"
+    }
+    "#);
+    // The next who asks hears why, and begins another attempt.
+    let again = create().await.error(503)["message"].as_str().unwrap().to_owned();
+    assert!(again.ends_with("its last build failed and begins again: no network"), "{again}");
+    assert_eq!(world.app.next_demanded().await, "desktop");
+
+    let built = node::TemplateBuild {
+        template_id: "desk".parse().unwrap(),
+        build_id: BuildId::from_u128(4),
+        aliases: vec!["desktop".to_owned()],
+        ..base()
+    };
+    world.app.register_builds(vec![built]).await.unwrap();
+    say(Demand::Ready);
+    create().await.expect(201);
+    // One that is there can be asked for in its newest form.
+    let asked = world.post("/default-templates/desktop", "").await.expect(202).json();
+    assert_eq!((&asked["name"], &asked["status"]), (&"desktop".into(), &"waiting".into()));
+    create().await.expect(201);
+}
+
+#[tokio::test]
+async fn only_what_is_offered_is_built_on_demand() {
+    let world = World::new().await;
+    world.app.offer_on_demand(&["desktop"]);
+    for name in ["nothing", "base", "someone%2Fdesktop"] {
+        world.post(&format!("/default-templates/{name}"), "").await.error(404);
+        world.get(&format!("/default-templates/{name}")).await.error(404);
+    }
+    world.post("/v2/sandboxes", r#"{"templateID":"nothing"}"#).await.error(404);
+    world.post("/v2/sandboxes", r#"{"templateID":"someone/desktop"}"#).await.error(404);
+    assert_eq!(world.get("/default-templates/desktop").await.json()["status"], "absent");
+    // One of an earlier run of the server is there without a question.
+    let built = node::TemplateBuild { aliases: vec!["desktop".to_owned()], ..base() };
+    world.app.register_builds(vec![built]).await.unwrap();
+    assert_eq!(world.get("/default-templates/desktop").await.json()["status"], "ready");
 }
 
 #[tokio::test]

@@ -99,13 +99,14 @@ async fn serve(options: &Options, state: &StateDir, ground: Ground) -> Result<()
     // simulation runs nothing, so it has no use for a root.
     if options.isolation != Isolation::Sim {
         app.say_building(Some("looking for the built-in templates".to_owned()));
+        templates::offer(&app);
     }
     let mut parts = traffic(options, listeners, secured.as_ref(), &node, &app, counts, &stop).await;
     let ready = ready(options, state, &node, &app, &stop).await;
     if let Ok(true) = ready {
         let trust = secured.as_ref().map(|secured| secured.trust.as_ref());
         welcome::print(options, port, key.as_deref(), trust.map(|trust| (domain.as_str(), trust)));
-        stop.cancelled().await;
+        templates::build_on_demand(state, &node, &app, &stop).await;
         tracing::info!("stopping; sandboxes run on, a second signal ends the server at once");
     }
     stop.cancel();

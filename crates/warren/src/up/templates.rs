@@ -1,6 +1,8 @@
 //! The built-in templates: their recipes are in this binary, and a start builds
-//! what is not there, with a bar on a terminal and plain lines elsewhere.
+//! what is not there, with a bar on a terminal and plain lines elsewhere. Those
+//! that few want are built when the first of them asks.
 
+use std::convert::Infallible;
 use std::fs::{self, Permissions};
 use std::io::IsTerminal as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -8,10 +10,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use control::App;
+use control::{App, Demand};
 use indicatif::{ProgressBar, ProgressStyle};
 use node::Handle;
-use node::build::{BuildEvent, Progress};
+use node::build::{BuildError, BuildEvent, Progress};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -23,8 +25,11 @@ type Embedded = (&'static str, u32, &'static [u8]);
 /// Every file of `templates/`.
 static FILES: &[Embedded] = &include!(concat!(env!("OUT_DIR"), "/recipes.rs"));
 
-/// In the order of building: each stands on the one before.
+/// Built at the start, in this order: each stands on the one before.
 const RECIPES: [&str; 3] = ["base", "code-interpreter", "mcp-gateway"];
+
+/// Built when somebody asks: large, and few want them.
+const ON_DEMAND: [&str; 1] = ["desktop"];
 
 /// Events between a build and its display; when full, lines of output are lost, never states.
 const EVENTS: usize = 64;
@@ -37,17 +42,63 @@ pub(crate) async fn ensure(
     app: &App,
     stop: &CancellationToken,
 ) -> Result<bool> {
-    let recipes = write_out(&state.path().join("recipes")).context("write out the built-in recipes")?;
+    let recipes = write_out(&recipes_dir(state)).context("write out the built-in recipes")?;
     for name in RECIPES {
-        let (told, events) = mpsc::channel(EVENTS);
         let dir = recipes.join(name);
-        let work = Box::pin(async { tokio::join!(node.ensure_template(&dir, told), show(events, app)).0 });
+        let work = Box::pin(build(node, &dir, |progress| app.say_building(Some(progress))));
         match stop.run_until_cancelled(work).await {
             None => return Ok(false),
             Some(built) => built.with_context(|| format!("build the template {name}"))?,
-        };
+        }
     }
     Ok(true)
+}
+
+/// Lets clients ask for the others.
+pub(crate) fn offer(app: &App) {
+    app.offer_on_demand(&ON_DEMAND);
+}
+
+/// Builds what clients ask for, until `stop`. A failure is told to those who
+/// ask, and the next of them begins another attempt.
+pub(crate) async fn build_on_demand(state: &StateDir, node: &Handle, app: &App, stop: &CancellationToken) {
+    let work = Box::pin(async {
+        loop {
+            let name = app.next_demanded().await;
+            app.say_demand(name, build_demanded(state, node, app, name).await);
+        }
+    });
+    let _: Option<Infallible> = stop.run_until_cancelled(work).await;
+}
+
+async fn build_demanded(state: &StateDir, node: &Handle, app: &App, name: &'static str) -> Demand {
+    let say = |progress| app.say_demand(name, Demand::Building(progress));
+    say("its build begins now".to_owned());
+    let built = build(node, &recipes_dir(state).join(name), say).await.map_err(anyhow::Error::from);
+    let entered = match built {
+        Ok(()) => app.register_builds(node.templates()).await.context("enter the template"),
+        Err(error) => Err(error),
+    };
+    match entered {
+        Ok(()) => {
+            tracing::info!(template = name, "a template that was asked for is built");
+            Demand::Ready
+        }
+        Err(error) => {
+            let error = format!("{error:#}");
+            tracing::error!(template = name, error, "a template that was asked for could not be built");
+            Demand::Failed(error)
+        }
+    }
+}
+
+async fn build(node: &Handle, recipe: &Path, say: impl Fn(String)) -> Result<(), BuildError> {
+    let (told, events) = mpsc::channel(EVENTS);
+    tokio::join!(node.ensure_template(recipe, told), show(events, say)).0.map(drop)
+}
+
+fn recipes_dir(state: &StateDir) -> PathBuf {
+    state.path().join("recipes")
 }
 
 fn write_out(dir: &Path) -> Result<PathBuf> {
@@ -66,11 +117,11 @@ fn write_out(dir: &Path) -> Result<PathBuf> {
 }
 
 /// Shows a build until its channel closes.
-async fn show(mut events: mpsc::Receiver<BuildEvent>, app: &App) {
+async fn show(mut events: mpsc::Receiver<BuildEvent>, say: impl Fn(String)) {
     let mut display = Display::new();
     while let Some(event) = events.recv().await {
         if event.progress == Progress::Started {
-            app.say_building(Some(progress(&event)));
+            say(progress(&event));
         }
         display.take(&event);
     }
@@ -130,7 +181,7 @@ mod tests {
     fn the_recipes_are_inside_and_can_be_read() {
         let dir = tempfile::tempdir().unwrap();
         let recipes = write_out(&dir.path().join("recipes")).unwrap();
-        for name in RECIPES {
+        for name in RECIPES.iter().chain(&ON_DEMAND) {
             node::build::Recipe::read(&recipes.join(name)).unwrap();
         }
         let setup = fs::metadata(recipes.join("base/files/usr/lib/warren/setup-base")).unwrap();

@@ -48,5 +48,5 @@ pub use snapshot::{
     RollbackRequest, Snapshot,
 };
 pub use team::Team;
-pub use template::{Template, TemplateAlias, TemplateCreator};
+pub use template::{DefaultTemplate, Template, TemplateAlias, TemplateCreator};
 pub use time::Rfc3339;

@@ -64,3 +64,14 @@ pub struct TemplateAlias {
     /// Whether other teams may start from it.
     pub public: bool,
 }
+
+/// Answer of `POST` and `GET /default-templates/{name}`: one that is built on demand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DefaultTemplate {
+    /// Its name.
+    pub name: String,
+    /// `absent`, `waiting`, `building`, `ready` or `error`.
+    pub status: String,
+    /// How far it is, or why it failed, in words.
+    pub message: String,
+}

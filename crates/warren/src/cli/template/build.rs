@@ -1,15 +1,18 @@
 //! `warren template build`: a template from a Dockerfile or a recipe, built on the server.
 
 use std::io::{self, IsTerminal as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use sdk::{BuildOptions, Config, Ready, Template};
+use sdk::{BuildOptions, Config, Ready, Template, Templates};
 
 use super::super::form::{Form, print_json};
-use super::recipe;
+use super::{on_demand, recipe};
+
+/// What is read if nothing is said.
+const DOCKERFILE: &str = "Dockerfile";
 
 /// Options of `build`.
 #[derive(Debug, Args)]
@@ -17,7 +20,7 @@ pub(super) struct Build {
     /// Its name: alias, or alias:tag.
     name: String,
     /// The Dockerfile, or a recipe, whose name ends in `.toml`.
-    #[arg(short, long, value_name = "FILE", default_value = "Dockerfile")]
+    #[arg(short, long, value_name = "FILE", default_value = DOCKERFILE)]
     file: PathBuf,
     /// The directory that copies are relative to; the Dockerfile's own without.
     #[arg(long, value_name = "DIR")]
@@ -36,8 +39,30 @@ pub(super) struct Build {
     ready: Option<String>,
 }
 
+impl Build {
+    /// Whether there is something to build from, or is meant to be.
+    fn has_a_source(&self) -> bool {
+        let nothing_said = self.context.is_none()
+            && self.cpus.is_none()
+            && self.memory.is_none()
+            && self.start.is_none()
+            && self.file == Path::new(DOCKERFILE);
+        !nothing_said || self.file.exists()
+    }
+}
+
 /// Runs the command: the build's own lines, and on a terminal what goes on below them.
-pub(super) async fn run(config: &Config, wanted: &Build, form: Form) -> Result<ExitCode> {
+pub(super) async fn run(
+    config: &Config,
+    templates: &Templates,
+    wanted: &Build,
+    form: Form,
+) -> Result<ExitCode> {
+    if !wanted.has_a_source()
+        && let Some(code) = on_demand::build(templates, &wanted.name, form).await?
+    {
+        return Ok(code);
+    }
     let template = read(wanted)?;
     let mut options = BuildOptions::new(wanted.name.as_str());
     if let Some(cpus) = wanted.cpus {

@@ -4,6 +4,7 @@
 mod build;
 mod cache;
 mod init;
+mod on_demand;
 mod recipe;
 
 use std::process::ExitCode;
@@ -36,10 +37,11 @@ enum Act {
     /// Write the first files of a template into a directory.
     #[command(visible_alias = "it", after_help = "Example: warren template init my-tools --language python")]
     Init(init::Init),
-    /// Build a template from a Dockerfile.
+    /// Build a template from a Dockerfile, or one of the server's own that is built on demand.
     #[command(
         visible_alias = "bd",
-        after_help = "Example: warren template build my-tools --file docker/Dockerfile --cpus 4 --memory 4096"
+        after_help = "Examples:\n  warren template build my-tools --file docker/Dockerfile --cpus 4 --memory 4096\n  \
+                      warren template build desktop    (in a directory without a Dockerfile)"
     )]
     Build(build::Build),
     /// List templates, newest first.
@@ -81,7 +83,7 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
     let templates = Templates::new(&config);
     match command.act {
         Act::Init(_) => unreachable!("it was run"),
-        Act::Build(wanted) => build::run(&config, &wanted, form).await,
+        Act::Build(wanted) => build::run(&config, &templates, &wanted, form).await,
         Act::List => list(&templates, form).await,
         Act::Publish { names } => publish(&templates, names, true, form).await,
         Act::Unpublish { names } => publish(&templates, names, false, form).await,
