@@ -31,6 +31,9 @@ const RECIPES: [&str; 3] = ["base", "code-interpreter", "mcp-gateway"];
 /// Built when somebody asks: large, and few want them.
 const ON_DEMAND: [&str; 1] = ["desktop"];
 
+/// Those who ask come again sooner than a network or a disk mends itself.
+const AFTER_FAILURE: Duration = Duration::from_secs(10);
+
 /// Events between a build and its display; when full, lines of output are lost, never states.
 const EVENTS: usize = 64;
 
@@ -65,7 +68,12 @@ pub(crate) async fn build_on_demand(state: &StateDir, node: &Handle, app: &App, 
     let work = Box::pin(async {
         loop {
             let name = app.next_demanded().await;
-            app.say_demand(name, build_demanded(state, node, app, name).await);
+            let outcome = build_demanded(state, node, app, name).await;
+            let failed = matches!(outcome, Demand::Failed(_));
+            app.say_demand(name, outcome);
+            if failed {
+                tokio::time::sleep(AFTER_FAILURE).await;
+            }
         }
     });
     let _: Option<Infallible> = stop.run_until_cancelled(work).await;
