@@ -7,7 +7,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-from e2b import Sandbox
+from e2b import CommandExitException, Sandbox
 from e2b_code_interpreter import Sandbox as CodeSandbox
 from outside import until
 
@@ -121,3 +121,23 @@ def test_metrics_outlive_the_sandbox(api):
     team = api.get("/teams").json()[0]["teamID"]
     of_team = until(lambda: api.get(f"/teams/{team}/metrics").json(), "a sample of the team", 40)
     assert {"timestamp", "timestampUnix", "concurrentSandboxes", "sandboxStartRate"} == of_team[0].keys()
+
+
+def test_who_died_for_want_of_memory_is_told(api, create):
+    sandbox = create()
+    with pytest.raises(CommandExitException):
+        sandbox.commands.run("exec tail /dev/zero")
+    with pytest.raises(CommandExitException) as of_a_shell:
+        sandbox.commands.run("tail /dev/zero; exit $?", user="root")
+    assert of_a_shell.value.exit_code == 137
+    killed = sandbox.commands.run("sleep 60", background=True)
+    killed.kill()
+    seen = [one for one in entries(api, sandbox.sandbox_id) if "was killed" in one["message"]]
+    assert [one["fields"]["name"] for one in seen] == ["tail", "bash"]
+    sandbox.kill()
+    record = api.get(f"/sandboxes/{sandbox.sandbox_id}/record").json()
+    told = [(one["name"], one["user"], one["itself"]) for one in record["oomVictims"]]
+    assert (record["oomKills"], told) == (2, [("tail", "user", True), ("bash", "root", False)])
+    assert all(one["pid"] > 1 and one["at"] < record["endedAt"] for one in record["oomVictims"])
+    last = entries(api, sandbox.sandbox_id)[-1]
+    assert last["fields"]["oom_victims"].startswith("tail (pid ")

@@ -85,5 +85,6 @@ fn first_wanted(query: Option<&str>) -> u64 {
 
 fn status(daemon: &Daemon) -> Status {
     let interpreter_ready = daemon.interpreter.get().map(Interpreter::is_ready);
-    Status { envd_version: ENVD_VERSION.to_owned(), interpreter_ready }
+    let oom_victims = daemon.reaper.oom().victims();
+    Status { envd_version: ENVD_VERSION.to_owned(), interpreter_ready, oom_victims }
 }

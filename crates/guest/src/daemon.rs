@@ -15,6 +15,7 @@ use crate::exec::Launcher;
 use crate::http::server::{Connections, listen, serve};
 use crate::interpret::Interpreter;
 use crate::journal::Journal;
+use crate::oom::OomLog;
 use crate::process::{Processes, Reaper};
 use crate::rpc::Polled;
 use crate::settings::Settings;
@@ -92,8 +93,8 @@ pub fn run(options: Options) -> io::Result<()> {
 pub async fn run_async(options: Options) -> io::Result<()> {
     let settings = Arc::new(Settings::default());
     let launcher = Rc::new(Launcher::new(options.helper.clone()));
-    let reaper = Rc::new(Reaper::default());
     let journal = Arc::new(Journal::default());
+    let reaper = Rc::new(Reaper::new(Arc::new(OomLog::new(Arc::clone(&journal)))));
     let processes = Rc::new(Processes::new(
         Rc::clone(&launcher),
         Rc::clone(&reaper),

@@ -19,6 +19,7 @@ use wire::control::LogLevel;
 use crate::exec::{Launcher, Request, Session};
 use crate::interpreter::{KernelCommand, KernelProcess, KernelSignal, KernelSpawner};
 use crate::journal::Journal;
+use crate::oom::OomLog;
 use crate::process::{Endpoint, Exit, Reaper, end_event, environment, raw};
 use crate::user::User;
 
@@ -98,7 +99,8 @@ async fn start(
     spawn_local(listen(Endpoint::pipe(stderr)?, Arc::clone(&words)));
     let facts = [("pid", raw(pid).to_string())];
     journal.note(LogLevel::Info, "interpreter", "Kernel started", &facts);
-    Ok(Kernel { pid, exit, end: None, words, journal: Arc::clone(journal) })
+    let oom = Arc::clone(reaper.oom());
+    Ok(Kernel { pid, exit, end: None, words, journal: Arc::clone(journal), oom })
 }
 
 /// Reads standard error for as long as anybody has it open, and keeps its end.
@@ -121,6 +123,7 @@ struct Kernel {
     end: Option<String>,
     words: Arc<Mutex<Vec<u8>>>,
     journal: Arc<Journal>,
+    oom: Arc<OomLog>,
 }
 
 impl KernelProcess for Kernel {
@@ -143,7 +146,12 @@ impl KernelProcess for Kernel {
     fn signal(&self, signal: KernelSignal) -> io::Result<()> {
         let signal = match signal {
             KernelSignal::Interrupt => Signal::INT,
-            KernelSignal::Kill => Signal::KILL,
+            KernelSignal::Kill => {
+                if self.end.is_none() {
+                    self.oom.spare(self.pid);
+                }
+                Signal::KILL
+            }
         };
         match kill_process_group(self.pid, signal) {
             Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),

@@ -20,6 +20,7 @@ mod journal;
 mod kernels;
 mod memory;
 mod metrics;
+mod oom;
 mod process;
 mod procfiles;
 mod route;

@@ -30,10 +30,28 @@ pub(crate) async fn keep_small() -> io::Result<()> {
     }
 }
 
-/// How often the kernel has killed for want of memory: in this sandbox where its
-/// own count can be read, else on the whole host, which is an upper bound.
-pub(crate) fn kills() -> Option<u64> {
-    count("/sys/fs/cgroup/memory.events").or_else(|| count("/proc/vmstat"))
+/// How often the kernel has killed for want of memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kills {
+    /// In this sandbox.
+    Here(u64),
+    /// On the whole host, where the sandbox's own count cannot be read: a bound.
+    OnTheHost(u64),
+}
+
+impl Kills {
+    /// The number, whosever it is.
+    pub(crate) fn number(self) -> u64 {
+        match self {
+            Self::Here(number) | Self::OnTheHost(number) => number,
+        }
+    }
+}
+
+/// The count as it is now.
+pub(crate) fn kills() -> Option<Kills> {
+    let here = count("/sys/fs/cgroup/memory.events").map(Kills::Here);
+    here.or_else(|| count("/proc/vmstat").map(Kills::OnTheHost))
 }
 
 fn count(path: &str) -> Option<u64> {

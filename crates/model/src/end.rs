@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::ByteSize;
+use crate::{ByteSize, Timestamp};
 
 /// Who asked for a kill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,6 +42,28 @@ pub struct Peaks {
     pub cpu_micros: u64,
     /// How many of its processes the kernel ended for want of memory.
     pub oom_kills: u64,
+}
+
+/// A process that the kernel ended for want of memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OomVictim {
+    /// Its id inside.
+    pub pid: u32,
+    /// Its name, as `ps` shows it.
+    pub name: String,
+    /// Whose it was.
+    pub user: String,
+    /// When its end was seen.
+    pub at: Timestamp,
+    /// Whether it was killed itself; else a child of it, of which no more is known.
+    pub itself: bool,
+}
+
+impl fmt::Display for OomVictim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whose = if self.itself { "" } else { "a child of " };
+        write!(f, "{whose}{} (pid {}, {})", self.name, self.pid, self.user)
+    }
 }
 
 /// The text names no end cause.

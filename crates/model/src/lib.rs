@@ -15,7 +15,7 @@ mod size;
 mod template;
 mod time;
 
-pub use end::{EndCause, KilledBy, Peaks, UnknownEndCause};
+pub use end::{EndCause, KilledBy, OomVictim, Peaks, UnknownEndCause};
 pub use id::{BuildId, GenerationId, InvalidId, KeyId, SandboxId, Slot, TeamId, TemplateId, UserId};
 pub use isolation::{Isolation, UnknownIsolation};
 pub use policy::{AtTimeout, Policy};

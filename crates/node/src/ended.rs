@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use model::{ByteSize, Peaks, SandboxId, Timestamp};
+use model::{ByteSize, OomVictim, Peaks, SandboxId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{Ended, disk};
@@ -24,6 +24,28 @@ struct OnDisk {
     disk_bytes: u64,
     cpu_micros: u64,
     oom_kills: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    oom_victims: Vec<VictimOnDisk>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct VictimOnDisk {
+    pid: u32,
+    name: String,
+    user: String,
+    at: i64,
+    itself: bool,
+}
+
+impl VictimOnDisk {
+    fn of(OomVictim { pid, name, user, at, itself }: &OomVictim) -> Self {
+        Self { pid: *pid, name: name.clone(), user: user.clone(), at: at.unix_micros(), itself: *itself }
+    }
+
+    fn into_victim(self) -> OomVictim {
+        let Self { pid, name, user, at, itself } = self;
+        OomVictim { pid, name, user, at: Timestamp::from_unix_micros(at), itself }
+    }
 }
 
 impl OnDisk {
@@ -38,6 +60,7 @@ impl OnDisk {
             disk_bytes: ended.peaks.disk.as_u64(),
             cpu_micros: ended.peaks.cpu_micros,
             oom_kills: ended.peaks.oom_kills,
+            oom_victims: ended.oom_victims.iter().map(VictimOnDisk::of).collect(),
         }
     }
 
@@ -56,6 +79,7 @@ impl OnDisk {
                 cpu_micros: self.cpu_micros,
                 oom_kills: self.oom_kills,
             },
+            oom_victims: self.oom_victims.into_iter().map(VictimOnDisk::into_victim).collect(),
         })
     }
 }
@@ -154,6 +178,13 @@ mod tests {
             started_at: Some(Timestamp::from_unix_micros(1)),
             ended_at: Timestamp::from_unix_micros(n * 1_000_000),
             peaks: Peaks { memory: ByteSize::mib(3), oom_kills: 2, ..Peaks::default() },
+            oom_victims: vec![OomVictim {
+                pid: 7,
+                name: "python3".to_owned(),
+                user: "user".to_owned(),
+                at: Timestamp::from_unix_micros(n),
+                itself: true,
+            }],
         }
     }
 

@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use runtime::{Dial, DialError};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
-use wire::control::{Init, LogPage, Status};
+use wire::control::{Init, LogPage, OomVictim, Status};
 
 use crate::disk;
 
@@ -93,6 +93,15 @@ impl Guest {
     pub(crate) async fn answers(&self, limit: Duration) -> bool {
         let call = self.call(Method::GET, "/status", Bytes::new());
         tokio::time::timeout(limit, call).await.is_ok_and(|answer| answer.is_ok())
+    }
+
+    /// Whom it saw end for want of memory; nobody, if it does not answer within `limit`.
+    pub(crate) async fn oom_victims(&self, limit: Duration) -> Vec<OomVictim> {
+        let call = self.call(Method::GET, "/status", Bytes::new());
+        match tokio::time::timeout(limit, call).await {
+            Ok(Ok(status)) => status.oom_victims,
+            Ok(Err(_)) | Err(_) => Vec::new(),
+        }
     }
 
     /// The entries of its journal from a number on, within `limit`. A daemon that

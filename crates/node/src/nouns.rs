@@ -5,7 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use model::{
-    BuildId, EndCause, GenerationId, Isolation, Peaks, Policy, Resources, SandboxId, TemplateId, Timestamp,
+    BuildId, EndCause, GenerationId, Isolation, OomVictim, Peaks, Policy, Resources, SandboxId, TemplateId,
+    Timestamp,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -103,6 +104,9 @@ pub struct Ended {
     pub ended_at: Timestamp,
     /// The most it used.
     pub peaks: Peaks,
+    /// Processes that the kernel ended for want of memory, as far as they are
+    /// known: the last few, the oldest first.
+    pub oom_victims: Vec<OomVictim>,
 }
 
 /// A build of a template that is ready on this node's disk.

@@ -44,6 +44,31 @@ async fn a_sandbox_is_made_reached_and_killed() {
 }
 
 #[tokio::test]
+async fn who_died_for_want_of_memory_is_in_the_record_as_far_as_it_was_counted() {
+    let host = Host::new();
+    let handle = host.open().await;
+    handle.create(request(1)).await.unwrap();
+    let machine = host.world.running(&sandbox_id(1)).unwrap();
+    let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_micros();
+    let victim = |pid: u32, at: u128| {
+        let at = u64::try_from(at).unwrap();
+        serde_json::json!({"pid": pid, "name": "eater", "user": "user", "atMicros": at, "itself": true})
+    };
+    machine.starve(victim(11, now()));
+    assert_eq!(handle.metrics(&sandbox_id(1)).await.unwrap().oom_kills, 1);
+    // The last of them is read with the end. One it tells is from before the sandbox was made.
+    machine.starve(victim(12, 1_000_000));
+    machine.starve(victim(13, now()));
+    let ended = handle.kill(&sandbox_id(1), KilledBy::Client).await.unwrap();
+    let pids: Vec<_> = ended.oom_victims.iter().map(|victim| victim.pid).collect();
+    assert_eq!((ended.peaks.oom_kills, pids), (3, vec![11, 13]));
+    assert_eq!(ended.oom_victims[0].to_string(), "eater (pid 11, user)");
+    drop(handle);
+    let handle = host.open().await;
+    assert_eq!(handle.ended(&sandbox_id(1)), Some(ended), "from disk");
+}
+
+#[tokio::test]
 async fn what_cannot_be_is_refused_before_anything_starts() {
     let host = Host::new();
     let handle = host.open().await;

@@ -35,7 +35,7 @@ pub use idempotency::Claim;
 pub use key::{ApiKey, KeyHash, KeyMask, ListedKey};
 pub use list::{ListFilter, ListPlace, Placed};
 pub use log::{LogLine, Logs, Source};
-pub use record::Record;
+pub use record::{Ending, Record};
 pub use sample::{Samples, TeamSample, UsageSample};
 pub use sandbox::{Intent, Reservation, Sandbox};
 pub use session::Session;

@@ -1,6 +1,7 @@
 //! Sandboxes that did exist: why and when each ended.
 
-use model::{BuildId, EndCause, Peaks, SandboxId, TeamId, TemplateId, Timestamp};
+use model::{BuildId, EndCause, OomVictim, Peaks, SandboxId, TeamId, TemplateId, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use crate::row::{Columns, column};
 use crate::{Error, Event, Store, event};
@@ -24,6 +25,61 @@ pub struct Record {
     pub ended_at: Timestamp,
     /// The most it used.
     pub peaks: Peaks,
+    /// Processes that the kernel ended for want of memory, as far as they are known.
+    pub oom_victims: Vec<OomVictim>,
+}
+
+/// How a sandbox ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Ending<'a> {
+    /// Why.
+    pub cause: EndCause,
+    /// When it became usable; `None` if nobody knows.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// The most it used.
+    pub peaks: Peaks,
+    /// Processes that the kernel ended for want of memory, as far as they are known.
+    pub oom_victims: &'a [OomVictim],
+}
+
+/// A victim as its column has it.
+#[derive(Debug, Serialize, Deserialize)]
+struct VictimColumn {
+    pid: u32,
+    name: String,
+    user: String,
+    at: i64,
+    itself: bool,
+}
+
+fn write_victims(victims: &[OomVictim]) -> Option<String> {
+    let columns: Vec<_> = victims
+        .iter()
+        .map(|OomVictim { pid, name, user, at, itself }| VictimColumn {
+            pid: *pid,
+            name: name.clone(),
+            user: user.clone(),
+            at: at.unix_micros(),
+            itself: *itself,
+        })
+        .collect();
+    let json = || serde_json::to_string(&columns).expect("numbers and texts are always JSON");
+    (!columns.is_empty()).then(json)
+}
+
+fn read_victims(json: &str) -> Result<Vec<OomVictim>, Error> {
+    let columns: Vec<VictimColumn> = serde_json::from_str(json)
+        .map_err(|_| Error::Corrupt { column: "oom_victims", text: json.chars().take(64).collect() })?;
+    let victim = |VictimColumn { pid, name, user, at, itself }| OomVictim {
+        pid,
+        name,
+        user,
+        at: Timestamp::from_unix_micros(at),
+        itself,
+    };
+    Ok(columns.into_iter().map(victim).collect())
 }
 
 impl Store {
@@ -32,18 +88,16 @@ impl Store {
     pub async fn end(
         &self,
         sandbox: &SandboxId,
-        cause: EndCause,
-        started_at: Option<Timestamp>,
-        ended_at: Timestamp,
-        peaks: Peaks,
+        ending: Ending<'_>,
         event: Option<&Event>,
     ) -> Result<(), Error> {
+        let Ending { cause, started_at, ended_at, peaks, oom_victims } = ending;
         let op = || Error::query("moving a sandbox to its record");
         let mut tx = self.write.begin().await.map_err(op())?;
         let made = sqlx::query(
             "INSERT INTO ended (sandbox_id, team_id, template_id, build_id, cause, started_at, ended_at, \
-             peak_memory_bytes, peak_disk_bytes, cpu_micros, oom_kills) \
-             SELECT sandbox_id, team_id, template_id, build_id, $2, $3, $4, $5, $6, $7, $8 \
+             peak_memory_bytes, peak_disk_bytes, cpu_micros, oom_kills, oom_victims) \
+             SELECT sandbox_id, team_id, template_id, build_id, $2, $3, $4, $5, $6, $7, $8, $9 \
              FROM sandboxes WHERE sandbox_id = $1 ON CONFLICT (sandbox_id) DO NOTHING",
         )
         .bind(sandbox.as_str())
@@ -54,6 +108,7 @@ impl Store {
         .bind(column(peaks.disk.as_u64()))
         .bind(column(peaks.cpu_micros))
         .bind(column(peaks.oom_kills))
+        .bind(write_victims(oom_victims))
         .execute(&mut *tx)
         .await
         .map_err(op())?;
@@ -91,6 +146,9 @@ impl Store {
                     cpu_micros: row.unsigned("cpu_micros")?,
                     oom_kills: row.unsigned("oom_kills")?,
                 },
+                oom_victims: row
+                    .maybe_text("oom_victims")?
+                    .map_or_else(|| Ok(Vec::new()), |json| read_victims(&json))?,
             })
         })
         .transpose()

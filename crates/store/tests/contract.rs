@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::{
-    BuildId, ByteSize, EndCause, KeyId, KilledBy, Peaks, Resources, SandboxId, SessionKind, TeamId,
-    TemplateId, Timestamp,
+    BuildId, ByteSize, EndCause, KeyId, KilledBy, OomVictim, Peaks, Resources, SandboxId, SessionKind,
+    TeamId, TemplateId, Timestamp,
 };
 use warren_store::{
-    ApiKey, Build, BuildStatus, Claim, Event, EventKind, EventQuery, Intent, KeyHash, KeyMask, ListFilter,
-    ListPlace, Reservation, Sandbox, Session, Standing, Store, Team, Webhook,
+    ApiKey, Build, BuildStatus, Claim, Ending, Event, EventKind, EventQuery, Intent, KeyHash, KeyMask,
+    ListFilter, ListPlace, Reservation, Sandbox, Session, Standing, Store, Team, Webhook,
 };
 
 const NOW: Timestamp = Timestamp::from_unix_micros(1_795_255_200_123_456);
@@ -72,6 +72,10 @@ async fn furnished(dir: &tempfile::TempDir) -> Store {
     store.ensure_team(&team(2, "other")).await.unwrap();
     store.put_builtin(&build(1, NOW), &["base".to_owned(), "base-2".to_owned()]).await.unwrap();
     store
+}
+
+fn ending_by(cause: EndCause) -> Ending<'static> {
+    Ending { cause, started_at: None, ended_at: NOW, peaks: Peaks::default(), oom_victims: &[] }
 }
 
 fn id(text: &str) -> SandboxId {
@@ -155,10 +159,16 @@ async fn a_sandbox_goes_through_its_life_and_survives_reopening() {
     assert_eq!(store.intents().await.unwrap(), [(id("i1"), Intent::Ending)]);
     let peaks = Peaks { memory: ByteSize::mib(9), disk: ByteSize::mib(8), cpu_micros: 7, oom_kills: 6 };
     let cause = EndCause::Killed(KilledBy::Client);
-    store.end(&id("i1"), cause, Some(NOW), NOW + Duration::from_secs(1), peaks, None).await.unwrap();
-    store.end(&id("i1"), EndCause::HostLost, None, NOW, Peaks::default(), None).await.unwrap();
+    let victim =
+        OomVictim { pid: 5, name: "python3".to_owned(), user: "user".to_owned(), at: NOW, itself: true };
+    let oom_victims = [victim.clone(), OomVictim { pid: 6, itself: false, ..victim }];
+    let ended_at = NOW + Duration::from_secs(1);
+    let ending = Ending { cause, started_at: Some(NOW), ended_at, peaks, oom_victims: &oom_victims };
+    store.end(&id("i1"), ending, None).await.unwrap();
+    store.end(&id("i1"), ending_by(EndCause::HostLost), None).await.unwrap();
     let record = store.record(&id("i1")).await.unwrap().unwrap();
     assert_eq!((record.cause, record.peaks, record.started_at), (cause, peaks, Some(NOW)));
+    assert_eq!(record.oom_victims, oom_victims);
     assert_eq!(store.sandbox(&id("i1")).await.unwrap(), None);
     assert_eq!(store.drop_records(NOW).await.unwrap(), 0);
     assert_eq!(store.drop_records(NOW + Duration::from_secs(2)).await.unwrap(), 1);
@@ -176,7 +186,7 @@ async fn one_whose_end_is_wanted_does_not_start() {
     store.forget(&id("i1")).await.unwrap();
     store.forget(&id("i1")).await.unwrap();
     assert!(store.intents().await.unwrap().is_empty());
-    store.end(&id("i1"), EndCause::Timeout, None, NOW, Peaks::default(), None).await.unwrap();
+    store.end(&id("i1"), ending_by(EndCause::Timeout), None).await.unwrap();
     assert_eq!(store.record(&id("i1")).await.unwrap(), None, "who has no row leaves no record");
 }
 

@@ -10,3 +10,4 @@ pub mod namespace;
 pub mod netlink;
 pub mod seccomp;
 pub mod signal;
+pub mod wait;

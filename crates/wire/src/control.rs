@@ -112,6 +112,26 @@ pub struct Status {
     /// interpreter runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interpreter_ready: Option<bool>,
+    /// Processes that it saw end for want of memory, the oldest first; no more than
+    /// a few, and no more certain than what can be seen from inside.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub oom_victims: Vec<OomVictim>,
+}
+
+/// A process that ended for want of memory, as the daemon saw it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct OomVictim {
+    /// Its id inside.
+    pub pid: u32,
+    /// Its name, as `ps` shows it.
+    pub name: String,
+    /// Whose it was.
+    pub user: String,
+    /// When its end was seen.
+    pub at_micros: u64,
+    /// Whether it was killed itself; else a child of it, of which no more is known.
+    pub itself: bool,
 }
 
 /// How much an entry of the log matters.

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use wire::rest::SandboxRecord;
+use wire::rest::{OomVictim, SandboxRecord};
 
 use super::error::Failure;
 use super::extract::Id;
@@ -15,8 +15,17 @@ pub(super) async fn record(
     caller: Caller,
     Id(id): Id,
 ) -> Result<Json<SandboxRecord>, Failure> {
-    let store::Record { sandbox_id, template_id, build_id, cause, started_at, ended_at, peaks, .. } =
-        app.record_of(&caller, &id).await?;
+    let store::Record {
+        sandbox_id,
+        template_id,
+        build_id,
+        cause,
+        started_at,
+        ended_at,
+        peaks,
+        oom_victims,
+        ..
+    } = app.record_of(&caller, &id).await?;
     Ok(Json(SandboxRecord {
         sandbox_id: sandbox_id.to_string(),
         template_id: template_id.to_string(),
@@ -29,5 +38,10 @@ pub(super) async fn record(
         peak_disk_bytes: peaks.disk.as_u64(),
         cpu_micros: peaks.cpu_micros,
         oom_kills: peaks.oom_kills,
+        oom_victims: oom_victims.into_iter().map(victim).collect(),
     }))
+}
+
+fn victim(model::OomVictim { pid, name, user, at, itself }: model::OomVictim) -> OomVictim {
+    OomVictim { pid, name, user, at: moment(at), itself }
 }

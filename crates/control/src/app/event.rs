@@ -32,11 +32,15 @@ impl App {
         };
         let message = format!("Sandbox ended: {}", ended.cause.sentence());
         let peaks = ended.peaks;
-        let facts = [
+        let mut facts = vec![
             ("cause", ended.cause.to_string()),
             ("peak_memory_bytes", peaks.memory.as_u64().to_string()),
             ("oom_kills", peaks.oom_kills.to_string()),
         ];
+        if !ended.oom_victims.is_empty() {
+            let victims: Vec<_> = ended.oom_victims.iter().map(ToString::to_string).collect();
+            facts.push(("oom_victims", victims.join(", ")));
+        }
         self.tell(&ended.sandbox_id, level, &message, &facts);
     }
 

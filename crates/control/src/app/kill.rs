@@ -76,6 +76,7 @@ impl App {
             started_at: None,
             ended_at: self.options().clock.now(),
             peaks: Peaks::default(),
+            oom_victims: Vec::new(),
         })
     }
 
@@ -83,9 +84,9 @@ impl App {
         let row = self.store().sandbox(&ended.sandbox_id).await?;
         let event = row.map(|row| killed_event(&row, ended));
         let event = event.as_ref();
-        self.store()
-            .end(&ended.sandbox_id, ended.cause, ended.started_at, ended.ended_at, ended.peaks, event)
-            .await?;
+        let Ended { cause, started_at, ended_at, peaks, ref oom_victims, .. } = *ended;
+        let ending = store::Ending { cause, started_at, ended_at, peaks, oom_victims };
+        self.store().end(&ended.sandbox_id, ending, event).await?;
         if event.is_some() {
             self.wake_deliveries();
             self.0.meter.note_end(ended.cause);

@@ -174,6 +174,7 @@ impl FakeNode {
             started_at: Some(seen.started_at),
             ended_at: self.clock.now(),
             peaks: Peaks { memory: ByteSize::mib(7), ..Peaks::default() },
+            oom_victims: Vec::new(),
         }
     }
 

@@ -22,6 +22,7 @@ use super::kernel::Error;
 use super::lines::{Gone, Lines};
 use super::link::Ask;
 use super::silent::{self, Changes};
+use crate::memory::Kills;
 
 /// What to run.
 #[derive(Debug)]
@@ -96,7 +97,7 @@ async fn in_turn(
 async fn explain(
     context: &Context,
     turn: &mut Turn,
-    (end, kills): (Result<End, Error>, Option<u64>),
+    (end, kills): (Result<End, Error>, Option<Kills>),
     lines: &Lines,
 ) -> Result<(), Gone> {
     match end {

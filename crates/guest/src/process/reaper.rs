@@ -5,10 +5,13 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 
-use rustix::process::{Pid, WaitOptions, WaitStatus, wait};
+use rustix::process::{Pid, WaitOptions, WaitStatus, waitpid};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
+
+use crate::oom::OomLog;
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy)]
@@ -16,8 +19,9 @@ pub(crate) struct Exit(pub(crate) WaitStatus);
 
 /// Collects exit statuses. A process may end before its starter learnt its id:
 /// while a start is under way, unclaimed statuses are kept.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Reaper {
+    oom: Arc<OomLog>,
     waiting: RefCell<HashMap<Pid, oneshot::Sender<Exit>>>,
     unclaimed: RefCell<HashMap<Pid, Exit>>,
     n_starts: Cell<usize>,
@@ -30,6 +34,16 @@ pub(crate) struct Starting {
 }
 
 impl Reaper {
+    /// Shows every end to `oom` before it is reaped.
+    pub(crate) fn new(oom: Arc<OomLog>) -> Self {
+        Self { oom, waiting: RefCell::default(), unclaimed: RefCell::default(), n_starts: Cell::default() }
+    }
+
+    /// What it knows of ends for want of memory.
+    pub(crate) fn oom(&self) -> &Arc<OomLog> {
+        &self.oom
+    }
+
     /// Reaps until the daemon ends.
     pub(crate) async fn run(self: Rc<Self>) -> io::Result<()> {
         let mut children = signal(SignalKind::child())?;
@@ -47,7 +61,9 @@ impl Reaper {
 
     fn reap_all(&self) {
         // Ends with ECHILD when there is no child at all.
-        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+        while let Ok(Some(ended)) = sys::wait::peek() {
+            self.oom.look(&ended);
+            let Ok(Some((pid, status))) = waitpid(Some(ended.pid), WaitOptions::NOHANG) else { break };
             let exit = Exit(status);
             if let Some(waiting) = self.waiting.borrow_mut().remove(&pid) {
                 // The pump that asked may be gone at the daemon's end.

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::{Notify, mpsc};
@@ -11,6 +12,7 @@ use super::input::Input;
 use super::reaper::Exit;
 use super::subscriber::Subscriber;
 use crate::bounds::Share;
+use crate::oom::OomLog;
 
 /// Pieces of output that wait for one subscriber. A full queue holds the pump,
 /// and through the pipe the process, until the subscriber reads or is cut off.
@@ -44,6 +46,7 @@ pub(crate) struct Process {
     pub(crate) tag: Option<String>,
     /// Where it reads from.
     pub(crate) input: Input,
+    oom: Arc<OomLog>,
     pub(super) subscribers: RefCell<Vec<Subscriber>>,
     /// How it ended, once it was reaped.
     pub(super) exit: Cell<Option<Exit>>,
@@ -56,12 +59,19 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(super) fn new(pid: Pid, config: ProcessConfig, tag: Option<String>, input: Input) -> Self {
+    pub(super) fn new(
+        pid: Pid,
+        config: ProcessConfig,
+        tag: Option<String>,
+        input: Input,
+        oom: Arc<OomLog>,
+    ) -> Self {
         Self {
             pid,
             config,
             tag,
             input,
+            oom,
             subscribers: RefCell::default(),
             exit: Cell::new(None),
             killed: Cell::new(false),
@@ -83,6 +93,9 @@ impl Process {
     pub(crate) fn signal(&self, signal: Signal) -> rustix::io::Result<()> {
         // Once reaped, the id may belong to another process.
         if self.exit.get().is_none() {
+            if signal == Signal::KILL {
+                self.oom.spare(self.pid);
+            }
             kill_process(self.pid, signal)?;
         }
         self.killed.set(true);

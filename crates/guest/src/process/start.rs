@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -109,7 +110,8 @@ impl Processes {
         let pid = self.launcher.launch(&request, wiring.theirs).await?;
         let exit = starting.started(pid);
         self.tell_start(pid, &spec);
-        let process = Rc::new(Process::new(pid, spec.config, spec.tag, wiring.input));
+        let process =
+            Rc::new(Process::new(pid, spec.config, spec.tag, wiring.input, Arc::clone(self.reaper.oom())));
         let events = process.subscribe();
         self.add(Rc::clone(&process));
         if let Some(deadline) = spec.deadline {

@@ -30,6 +30,7 @@ impl Driver {
             started_at: self.record.started_at(),
             ended_at: self.shared.options.clock.now(),
             peaks: self.peaks,
+            oom_victims: self.oom.victims().to_vec(),
         };
         self.record_cause().await;
         let retries = self.shared.options.limits.undo_retries;

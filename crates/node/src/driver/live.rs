@@ -19,6 +19,8 @@ use crate::{Error, Keep, Observation, disk};
 const LOOK: Duration = Duration::from_secs(10);
 /// One reading of the host's counters.
 const READING: Duration = Duration::from_secs(2);
+/// A question before an end, which waits for nobody.
+const AT_ONCE: Duration = Duration::from_millis(100);
 /// Making a layer: a rename where the file system can, else a copy of some GiB.
 const SEALING: Duration = Duration::from_mins(10);
 
@@ -58,7 +60,9 @@ impl Driver {
                 }
                 usage = sample(next_sample, &machine) => {
                     next_sample = Instant::now() + self.shared.options.limits.sample;
-                    self.note(usage);
+                    if self.note(usage) {
+                        self.ask_for_victims(&machine).await;
+                    }
                 }
             }
         }
@@ -92,20 +96,24 @@ impl Driver {
         self.record.deadline().since(self.shared.options.clock.now())
     }
 
-    fn note(&mut self, usage: Option<Usage>) {
-        let Some(usage) = usage else { return };
+    /// Whether the daemon is to be asked who died for want of memory.
+    fn note(&mut self, usage: Option<Usage>) -> bool {
+        let Some(usage) = usage else { return false };
         let peaks = &mut self.peaks;
         peaks.memory = peaks.memory.max(usage.memory_peak).max(usage.memory);
         peaks.disk = peaks.disk.max(usage.disk);
         peaks.cpu_micros = peaks.cpu_micros.max(usage.cpu_micros);
         peaks.oom_kills = peaks.oom_kills.max(usage.oom_kills);
+        self.oom.counted(usage.oom_kills, self.shared.options.clock.now())
     }
 
     /// One last reading before the end, if the host gives it at once.
     pub(super) async fn last_reading(&mut self) {
         if let Some(machine) = self.machine.clone() {
-            let usage = tokio::time::timeout(Duration::from_millis(100), read(&machine)).await;
-            self.note(usage.ok().flatten());
+            let usage = tokio::time::timeout(AT_ONCE, read(&machine)).await;
+            if self.note(usage.ok().flatten()) {
+                self.ask_for_victims_within(&machine, AT_ONCE).await;
+            }
         }
     }
 
@@ -158,8 +166,11 @@ impl Driver {
             Ok(result) => result.map_err(|e| Error::host(self.id().clone(), what, e)),
             Err(elapsed) => Err(Error::host(self.id().clone(), what, elapsed)),
         };
-        self.note(result.as_ref().ok().copied());
+        let asks = self.note(result.as_ref().ok().copied());
         let _ = reply.send(result);
+        if asks {
+            self.ask_for_victims(machine).await;
+        }
     }
 
     /// Ends the sandbox, and keeps what it wrote before the undo removes it.

@@ -16,6 +16,7 @@ mod adopt;
 mod checkpoint;
 mod end;
 mod live;
+mod oom;
 mod pause;
 mod rollback;
 mod sleep;
@@ -35,6 +36,7 @@ use crate::record::Record;
 use crate::shared::{Entry, Request, Shared};
 use crate::{Error, Observation, Phase};
 
+use oom::OomTally;
 pub(crate) use step::chain;
 
 /// Where the answer to a create goes.
@@ -50,6 +52,7 @@ pub(crate) struct Driver {
     machine: Option<Arc<dyn Machine>>,
     requests: mpsc::Receiver<Request>,
     peaks: Peaks,
+    oom: OomTally,
     /// The generation that its record names, kept from being removed.
     hold: Hold,
 }
@@ -81,6 +84,7 @@ impl Driver {
         let dir = shared.options.sandboxes_dir().join(entry.sandbox_id.as_str());
         let spec = Arc::new(record.spec(&entry.sandbox_id, &dir));
         let named = record.sleeping_on().or_else(|| record.writing_to());
+        let oom = OomTally::new(record.started_at().unwrap_or_else(|| shared.options.clock.now()));
         let hold = named.map(|id| Shelf::hold(&shared.shelf, id)).unwrap_or_default();
         Self {
             hold,
@@ -92,6 +96,7 @@ impl Driver {
             machine: None,
             requests,
             peaks: Peaks::default(),
+            oom,
         }
     }
 

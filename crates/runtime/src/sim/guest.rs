@@ -39,6 +39,9 @@ pub(super) struct Guest {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Memory {
     init: Option<Value>,
+    /// Whom it tells to have died for want of memory.
+    #[serde(default)]
+    oom_victims: Vec<Value>,
     /// What processes put there: see [`super::process`].
     pub(super) variables: BTreeMap<String, String>,
 }
@@ -78,6 +81,10 @@ impl Guest {
         self.bytes_written.load(Ordering::Relaxed)
     }
 
+    pub(super) fn starve(&self, victim: Value) {
+        self.lock().oom_victims.push(victim);
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().expect("no holder of this lock panics")
     }
@@ -86,6 +93,10 @@ impl Guest {
         let mut status = json!({ "envdVersion": ENVD_VERSION });
         if self.runs_interpreter() {
             status["interpreterReady"] = Value::Bool(true);
+        }
+        let victims = self.lock().oom_victims.clone();
+        if !victims.is_empty() {
+            status["oomVictims"] = Value::Array(victims);
         }
         answer(StatusCode::OK, status.to_string())
     }

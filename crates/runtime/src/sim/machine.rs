@@ -35,6 +35,7 @@ pub struct SimMachine {
     /// Cancelled with the machine's end: ends the tasks of its connections.
     gone: CancellationToken,
     cpu_micros: AtomicU64,
+    oom_kills: AtomicU64,
 }
 
 impl SimMachine {
@@ -47,6 +48,7 @@ impl SimMachine {
             exit: watch::Sender::new(None),
             gone: CancellationToken::new(),
             cpu_micros: AtomicU64::new(0),
+            oom_kills: AtomicU64::new(0),
         })
     }
 
@@ -59,6 +61,12 @@ impl SimMachine {
     pub fn end(&self, exit: Exit) {
         self.exit.send_if_modified(|now| now.is_none() && now.replace(exit).is_none());
         self.gone.cancel();
+    }
+
+    /// Lets the host count one more end for want of memory, which its guest tells like this.
+    pub fn starve(&self, victim: serde_json::Value) {
+        self.oom_kills.fetch_add(1, Ordering::Relaxed);
+        self.guest.starve(victim);
     }
 
     /// What the guest was told by its last init, as JSON; `None` before the first.
@@ -167,7 +175,8 @@ impl Machine for SimMachine {
             let memory = ByteSize::mib(16);
             let cpu_micros = self.cpu_micros.fetch_add(1000, Ordering::Relaxed) + 1000;
             let disk = ByteSize::bytes(self.guest.bytes_written());
-            Ok(Usage { cpu_micros, memory, memory_peak: memory, disk, ..Usage::default() })
+            let oom_kills = self.oom_kills.load(Ordering::Relaxed);
+            Ok(Usage { cpu_micros, memory, memory_peak: memory, disk, oom_kills, ..Usage::default() })
         })
     }
 

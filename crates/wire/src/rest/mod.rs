@@ -37,7 +37,7 @@ pub use log::{SandboxLog, SandboxLogEntry, SandboxLogs, SandboxLogsV2};
 pub use metrics::{SandboxMetric, SandboxesMetrics, TeamMetric, TeamMetricMax};
 pub use network::NetworkConfig;
 pub use node::{DiskMetrics, MachineInfo, Node, NodeDetail, NodeMetrics, NodeStatusChange};
-pub use record::SandboxRecord;
+pub use record::{OomVictim, SandboxRecord};
 pub use sandbox::{
     AutoResume, ConnectRequest, Iam, Lifecycle, ListedSandbox, NewSandbox, OnTimeout, PauseMode,
     PauseRequest, RefreshRequest, ResumeRequest, Sandbox, SandboxDetail, SandboxState, TimeoutRequest,

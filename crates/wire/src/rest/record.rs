@@ -34,4 +34,23 @@ pub struct SandboxRecord {
     pub cpu_micros: u64,
     /// Processes that the kernel ended for want of memory.
     pub oom_kills: u64,
+    /// Which these were, as far as they are known: the last few, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub oom_victims: Vec<OomVictim>,
+}
+
+/// A process that the kernel ended for want of memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OomVictim {
+    /// Its id inside.
+    pub pid: u32,
+    /// Its name, as `ps` shows it.
+    pub name: String,
+    /// Whose it was.
+    pub user: String,
+    /// When its end was seen.
+    pub at: Rfc3339,
+    /// Whether it was killed itself; else a child of it, of which no more is known.
+    pub itself: bool,
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
-use wire::rest::SandboxRecord;
+use wire::rest::{OomVictim, SandboxRecord};
 
 use super::super::form::{Form, print_json, print_lines};
 
@@ -21,6 +21,20 @@ pub(super) fn print(record: &SandboxRecord, form: Form) -> Result<ExitCode> {
 }
 
 fn facts(record: &SandboxRecord) -> Vec<(&'static str, String)> {
+    let mut facts = measures(record);
+    if record.oom_kills > 0 {
+        facts.push(("oom kills", record.oom_kills.to_string()));
+    }
+    facts.extend(record.oom_victims.iter().map(|victim| ("", victim_line(victim))));
+    facts
+}
+
+fn victim_line(OomVictim { pid, name, user, at, itself }: &OomVictim) -> String {
+    let whose = if *itself { "" } else { "a child of " };
+    format!("{whose}{name} (pid {pid}, {user}), {at}")
+}
+
+fn measures(record: &SandboxRecord) -> Vec<(&'static str, String)> {
     let mib = |bytes: u64| format!("{} MiB at most", bytes.div_ceil(1 << 20));
     let started = record.started_at.map_or_else(|| "–".to_owned(), |at| at.to_string());
     vec![
@@ -48,5 +62,6 @@ fn as_json(record: &SandboxRecord) -> serde_json::Value {
         "peakDiskBytes": record.peak_disk_bytes,
         "cpuSeconds": Duration::from_micros(record.cpu_micros).as_secs_f64(),
         "oomKills": record.oom_kills,
+        "oomVictims": record.oom_victims,
     })
 }
