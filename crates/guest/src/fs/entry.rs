@@ -1,11 +1,13 @@
 //! One file, directory or link as [`EntryInfo`] tells it.
 
 use std::collections::BTreeMap;
-use std::fs::{self, Metadata};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::fd::AsFd;
 use std::path::Path;
 
+use rustix::fs::{AtFlags, CWD, FileType as Kind, Mode, Stat, stat, statat};
+use rustix::io::Errno;
 use wire::files::METADATA_XATTR_PREFIX;
 use wire::filesystem::{EntryInfo, FileType, Timestamp};
 
@@ -17,29 +19,63 @@ const MAX_XATTR: usize = 64 << 10;
 
 /// What is at `path`, which is not followed if it is a link.
 pub(crate) fn entry(path: &str, names: &Names) -> io::Result<EntryInfo> {
-    let own = fs::symlink_metadata(path)?;
-    let is_link = own.file_type().is_symlink();
+    entry_in(CWD, path, path.to_owned(), names, &mut NoAttributes::default())
+}
+
+/// The same of `name` in an open directory, whose path is `path`: the kernel then
+/// walks one name and not all of them.
+pub(super) fn entry_in(
+    dir: impl AsFd,
+    name: &str,
+    path: String,
+    names: &Names,
+    without: &mut NoAttributes,
+) -> io::Result<EntryInfo> {
+    let own = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    let kind = Kind::from_raw_mode(own.st_mode);
     // A link counts as what it leads to; a broken one as nothing.
-    let target = if is_link { fs::metadata(path).ok() } else { Some(own.clone()) };
+    let target = if kind == Kind::Symlink { stat(&path).ok() } else { Some(own) };
+    let seconds_part = u32::try_from(own.st_mtime_nsec).unwrap_or_default();
     Ok(EntryInfo {
-        name: base_name(path).to_owned(),
+        name: base_name(&path).to_owned(),
         file_type: target.as_ref().map_or(FileType::Unspecified, file_type),
-        path: path.to_owned(),
-        size: own.size().cast_signed(),
-        mode: target.map_or(0, |target| target.mode() & 0o777),
-        permissions: permissions(&own),
-        owner: names.user(own.uid()),
-        group: names.group(own.gid()),
-        modified_time: Some(Timestamp::new(own.mtime(), u32::try_from(own.mtime_nsec()).unwrap_or_default())),
-        symlink_target: is_link.then(|| link_target(path)),
-        metadata: metadata(path),
+        size: own.st_size,
+        mode: target.map_or(0, |target| target.st_mode & 0o777),
+        permissions: permissions(own.st_mode),
+        owner: names.user(own.st_uid),
+        group: names.group(own.st_gid),
+        modified_time: Some(Timestamp::new(own.st_mtime, seconds_part)),
+        symlink_target: (kind == Kind::Symlink).then(|| link_target(&path)),
+        metadata: target.map_or_else(BTreeMap::new, |target| without.metadata(&path, &target)),
+        path,
     })
 }
 
-fn file_type(metadata: &Metadata) -> FileType {
-    match metadata {
-        m if m.is_dir() => FileType::Directory,
-        m if m.is_file() => FileType::File,
+/// Remembers the file system on which there are no attributes, the last one seen.
+#[derive(Debug, Default)]
+pub(super) struct NoAttributes(Option<u64>);
+
+impl NoAttributes {
+    /// What callers attached to the file, if it can have anything attached at all.
+    fn metadata(&mut self, path: &str, about: &Stat) -> BTreeMap<String, String> {
+        // The kernel keeps `user.*` for files and directories.
+        let can = matches!(Kind::from_raw_mode(about.st_mode), Kind::RegularFile | Kind::Directory);
+        if !can || self.0 == Some(about.st_dev) {
+            return BTreeMap::new();
+        }
+        read_metadata(path.as_ref()).unwrap_or_else(|errno| {
+            if errno == Errno::OPNOTSUPP {
+                self.0 = Some(about.st_dev);
+            }
+            BTreeMap::new()
+        })
+    }
+}
+
+fn file_type(about: &Stat) -> FileType {
+    match Kind::from_raw_mode(about.st_mode) {
+        Kind::Directory => FileType::Directory,
+        Kind::RegularFile => FileType::File,
         _ => FileType::Unspecified,
     }
 }
@@ -50,22 +86,23 @@ fn link_target(path: &str) -> String {
 }
 
 /// Letters as Go's `FileMode` prints them, which is not `ls`'s way.
-fn permissions(metadata: &Metadata) -> String {
-    let mode = metadata.mode();
-    let kind = metadata.file_type();
-    let device = kind.is_char_device() || kind.is_block_device();
+fn permissions(mode: u32) -> String {
+    let kind = Kind::from_raw_mode(mode);
+    let bits = Mode::from_raw_mode(mode);
     let letters = [
-        (kind.is_dir(), 'd'),
-        (kind.is_symlink(), 'L'),
-        (device, 'D'),
-        (kind.is_fifo(), 'p'),
-        (kind.is_socket(), 'S'),
-        (mode & 0o4000 != 0, 'u'),
-        (mode & 0o2000 != 0, 'g'),
-        (kind.is_char_device(), 'c'),
-        (mode & 0o1000 != 0, 't'),
+        (kind == Kind::Directory, 'd'),
+        (kind == Kind::Symlink, 'L'),
+        (matches!(kind, Kind::CharacterDevice | Kind::BlockDevice), 'D'),
+        (kind == Kind::Fifo, 'p'),
+        (kind == Kind::Socket, 'S'),
+        (bits.contains(Mode::SUID), 'u'),
+        (bits.contains(Mode::SGID), 'g'),
+        (kind == Kind::CharacterDevice, 'c'),
+        (bits.contains(Mode::SVTX), 't'),
     ];
-    let mut text: String = letters.iter().filter(|(set, _)| *set).map(|(_, letter)| *letter).collect();
+    // Nearly always one letter and nine.
+    let mut text = String::with_capacity(12);
+    text.extend(letters.iter().filter(|(set, _)| *set).map(|(_, letter)| *letter));
     if text.is_empty() {
         text.push('-');
     }
@@ -77,12 +114,14 @@ fn permissions(metadata: &Metadata) -> String {
 /// What callers attached to the file; follows links. Best effort: a file system
 /// without attributes has none.
 pub(crate) fn metadata(path: impl AsRef<Path>) -> BTreeMap<String, String> {
-    let path = path.as_ref();
+    read_metadata(path.as_ref()).unwrap_or_default()
+}
+
+fn read_metadata(path: &Path) -> rustix::io::Result<BTreeMap<String, String>> {
     let mut found = BTreeMap::new();
     // Nearly no file has attributes: ask for their size before making room for them.
-    match rustix::fs::listxattr_query(path) {
-        Ok(n) if n > 0 && n <= MAX_XATTR => {}
-        _ => return found,
+    if !(1..=MAX_XATTR).contains(&rustix::fs::listxattr_query(path)?) {
+        return Ok(found);
     }
     let mut names = vec![0u8; MAX_XATTR];
     let n = rustix::fs::listxattr(path, &mut names[..]).unwrap_or(0);
@@ -98,7 +137,7 @@ pub(crate) fn metadata(path: impl AsRef<Path>) -> BTreeMap<String, String> {
             found.insert(name[METADATA_XATTR_PREFIX.len()..].to_owned(), value.to_owned());
         }
     }
-    found
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -133,7 +172,7 @@ mod tests {
 
     #[test]
     fn gos_letters() {
-        let letters = |path: &str| permissions(&fs::symlink_metadata(path).unwrap());
+        let letters = |path: &str| permissions(rustix::fs::lstat(path).unwrap().st_mode);
         assert_eq!(letters("/dev/null"), "Dcrw-rw-rw-");
         assert_eq!(letters("/tmp"), "dtrwxrwxrwx");
     }
