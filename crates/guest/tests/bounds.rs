@@ -208,6 +208,33 @@ fn events_that_wait_for_a_watcher() {
 }
 
 #[test]
+fn events_that_the_kernel_drops() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = std::fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+    let n: usize = queue.trim().parse().unwrap();
+    with_bounds(Bounds { events: 2 * n, ..Bounds::default() }, async |guest| {
+        let ask = json!({"path": dir.path()}).to_string();
+        let watcher = guest.call("/filesystem.Filesystem/CreateWatcher", &ask).await;
+        let watcher = String::from_utf8(watcher.body.to_vec()).unwrap();
+        // The daemon is on this thread: it reads none of them meanwhile.
+        for _ in 0..=n / 2 {
+            std::fs::create_dir(dir.path().join("d")).unwrap();
+            std::fs::remove_dir(dir.path().join("d")).unwrap();
+        }
+        let refused = loop {
+            let told = guest.call("/filesystem.Filesystem/GetWatcherEvents", &watcher).await;
+            if told.status != 200 {
+                break told;
+            }
+        };
+        assert_eq!(refused.json()["code"], "internal");
+        assert!(refused.json()["message"].as_str().unwrap().contains("overflowed"), "{:?}", refused.body);
+        // Others begin anew.
+        assert_eq!(guest.call("/filesystem.Filesystem/CreateWatcher", &ask).await.status, 200);
+    });
+}
+
+#[test]
 fn files_of_one_request() {
     let dir = tempfile::tempdir().unwrap();
     with_bounds(Bounds { files: 2, ..Bounds::default() }, async |guest| {

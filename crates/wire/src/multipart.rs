@@ -136,8 +136,11 @@ impl Parser {
     }
 
     fn head(&mut self) -> Result<Option<Item>, Malformed> {
-        let Some(at) = memmem::find(&self.buffer, b"\r\n\r\n") else {
-            return if self.buffer.len() > MAX_HEAD { Err(Malformed::LongHead) } else { Ok(None) };
+        let at = match memmem::find(&self.buffer, b"\r\n\r\n") {
+            Some(at) if at <= MAX_HEAD => at,
+            // Three bytes of its end may be there: the answer is the same however it comes in pieces.
+            None if self.buffer.len() <= MAX_HEAD + 3 => return Ok(None),
+            Some(_) | None => return Err(Malformed::LongHead),
         };
         let head = self.buffer.split_to(at + 4);
         self.state = State::Data;

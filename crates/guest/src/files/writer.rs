@@ -92,3 +92,32 @@ impl Writer {
         *self = Self::Streaming { pieces: sender, thread };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use rustix::fs::{Mode, OFlags};
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+    use super::*;
+
+    /// A terminal that nobody reads stands for a disk that takes nothing.
+    #[tokio::test]
+    async fn a_slow_disk_lets_the_client_wait() {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap();
+        let slave = rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+        let mut writer = Writer::new(slave.into()).unwrap();
+        let piece = Bytes::from(vec![b'x'; 64 << 10]);
+        let mut n_taken = 0;
+        while writer.push(piece.clone()).now_or_never().is_some() {
+            n_taken += 1;
+            assert!(n_taken <= SMALL / piece.len() + 1 + QUEUE, "more than the bound");
+        }
+        assert_eq!(n_taken, SMALL / piece.len() + 1 + QUEUE);
+        drop(master);
+        assert!(writer.finish().await.is_err(), "the terminal is gone");
+    }
+}

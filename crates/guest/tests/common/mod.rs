@@ -43,6 +43,11 @@ pub(crate) fn with_guest(test: impl AsyncFnOnce(Guest)) {
 
 /// The same with bounds of its own.
 pub(crate) fn with_bounds(bounds: Bounds, test: impl AsyncFnOnce(Guest)) {
+    within(Duration::from_mins(1), bounds, test);
+}
+
+/// The same for a test that moves the clock on by up to `limit`.
+pub(crate) fn within(limit: Duration, bounds: Bounds, test: impl AsyncFnOnce(Guest)) {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let options = Options {
         envd_addresses: vec![address],
@@ -59,8 +64,8 @@ pub(crate) fn with_bounds(bounds: Bounds, test: impl AsyncFnOnce(Guest)) {
             assert!(!daemon.is_finished(), "the daemon ended");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let done = tokio::time::timeout(Duration::from_mins(1), test(Guest { address })).await;
-        done.expect("the test ends within a minute");
+        let done = tokio::time::timeout(limit, test(Guest { address })).await;
+        done.expect("the test ends in time");
     });
 }
 
@@ -128,6 +133,17 @@ impl Guest {
         Unread { response: sender.send_request(request).await.unwrap(), _open: sender }
     }
 
+    /// Starts a process and reads what it tells, one message after another.
+    pub(crate) async fn start_stream(self, body: &str, headers: &[(&str, &str)]) -> Stream {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::task::spawn_local(connection);
+        let headers = [&[("content-type", "application/connect+json")], headers].concat();
+        let request = request("POST", "/process.Process/Start", &headers, &encode(0, body.as_bytes()));
+        let response = sender.send_request(request).await.unwrap();
+        Stream { response, decoder: Decoder::new(1 << 20), _open: sender }
+    }
+
     /// A connection that asks nothing.
     pub(crate) async fn hold(self) -> TcpStream {
         TcpStream::connect(self.address).await.unwrap()
@@ -158,6 +174,26 @@ impl Guest {
         stream.set_nonblocking(true).unwrap();
         let stream = tokio::net::UnixStream::from_std(stream).unwrap();
         exchange(stream, request(method, target, &[], body.as_bytes())).await
+    }
+}
+
+/// A stream that is read message by message.
+pub(crate) struct Stream {
+    response: http::Response<hyper::body::Incoming>,
+    decoder: Decoder,
+    _open: http1::SendRequest<Full<Bytes>>,
+}
+
+impl Stream {
+    /// The next message; waits for it. Dropping the future loses nothing.
+    pub(crate) async fn next(&mut self) -> Value {
+        loop {
+            if let Some(envelope) = self.decoder.next_envelope().unwrap() {
+                return serde_json::from_slice(&envelope.payload).unwrap();
+            }
+            let frame = self.response.body_mut().frame().await.unwrap().unwrap();
+            self.decoder.push(&frame.into_data().unwrap());
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use warren_guest::interpreter::{InterpreterConfig, TokioSpawner, serve};
+use warren_guest::interpreter::{InterpreterConfig, KernelSpawner, TokioSpawner, serve};
 use wire::execute::{Display, Failure, Item};
 
 type Envs = Arc<Mutex<BTreeMap<String, String>>>;
@@ -35,15 +35,32 @@ pub(crate) fn with_service<F: Future<Output = ()>>(test: impl FnOnce(Service) ->
         println!("skipped: WARREN_TEST_PYTHON names no Python with ipykernel");
         return;
     };
+    run(Path::new(&python), Arc::new(TokioSpawner), true, test);
+}
+
+/// The same with kernels of another kind; needs no Python.
+pub(crate) fn with_spawner<F: Future<Output = ()>>(
+    spawn: Arc<dyn KernelSpawner>,
+    test: impl FnOnce(Service) -> F,
+) {
+    run(Path::new("/nowhere"), spawn, false, test);
+}
+
+fn run<F: Future<Output = ()>>(
+    python: &Path,
+    spawn: Arc<dyn KernelSpawner>,
+    forks: bool,
+    test: impl FnOnce(Service) -> F,
+) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let service = Service::start(Path::new(&python)).await;
+        let service = Service::start(python, spawn, forks).await;
         tokio::time::timeout(Duration::from_mins(2), test(service)).await.expect("the test ends in time");
     });
 }
 
 impl Service {
-    async fn start(python: &Path) -> Self {
+    async fn start(python: &Path, spawn: Arc<dyn KernelSpawner>, forks: bool) -> Self {
         let home = tempfile::tempdir().unwrap();
         // Without the template's fonts each chart would warn about them.
         let rc = home.path().join("matplotlibrc");
@@ -61,8 +78,8 @@ impl Service {
             files: Path::new(env!("CARGO_MANIFEST_DIR")).join("../../templates/code-interpreter/interpreter"),
             cwd: home.path().to_owned(),
             run_dir: home.path().join("run"),
-            forks: Arc::new(|| true),
-            spawn: Arc::new(TokioSpawner),
+            forks: Arc::new(move || forks),
+            spawn,
         };
         let mut server = tokio::task::JoinSet::new();
         server.spawn(async move { serve(listener, config).await.unwrap() });
