@@ -287,7 +287,7 @@ impl App {
             node::Error::Ending(_) => Error::SandboxEnding(id.clone()),
             node::Error::Snapshotting(_) => Error::Snapshotting(id.clone()),
             node::Error::ShuttingDown => Error::ShuttingDown(error),
-            other => Error::Node(other),
+            other => Error::of_node(other),
         }
     }
 }

@@ -166,7 +166,7 @@ impl Driver {
         tracing::error!(error = chain(&error), "a sandbox cannot be paused");
         let Some(reply) = reply else { return Err(Halt::End(model::EndCause::Timeout)) };
         let what = "recording the pause";
-        let _ = reply.send(Err(Error::Host { sandbox_id: self.id().clone(), what, source: error.into() }));
+        let _ = reply.send(Err(Error::host(self.id().clone(), what, error)));
         Ok(())
     }
 

@@ -96,7 +96,12 @@ impl Driver {
                 self.put_down().await?;
                 self.apply(Event::StepFailed);
                 let sandbox_id = self.id().clone();
-                let _ = reply.send(Err(Error::Resume { sandbox_id, step, source: chain(&source).into() }));
+                let error = if disk::is_full(&source) {
+                    Error::DiskFull { sandbox_id, what: step, why: chain(&source) }
+                } else {
+                    Error::Resume { sandbox_id, step, source: chain(&source).into() }
+                };
+                let _ = reply.send(Err(error));
                 Ok(false)
             }
         }
@@ -146,7 +151,7 @@ impl Driver {
                 self.shared.ledger().release(slot, &resources);
             }
             let what = "recording the resume";
-            return Err(Error::Host { sandbox_id: self.id().clone(), what, source: e.into() });
+            return Err(Error::host(self.id().clone(), what, e));
         }
         self.spec = Arc::new(record.spec(self.id(), &self.dir()));
         self.record = record;

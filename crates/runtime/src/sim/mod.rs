@@ -38,6 +38,11 @@ fn error(spec: &MachineSpec, step: &'static str, text: &str) -> Error {
     Error { kind: ErrorKind::Bug, step, sandbox_id: spec.sandbox_id.clone(), source: text.to_owned().into() }
 }
 
+/// The same of the disk, which callers tell from others.
+fn io_error(spec: &MachineSpec, step: &'static str, source: std::io::Error) -> Error {
+    Error { source: source.into(), ..error(spec, step, "") }
+}
+
 impl Backend for Sim {
     fn isolation(&self) -> Isolation {
         Isolation::Sim
@@ -145,7 +150,7 @@ impl Backend for Sim {
                 return Err(Error { kind: ErrorKind::Unsupported, ..error(spec, "checkpointing", &reason) });
             }
             let done = checkpoint::write(&running, &self.upper_dir(spec), to)
-                .map_err(|e| error(spec, "checkpointing", &e.to_string()))?;
+                .map_err(|e| io_error(spec, "checkpointing", e))?;
             if then == Then::Stop {
                 running.end(crate::Exit::Ended);
             }
@@ -164,7 +169,7 @@ impl Backend for Sim {
             self.world.enact(Act::PrepareFrom, spec).await?;
             self.world.prepare(spec);
             checkpoint::copy(&layer.join(crate::FILES), &self.upper_dir(spec))
-                .map_err(|e| error(spec, "copying the writable layer", &e.to_string()))
+                .map_err(|e| io_error(spec, "copying the writable layer", e))
         })
     }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use sdk::{ErrorKind, Sandbox};
+use sdk::{ErrorKind, Sandbox, SnapshotMode};
 
 use crate::server::{Server, command, not_found, template};
 
@@ -64,6 +64,14 @@ async fn a_full_disk_is_said_survived_and_left_behind() {
     assert!(refused.to_string().contains("full"), "{refused}");
     let unmoved = two.set_timeout(Duration::from_mins(30)).await.unwrap_err();
     assert_eq!(unmoved.status(), Some(507), "{unmoved}");
+    // Nothing of it is written down, and it runs on.
+    for mode in [SnapshotMode::Full, SnapshotMode::Filesystem] {
+        let unpaused = two.pause_with(mode, false).await.unwrap_err();
+        assert_eq!(unpaused.status(), Some(507), "{mode:?}: {unpaused}");
+        let untaken = two.create_snapshot_with(None, mode).await.unwrap_err();
+        assert_eq!(untaken.status(), Some(507), "{mode:?}: {untaken}");
+        assert!(two.is_running().await.unwrap(), "{mode:?}");
+    }
 
     assert!(one.kill().await.unwrap(), "killing makes room, so it needs none");
     assert_eq!(one.info().await.unwrap_err().kind(), ErrorKind::SandboxNotFound);
