@@ -300,7 +300,9 @@ async fn go(host: &Host, handle: &Handle, model: &mut Model, deed: Deed) {
             let paused = handle.pause(&sandbox_id(n), keep, true).await;
             let awake = model.awake(n);
             assert_eq!(paused.is_ok(), awake.is_some(), "{paused:?}");
-            awake.into_iter().for_each(|wanted| fall_asleep(wanted, keep));
+            if let Some(wanted) = awake {
+                fall_asleep(wanted, keep);
+            }
         }
         Deed::FailPause(n, at) => {
             let Some(wanted) = model.awake(n) else { return };
@@ -318,11 +320,9 @@ async fn go(host: &Host, handle: &Handle, model: &mut Model, deed: Deed) {
                 wake_up(wanted, waking);
             }
         }
-        Deed::FailResume(n, at) => {
-            if model.sandboxes.get(&n).is_some_and(|wanted| wanted.asleep.is_some()) {
-                host.script.fail(WAKING[at], 1);
-                handle.resume(&sandbox_id(n), LIFE, Waking::Kept).await.unwrap_err();
-            }
+        Deed::FailResume(n, at) if model.sandboxes.get(&n).is_some_and(|wanted| wanted.asleep.is_some()) => {
+            host.script.fail(WAKING[at], 1);
+            handle.resume(&sandbox_id(n), LIFE, Waking::Kept).await.unwrap_err();
         }
         _ => {}
     }
@@ -356,16 +356,13 @@ async fn keep(host: &Host, handle: &Handle, model: &mut Model, deed: Deed) {
             }
             model.snapshots.insert(kept, Kept { source: n, keep, files, variables });
         }
-        Deed::FailSnapshot(n, at) => {
-            if model.awake(n).is_some() {
-                host.script.fail(Point::CHECKPOINT[at], 1);
-                handle.checkpoint(&sandbox_id(n), Keep::Memory).await.unwrap_err();
-            }
+        Deed::FailSnapshot(n, at) if model.awake(n).is_some() => {
+            host.script.fail(Point::CHECKPOINT[at], 1);
+            handle.checkpoint(&sandbox_id(n), Keep::Memory).await.unwrap_err();
         }
         Deed::Forget(kept) => {
-            if model.snapshots.remove(&kept).is_some() {
-                handle.forget_build(build(kept)).await.unwrap();
-            }
+            let Some(_) = model.snapshots.remove(&kept) else { return };
+            handle.forget_build(build(kept)).await.unwrap();
         }
         Deed::Rollback(n, kept) => {
             let back = handle.rollback(&sandbox_id(n), build(kept), LIFE).await;

@@ -65,9 +65,8 @@ pub(super) fn outline(layer: &Path, look: Look) -> io::Result<Option<Outline>> {
         contents: Sum::default(),
     };
     let name = Sha256::digest(b"top").into();
-    let whole =
-        walk.entry(&rustix::fs::fstat(&top)?, name, b"").and_then(|()| walk.directory(top.as_fd(), name, 0));
-    match whole {
+    walk.entry(&rustix::fs::fstat(&top)?, name, b"");
+    match walk.directory(top.as_fd(), name, 0) {
         Ok(()) => Ok(Some(Outline {
             entries: walk.entries,
             bytes: walk.bytes,
@@ -149,16 +148,17 @@ impl Walk {
         let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => {
-                self.entry(&stat, path, b"")?;
+                self.entry(&stat, path, b"");
                 let inner = open_directory(dir, OsStr::from_bytes(name.to_bytes()))?;
                 self.directory(inner.as_fd(), path, depth + 1)
             }
             FileType::Symlink => {
                 let target = rustix::fs::readlinkat(dir, name, Vec::new())?;
-                self.entry(&stat, path, target.to_bytes())
+                self.entry(&stat, path, target.to_bytes());
+                Ok(())
             }
             FileType::RegularFile => {
-                self.entry(&stat, path, b"")?;
+                self.entry(&stat, path, b"");
                 self.bytes = self.bytes.saturating_add(u64::try_from(stat.st_size).unwrap_or_default());
                 if self.look == Look::Contents {
                     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -168,11 +168,14 @@ impl Walk {
                 }
                 Ok(())
             }
-            _ => self.entry(&stat, path, b""),
+            _ => {
+                self.entry(&stat, path, b"");
+                Ok(())
+            }
         }
     }
 
-    fn entry(&mut self, stat: &Stat, path: [u8; 32], target: &[u8]) -> Result<(), Stopped> {
+    fn entry(&mut self, stat: &Stat, path: [u8; 32], target: &[u8]) {
         // What a directory's size is, is up to the file system.
         let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         let size = if is_directory { 0 } else { stat.st_size };
@@ -190,7 +193,6 @@ impl Walk {
         let hash = hash.finalize().into();
         self.shape.add(hash);
         self.contents.add(hash);
-        Ok(())
     }
 
     fn content(&mut self, file: &File) -> Result<[u8; 32], Stopped> {
@@ -266,7 +268,7 @@ mod tests {
         let other = of(layer, Look::Contents);
         assert_eq!(other.shape, before.shape);
         assert_ne!(other.contents, before.contents);
-        write("one", time + Duration::from_nanos(1_000_000));
+        write("one", time + Duration::from_millis(1));
         assert_ne!(of(layer, Look::Shape).shape, before.shape, "its time");
         write("one", time);
         assert_eq!(of(layer, Look::Contents), before);

@@ -63,9 +63,8 @@ fn kept(mut files: Vec<Message>, is_socket: impl Fn(&[u8]) -> bool) -> io::Resul
     }
     let mut changed = false;
     for (name, (_, at)) in newest {
-        if !files[at].message(SOCKET).is_some_and(|socket| socket.number(REMOVED) == Some(1))
-            || !is_socket(&name)
-        {
+        let removed = files[at].message(SOCKET).is_some_and(|socket| socket.number(REMOVED) == Some(1));
+        if !removed || !is_socket(&name) {
             continue;
         }
         for (field, value) in &mut files[at].0 {
