@@ -8,9 +8,12 @@ use crate::repo;
 use crate::tally::{Skip, Tally};
 
 /// Each names a reader.
-const TARGETS: [&str; 5] = ["envelope", "message", "multipart", "path", "signature"];
-/// Where all of them start from; what they find is added there, and the tests replay it.
-const SEEDS: &str = "crates/wire/tests/seeds";
+const TARGETS: [&str; 6] = ["envelope", "layer", "message", "multipart", "path", "signature"];
+/// Where they start from; what they find is added there, and the tests replay it.
+fn seeds(target: &str) -> &'static str {
+    if target == "layer" { "crates/node/tests/seeds" } else { "crates/wire/tests/seeds" }
+}
+
 /// Longest input, in bytes; beyond the longest head of a part.
 const MAX_LEN: u32 = 20_000;
 
@@ -41,7 +44,9 @@ fn one(target: &str, seconds: u32) -> anyhow::Result<()> {
     let corpus = home.join("corpus").join(target);
     std::fs::create_dir_all(&corpus)?;
     let mut fuzz = rustup_cargo();
-    fuzz.args(["fuzz", "run", "--fuzz-dir", "fuzz", target]).arg(corpus).arg(repo::root().join(SEEDS));
+    fuzz.args(["fuzz", "run", "--fuzz-dir", "fuzz", target])
+        .arg(corpus)
+        .arg(repo::root().join(seeds(target)));
     fuzz.env("CARGO_TARGET_DIR", &home).arg("--");
     fuzz.arg(format!("-max_total_time={seconds}")).arg(format!("-max_len={MAX_LEN}"));
     fuzz.arg(format!("-artifact_prefix={}/{target}-", home.display()))
