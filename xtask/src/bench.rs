@@ -15,6 +15,7 @@ mod measure;
 mod others;
 mod states;
 mod target;
+mod templates;
 mod tool;
 
 use crate::server::Server;
@@ -31,6 +32,9 @@ pub(crate) struct Args {
     /// Only pauses, snapshots and forks; with `--short` nothing that takes gigabytes.
     #[arg(long)]
     states: bool,
+    /// Only builds of templates, and creates from them.
+    #[arg(long)]
+    templates: bool,
     /// Only a few rounds, for a quick look.
     #[arg(long)]
     short: bool,
@@ -62,10 +66,23 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         println!("\n{}", measure::table(&rows));
         return target.stop();
     }
+    if args.templates {
+        warm_up(&target)?;
+        templates::measure(&target, rounds, &mut rows)?;
+        if args.server.is_none() {
+            templates::image(&target, &mut rows)?;
+        }
+        println!("\n{}", measure::table(&rows));
+        return target.stop();
+    }
     floor::measure(rounds, &mut rows)?;
     tool::measure(rounds.min(SOME), &mut rows)?;
     let mut rows = against(&target, rounds, rows)?;
     states::measure(&target, rounds.min(SOME), states::Size::Large, &mut rows)?;
+    templates::measure(&target, rounds, &mut rows)?;
+    if args.server.is_none() {
+        templates::image(&target, &mut rows)?;
+    }
     target.stop()?;
     if args.server.is_none() {
         let target = Target::start_without_waiting()?;
@@ -95,6 +112,7 @@ pub(crate) fn short(server: &Server) -> anyhow::Result<()> {
     let target = Target::of(server);
     let mut rows = against(&target, FEW, rows)?;
     states::measure(&target, 3, states::Size::Small, &mut rows)?;
+    templates::measure(&target, 3, &mut rows)?;
     println!("\n{}\n", measure::table(&rows));
     Ok(())
 }

@@ -9,10 +9,14 @@ use crate::raw::Sandbox;
 use crate::server::{Options, Server};
 use crate::{build, packages, repo};
 
+/// A registry that our server speaks to without TLS.
+pub(super) const REGISTRY: &str = "127.0.0.1:5898";
+
 /// Settings that keep our server out of the way of one that people use, and let
 /// many idle sandboxes find room on a small machine.
 const APART: &str = "instance = \"bench\"\n\
                      [network]\nrange = \"10.214.0.0/16\"\ninterface_prefix = \"wb\"\n\
+                     [images]\nplain_http = [\"127.0.0.1:5898\"]\n\
                      [node]\nfirst_uid = 500000000\nmemory_overcommit = 50.0\ndisk_overcommit = 200.0\n";
 
 /// Further settings of a server whose creates do not wait for the kernel.
@@ -64,6 +68,20 @@ impl Target {
     /// Creates a sandbox that lives at most ten minutes.
     pub(super) fn create(&self, template: &str) -> anyhow::Result<Sandbox> {
         Sandbox::create_over(Connection::open(&self.address)?, &self.api_key, template, 600)
+    }
+
+    /// One call of the REST API; its answer, or nothing where there is none.
+    pub(super) fn call(
+        &self,
+        method: &str,
+        path: &str,
+        body: &serde_json::Value,
+    ) -> anyhow::Result<serde_json::Value> {
+        let headers = [("X-API-Key", self.api_key.as_str()), ("Content-Type", "application/json")];
+        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        let answer = self.connect()?.request(method, path, &headers, &body)?;
+        answer.ok().with_context(|| format!("{method} {path}"))?;
+        Ok(serde_json::from_slice(&answer.body).unwrap_or_default())
     }
 
     /// Another connection to it.
