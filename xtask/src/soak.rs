@@ -2,6 +2,7 @@
 //! an order that a seed repeats, loads one of them with commands, watches and
 //! files, looks at what is left behind, and lets the fuzzer loose on the readers.
 
+pub(crate) mod builds;
 pub(crate) mod crash;
 pub(crate) mod forks;
 mod fuzz;
@@ -47,6 +48,9 @@ pub(crate) struct Args {
     /// whose heap has this size.
     #[arg(long, default_value_t = 200)]
     heap_mib: u32,
+    /// Builds of templates, the server killed at a moment of each.
+    #[arg(long, default_value_t = 50)]
+    builds: u32,
     /// Sessions that call at a time, beside the rounds; each holds a Python.
     #[arg(long, default_value_t = 100)]
     sessions: u32,
@@ -92,6 +96,8 @@ enum Part {
     Crashes,
     /// Random histories against a model of files and variables.
     Histories,
+    /// kill -9 of the server while it builds a template.
+    Builds,
     /// One sandbox under load.
     Load,
     /// The fuzz targets, which need no server.
@@ -154,6 +160,9 @@ fn real(server: &mut Server, args: &Args, wants: impl Fn(Part) -> bool) -> anyho
     }
     if wants(Part::Crashes) {
         crash::run(server, crash::Plan { rounds: args.crashes, seed: args.seed })?;
+    }
+    if wants(Part::Builds) {
+        builds::run(server, builds::Plan { rounds: args.builds, seed: args.seed })?;
     }
     Ok(())
 }

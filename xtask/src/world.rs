@@ -51,6 +51,9 @@ pub(crate) fn run(tally: &mut Tally) -> anyhow::Result<()> {
         soak::crash::run(&mut server, soak::crash::SHORT).map(|()| None)
     });
     suites::restarts(&mut server, tally, suites::SHORT_HISTORIES);
+    tally.step("kill -9 of the server while it builds a template (short)", || {
+        soak::builds::run(&mut server, soak::builds::SHORT).map(|()| None)
+    });
     tally.step("measurements (short, printed and not judged)", || bench::short(&server).map(|()| None));
     tally.step("the server stops", || server.stop().map(|()| None));
     second_start(&warren, tally);
