@@ -5,6 +5,7 @@
 //! does the accounting entry, by itself on newer kernels and by [`Subvolumes::sweep`]
 //! on older ones.
 
+use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
@@ -20,6 +21,10 @@ use super::error::{Error, at};
 use super::image::open_dir;
 use super::{layer, merge, shared};
 
+/// Accounts that one removal looks at. More than one, so that they become fewer; not
+/// all, or removing many at once would take the square of their number.
+const SWEPT_AT_ONCE: usize = 8;
+
 /// A full layer still starts: the daemon writes some files of its own.
 const LEAST_ROOM: u64 = 4 << 20;
 
@@ -29,7 +34,7 @@ pub(super) struct Subvolumes {
     /// `/sys/fs/btrfs/<id>/qgroups`, where the kernel shows what each subvolume uses.
     accounts: PathBuf,
     /// Numbers of removed subvolumes whose accounting may still be there.
-    gone: Mutex<Vec<u64>>,
+    gone: Mutex<VecDeque<u64>>,
 }
 
 impl Subvolumes {
@@ -60,7 +65,7 @@ impl Subvolumes {
             let enabled = enabled.reduce(Result::or).unwrap_or(Ok(()));
             enabled.map_err(at("switching quotas on for", path))?;
         }
-        let subvolumes = Self { root, accounts, gone: Mutex::new(Vec::new()) };
+        let subvolumes = Self { root, accounts, gone: Mutex::default() };
         subvolumes.find_gone();
         Ok(subvolumes)
     }
@@ -74,7 +79,7 @@ impl Subvolumes {
             (id >= 256 && self.referenced(id).ok()? == 0).then_some(id)
         });
         self.lock_gone().extend(ids);
-        self.sweep();
+        self.sweep(usize::MAX);
     }
 
     pub(super) fn create(dir: &Path, limit: ByteSize) -> Result<WritableLayer, Error> {
@@ -104,15 +109,18 @@ impl Subvolumes {
         let (parent, name) = split(path)?;
         kernel::delete_subvolume(open_dir(parent)?.as_fd(), name)
             .map_err(at("removing the subvolume", path))?;
-        self.lock_gone().push(id);
-        self.sweep();
+        self.lock_gone().push_back(id);
+        self.sweep(SWEPT_AT_ONCE);
         Ok(())
     }
 
-    /// Forgets accounts of removed subvolumes as far as they are cleaned up; the
-    /// rest waits for the next removal or the next start.
-    fn sweep(&self) {
-        let waiting = std::mem::take(&mut *self.lock_gone());
+    /// Forgets some accounts of removed subvolumes, those that wait longest first, as
+    /// far as they are cleaned up; the rest waits for the next removal or the next start.
+    fn sweep(&self, most: usize) {
+        let mut gone = self.lock_gone();
+        let some = most.min(gone.len());
+        let waiting: Vec<_> = gone.drain(..some).collect();
+        drop(gone);
         let still = waiting.into_iter().filter(|id| {
             self.account(*id).exists() && kernel::forget_subvolume(self.root.as_fd(), *id).is_err()
         });
@@ -222,7 +230,7 @@ impl Subvolumes {
         text.trim().parse().map_err(io::Error::other)
     }
 
-    fn lock_gone(&self) -> std::sync::MutexGuard<'_, Vec<u64>> {
+    fn lock_gone(&self) -> std::sync::MutexGuard<'_, VecDeque<u64>> {
         self.gone.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
