@@ -88,6 +88,13 @@ pub(crate) fn store(path: &Path) -> Result<(), Error> {
     fs::File::open(path).and_then(|file| file.sync_all()).map_err(error("writing back", path))
 }
 
+/// Writes back the whole file system that a directory lies on: one wait for however
+/// many files were written there.
+pub(crate) fn store_all(dir: &Path) -> Result<(), Error> {
+    let store = || Ok(rustix::fs::syncfs(fs::File::open(dir)?)?);
+    store().map_err(error("writing back", dir))
+}
+
 /// Reads a file of bounded size.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
     let read = || -> io::Result<T> {

@@ -105,12 +105,13 @@ impl Shelf {
         Ok(staging)
     }
 
-    /// Names a generation that is complete. Its content is on the disk by now;
-    /// after this its name is too.
+    /// Names a generation that is complete: its content is on the disk first, then
+    /// its name is.
     pub(crate) fn publish(&self, id: GenerationId, mut manifest: Manifest) -> Result<(), Unusable> {
         let staging = self.dir.join(format!("{NEW}{id}"));
         manifest.sum_up(&staging.join(MEMORY))?;
         manifest.store(&staging)?;
+        disk::store_all(&staging)?;
         let path = self.path(id);
         fs::rename(&staging, &path).map_err(disk::error("naming", &path))?;
         Ok(disk::store(&self.dir)?)
