@@ -140,7 +140,8 @@ fn holds(server: &Server, name: &str, mark: &str) -> anyhow::Result<()> {
     let mut sandbox = Sandbox::create(server, name, 60)?;
     let (code, output) = sandbox.run("cd ~/steps && cat $(seq 10) last && ls", false)?;
     sandbox.kill()?;
-    let mut expected: String = (1..=STEPS).map(|n| format!("{mark} {n}\n")).collect();
+    let written: Vec<_> = (1..=STEPS).map(|n| format!("{mark} {n}\n")).collect();
+    let mut expected = written.concat();
     expected.push_str("10\n1\n10\n2\n3\n4\n5\n6\n7\n8\n9\ngone-10\nlast\n");
     let seen = String::from_utf8_lossy(&output);
     anyhow::ensure!(code == 0 && seen == expected, "exit {code}, the template holds {seen:?}");

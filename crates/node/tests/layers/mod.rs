@@ -17,7 +17,7 @@ const LAST_ID: u32 = 65_535;
 
 /// A layer goes into its directory and nowhere else, keeps within its bounds, and
 /// brings nothing that steers the host or the overlay; or it is refused with a reason.
-pub fn layer(bytes: &[u8]) {
+pub(crate) fn layer(bytes: &[u8]) {
     let dir = tempfile::tempdir().expect("a directory can be made");
     let (outside, to) = (dir.path().join("outside"), dir.path().join("layer"));
     fs::write(&outside, "untouched").expect("a file can be written");
