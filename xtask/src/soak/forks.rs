@@ -98,7 +98,7 @@ fn one(child: &mut Sandbox, number: u32, sum: &str) -> anyhow::Result<()> {
     anyhow::ensure!(child.cell("mine")? == "0", "another variable");
     // The kernel's own environment is the source's: it is part of its memory.
     let id = child.cell("open('/run/e2b/.E2B_SANDBOX_ID').read().strip()")?;
-    anyhow::ensure!(id == format!("'{}'", child.id), "it takes itself for {id}");
+    anyhow::ensure!(id == child.id, "it takes itself for {id} and is {}", child.id);
     let first = number % 256;
     child.cell(&format!(
         "mine = {number}; heap[0] = {first}; print(mine, file=open('/home/user/mine', 'w'), end='')"
