@@ -96,13 +96,7 @@ impl Performance<'_> {
         let key = growing.key.then_bytes(&described.expect("texts always serialize"));
         let making = self.handle.shared.cache.making(key);
         let _made_once = making.lock().await;
-        let name = if growing.force {
-            // A name of this build's own: others may stand on the earlier layer.
-            key.then_bytes(self.order.build_id.to_string().as_bytes())
-        } else {
-            key
-        };
-        let found = self.found(key, name, growing).await;
+        let (name, found) = self.found(key, growing).await;
         let layer = if let Some(layer) = found {
             self.info(&number, &format!("CACHED {title}"));
             layer
@@ -126,18 +120,31 @@ impl Performance<'_> {
         Ok(())
     }
 
-    /// The layer of a step if there is one that may be taken: of a forced step,
-    /// only one that this very build made before the server was restarted.
-    async fn found(&self, key: Key, name: Key, growing: &mut Growing) -> Option<String> {
-        let layers_dir = self.handle.shared.options.layers_dir();
-        if growing.force {
-            let made = layers_dir.join(name.name());
-            let made = disk::blocking(move || made.is_dir()).await && self.is_sound(&name.name()).await;
-            return made.then(|| {
-                growing.pins.hold(&name.name());
-                name.name()
-            });
+    /// The name for a step's layer, and the layer if there is one that may be taken.
+    ///
+    /// A forced step takes a name of this build's own, since others may stand on the
+    /// earlier layer. So does one whose layer is there but was never entered, because
+    /// the server was killed, or is entered no more. Under its own name, only this very
+    /// build can have made a layer, before the server was restarted.
+    async fn found(&self, key: Key, growing: &mut Growing) -> (Key, Option<String>) {
+        if !growing.force {
+            if let Some(layer) = self.entered(key, growing).await {
+                return (key, Some(layer));
+            }
+            if !self.stands(&key.name()).await {
+                return (key, None);
+            }
         }
+        let own = key.then_bytes(self.order.build_id.to_string().as_bytes());
+        let made = self.stands(&own.name()).await && self.is_sound(&own.name()).await;
+        let layer = made.then(|| {
+            growing.pins.hold(&own.name());
+            own.name()
+        });
+        (own, layer)
+    }
+
+    async fn entered(&self, key: Key, growing: &mut Growing) -> Option<String> {
         let now = self.handle.shared.options.clock.now().unix_micros();
         let mut pins = std::mem::replace(&mut growing.pins, Pins::new(&self.handle.shared.cache));
         let (pins, found) = disk::blocking(move || {
@@ -153,6 +160,11 @@ impl Performance<'_> {
         let text = format!("the layer {found} of this step is damaged: the step is done again");
         self.log.add(LogLevel::Warn, None, &text);
         None
+    }
+
+    async fn stands(&self, layer: &str) -> bool {
+        let layer = self.handle.shared.options.layers_dir().join(layer);
+        disk::blocking(move || layer.is_dir()).await
     }
 
     async fn is_sound(&self, layer: &str) -> bool {
