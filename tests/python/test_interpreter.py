@@ -59,6 +59,27 @@ def test_much_output(interpreter):
     assert "".join(execution.logs.stdout).count("\n") == 20000
 
 
+def test_output_keeps_its_order_and_its_cell(interpreter):
+    """Text waits a fifth of a second for more: cells that end just then lose none of it."""
+    for step in range(40):
+        pause = 0.19 + step / 2000
+        execution = ok(interpreter.run_code(f"import time\nprint({step})\ntime.sleep({pause})\n{step}"))
+        assert (execution.logs.stdout, execution.text) == ([f"{step}\n"], str(step))
+    seen = []
+    interpreter.run_code(
+        "import time\nfor i in range(300):\n    print(i)\n    display(i)\n    time.sleep(i % 7 / 1000)",
+        on_stdout=lambda message: seen.extend(map(int, message.line.split())),
+        on_result=lambda result: seen.append(int(result.text)),
+    )
+    assert seen == [i for i in range(300) for _ in range(2)]
+
+
+def test_a_fork_prints_into_the_cell(interpreter):
+    code = "import os\npid = os.fork()\nif pid == 0:\n    print('child')\n    os._exit(0)\n_ = os.waitpid(pid, 0)\nimport time\n"
+    execution = ok(interpreter.run_code(code + "time.sleep(0.5)\nprint('parent')"))
+    assert sorted("".join(execution.logs.stdout).split()) == ["child", "parent"]
+
+
 @pytest.mark.parametrize(
     ("code", "name"),
     [

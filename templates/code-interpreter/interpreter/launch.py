@@ -97,6 +97,7 @@ def build():
     # The history of a sandbox is of no use to the next one; a file would only
     # cost a write per cell and a lock between kernels.
     app.config.HistoryManager.hist_file = ":memory:"
+    load("quick").install(app)
     return app
 
 
