@@ -44,6 +44,11 @@ pub(crate) async fn open(options: NodeOptions) -> Result<(Arc<Shared>, Vec<Refus
         let _ = answer.await;
     }
     sweep::start(&shared, rung, &refused);
+    disk::blocking({
+        let shared = Arc::clone(&shared);
+        move || crate::build::clearing::resume(&shared)
+    })
+    .await?;
     if !in_order {
         crate::build::verify::after_a_crash(&shared);
     }

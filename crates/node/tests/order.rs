@@ -241,8 +241,30 @@ async fn only_layers_that_nothing_stands_on_are_cleared_away() {
     handle.forget_build(BuildId::from_u128(1)).await.unwrap();
     assert_eq!(handle.collect_layers(TEAM, Duration::from_hours(1)).await.unwrap().layers, 1);
     assert_eq!(handle.collect_layers(TEAM, Duration::ZERO).await.unwrap().layers, 1);
-    assert_eq!(layers(&host), 1, "the parent's stays");
+    until("they are removed", || layers(&host) == 1).await;
+    assert!(host.path().join("layers/root").exists(), "the parent's stays");
     assert_eq!(build(&handle, order(3, &["first", "second"])).await, BuildProgress::Ready);
+}
+
+#[tokio::test]
+async fn the_next_server_goes_on_with_removing_layers_and_their_names_are_free() {
+    let host = Host::new();
+    build(&host.open().await, order(1, &["first"])).await;
+    let gone = host.path().join("layers/.gone-0-old");
+    std::fs::create_dir_all(gone.join("deep/er")).unwrap();
+    std::fs::write(gone.join("deep/er/file"), "x").unwrap();
+    let handle = host.open().await;
+    until("it is removed", || !gone.exists()).await;
+    handle.forget_build(BuildId::from_u128(1)).await.unwrap();
+    for n in 2..5 {
+        let collected = handle.collect_layers(TEAM, Duration::ZERO).await.unwrap();
+        assert_eq!(collected.layers, 1);
+        assert!(collected.removing <= 1, "{collected:?}");
+        assert_eq!(build(&handle, order(n, &["first"])).await, BuildProgress::Ready);
+        let verified = handle.verify_layers().await.unwrap();
+        assert!(verified.damaged.is_empty(), "a layer made anew has sums of its own: {verified:?}");
+        handle.forget_build(BuildId::from_u128(n)).await.unwrap();
+    }
 }
 
 #[tokio::test]

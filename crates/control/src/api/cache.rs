@@ -45,7 +45,11 @@ pub(super) async fn collect(
 ) -> Result<Json<CollectedLayers>, Failure> {
     let hours = body.unused_for_hours.unwrap_or(0).min(24 * 366);
     let collected = app.collect_layers(&caller, Duration::from_hours(hours)).await?;
-    Ok(Json(CollectedLayers { layers: collected.layers, size_bytes: collected.size.as_u64() }))
+    Ok(Json(CollectedLayers {
+        layers: collected.layers,
+        size_bytes: collected.size.as_u64(),
+        removing: collected.removing,
+    }))
 }
 
 /// `POST /template-cache/verify`.

@@ -21,7 +21,7 @@ impl App {
         }
     }
 
-    /// Removes layers that nothing leads to or stands on.
+    /// Sets layers aside that nothing leads to or stands on; they go in the background.
     pub(crate) async fn collect_layers(
         &self,
         caller: &Caller,

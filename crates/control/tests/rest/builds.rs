@@ -325,6 +325,7 @@ async fn the_cache_is_shown_and_cleared() {
     world.delete("/template-cache/k2").await.error(404);
     let collected = world.post("/template-cache/gc", r#"{"unusedForHours":5}"#).await.expect(200).json();
     assert_eq!((&collected["layers"], &collected["sizeBytes"]), (&5.into(), &3_145_728.into()));
+    assert_eq!(collected["removing"], 6);
     let verified = world.post("/template-cache/verify", "").await.expect(200).json();
     assert_eq!((&verified["layers"], &verified["sizeBytes"]), (&4.into(), &5_242_880.into()));
     assert_eq!(verified["damaged"][0], serde_json::json!({"layer": "l1", "reason": "it is missing"}));

@@ -557,7 +557,7 @@ impl BuildPort for FakeBuilds {
 
     fn collect(&self, _: TeamId, unused_for: Duration) -> BoxFuture<'_, Result<Collected, Error>> {
         let layers = usize::try_from(unused_for.as_secs() / 3600).unwrap();
-        Box::pin(std::future::ready(Ok(Collected { layers, size: ByteSize::mib(3) })))
+        Box::pin(std::future::ready(Ok(Collected { layers, size: ByteSize::mib(3), removing: layers + 1 })))
     }
 
     fn has_files<'a>(&'a self, _: TeamId, hash: &'a FilesHash) -> BoxFuture<'a, bool> {

@@ -1,5 +1,6 @@
 //! What the cache of steps holds, and clearing it: steps can be forgotten, and
-//! layers that nothing stands on be removed.
+//! layers that nothing stands on be removed: they lose their names at once and go in
+//! the background.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,13 +12,11 @@ use std::time::Duration;
 use model::{ByteSize, TeamId};
 
 use super::cache::{Cache, CacheEntry};
+use super::clearing;
 use crate::handle::Handle;
 use crate::record::Record;
 use crate::shared::Shared;
 use crate::{Error, disk};
-
-/// What a layer is called from the moment that it is to be removed.
-const GONE: &str = ".gone-";
 
 /// A step that later builds find.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,13 +29,15 @@ pub struct CachedStep {
     pub in_use: bool,
 }
 
-/// What a clearing removed.
+/// What a clearing set aside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Collected {
     /// Layers.
     pub layers: usize,
-    /// What they took on disk.
+    /// What their files hold, as far as it was known.
     pub size: ByteSize,
+    /// Layers that are on their way out, those of earlier clearings included.
+    pub removing: usize,
 }
 
 impl Handle {
@@ -70,31 +71,23 @@ impl Handle {
         Ok(forgotten.await.map_err(cache_error)?.is_some())
     }
 
-    /// Forgets a team's steps that no build used for this long, and removes every
-    /// layer that then nothing leads to or stands on.
+    /// Forgets a team's steps that no build used for this long, and sets every layer
+    /// aside that then nothing leads to or stands on. Returns when that is done; their
+    /// files go in the background.
     pub async fn collect_layers(&self, team_id: TeamId, unused_for: Duration) -> Result<Collected, Error> {
-        // A recipe's layers lead nowhere until its build is done.
-        let _no_recipe = self.shared.building.lock().await;
         let shared = Arc::clone(&self.shared);
         let before = (self.shared.options.clock.now() - unused_for).unix_micros();
-        let gone = disk::blocking(move || set_aside(&shared, team_id, before)).await.map_err(cache_error)?;
-        let mut collected = Collected::default();
-        for path in gone {
-            let size = disk::blocking({
-                let path = path.clone();
-                move || size_of(&path)
-            })
-            .await;
-            let removed = self.shared.options.backend.remove_layer(&path).await;
-            removed.map_err(|source| Error::Cache { source: source.into() })?;
-            if let Some(layer) = path.file_name().and_then(|name| name.to_str()?.strip_prefix(GONE)) {
-                let (shared, layer) = (Arc::clone(&self.shared), layer.to_owned());
-                disk::blocking(move || shared.cache.sums.forget(&layer)).await.map_err(cache_error)?;
-            }
-            collected.layers += 1;
-            collected.size = ByteSize::bytes(collected.size.as_u64().saturating_add(size.as_u64()));
-        }
-        Ok(collected)
+        let set_aside = disk::blocking(move || {
+            let mut collected = Collected::default();
+            let mut gone = Vec::new();
+            // What was renamed before a failure is on its way out all the same.
+            let done = set_aside(&shared, team_id, before, &mut gone, &mut collected);
+            let removing = clearing::gone(&shared.options);
+            clearing::start(&shared, gone);
+            done?;
+            Ok(Collected { removing: removing?.len(), ..collected })
+        });
+        set_aside.await.map_err(cache_error)
     }
 }
 
@@ -103,7 +96,13 @@ fn cache_error(source: disk::Error) -> Error {
 }
 
 /// Renames what is to go, under the lock that builds take to find a layer.
-fn set_aside(shared: &Shared, team_id: TeamId, before: i64) -> Result<Vec<PathBuf>, disk::Error> {
+fn set_aside(
+    shared: &Shared,
+    team_id: TeamId,
+    before: i64,
+    gone: &mut Vec<PathBuf>,
+    collected: &mut Collected,
+) -> Result<(), disk::Error> {
     let pins = shared.cache.pins();
     let mut used = in_use(shared)?;
     used.extend(pins.keys().cloned());
@@ -116,17 +115,21 @@ fn set_aside(shared: &Shared, team_id: TeamId, before: i64) -> Result<Vec<PathBu
         }
     }
     let dir = shared.options.layers_dir();
-    let mut gone = Vec::new();
     for path in disk::list_dir(&dir)? {
         let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
         if name.starts_with('.') || used.contains(name) {
             continue;
         }
-        let aside = dir.join(format!("{GONE}{name}"));
+        let bytes = shared.cache.sums.known_bytes(name);
+        let aside = clearing::aside(&dir, name);
         fs::rename(&path, &aside).map_err(disk::error("naming", &aside))?;
         gone.push(aside);
+        // Now, since the next layer of this name may be made before this one is gone.
+        shared.cache.sums.forget(name)?;
+        collected.layers += 1;
+        collected.size = ByteSize::bytes(collected.size.as_u64().saturating_add(bytes));
     }
-    Ok(gone)
+    Ok(())
 }
 
 /// Layers that a template or a sandbox stands on.

@@ -11,6 +11,7 @@ mod act;
 mod bootstrap;
 mod cache;
 pub(crate) mod call;
+pub(crate) mod clearing;
 mod context;
 mod copy;
 mod files;
@@ -58,6 +59,7 @@ pub use sums::Damaged;
 pub use tail::Tail;
 pub use verify::Verified;
 
+use cache::Pins;
 use key::Key;
 use step::Step;
 
@@ -148,15 +150,24 @@ impl Handle {
         };
         let of = recipe.steps.len();
         let run = Run { handle: self, recipe: &recipe, events, of };
-        let (key, layers) = run.layers(parent.as_deref()).await?;
+        let mut pins = Pins::new(&self.shared.cache);
+        let (key, layers) = run.layers(parent.as_deref(), &mut pins).await?;
         run.publish(key, layers).await
     }
 }
 
 impl Run<'_> {
-    /// Makes the layers that are missing; all of them, topmost first.
-    async fn layers(&self, parent: Option<&Template>) -> Result<(Key, Vec<String>), BuildError> {
+    /// Makes the layers that are missing; all of them, topmost first. Until the build
+    /// is done, nothing else leads to them: they are held.
+    async fn layers(
+        &self,
+        parent: Option<&Template>,
+        pins: &mut Pins,
+    ) -> Result<(Key, Vec<String>), BuildError> {
         let mut layers = parent.map(|parent| parent.layers.clone()).unwrap_or_default();
+        for layer in &layers {
+            pins.hold(layer);
+        }
         let mut key = Key::of_parent(&layers);
         for (index, step) in self.recipe.steps.iter().enumerate() {
             let failed = |source| BuildError::Step {
@@ -168,6 +179,7 @@ impl Run<'_> {
             };
             key = key.then(step, &self.recipe.dir).await.map_err(|e| failed(e.into()))?;
             let to = self.handle.shared.options.layers_dir().join(key.name());
+            pins.hold(&key.name());
             if to.is_dir() {
                 self.tell(index, step, Progress::Cached).await;
             } else {
@@ -250,7 +262,8 @@ pub(crate) fn clean(options: &NodeOptions) -> Result<(), disk::Error> {
     files::clean(options)
 }
 
-/// Removes what killed builds, clearings and checks left of layers.
+/// Removes what killed builds and checks left of layers; what clearings left takes
+/// longer, see [`clearing::resume`].
 pub(crate) async fn clean_layers(options: &NodeOptions) -> Result<(), disk::Error> {
     let dir = options.layers_dir();
     let listed = disk::blocking({
@@ -259,7 +272,7 @@ pub(crate) async fn clean_layers(options: &NodeOptions) -> Result<(), disk::Erro
     });
     let hidden =
         |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-    for path in listed.await?.iter().filter(|path| hidden(path)) {
+    for path in listed.await?.iter().filter(|path| hidden(path) && !clearing::is_gone(path)) {
         // Some are subvolumes that are closed for writing: only the backend removes them.
         options.backend.remove_layer(path).await.map_err(disk::error("removing", path))?;
     }

@@ -110,6 +110,11 @@ impl Sums {
         disk::read_json(&self.path(layer)).ok().or_else(|| self.check(layer, Look::Shape).ok().flatten())
     }
 
+    /// What a layer's files hold, if that is known without looking. Blocks on files.
+    pub(super) fn known_bytes(&self, layer: &str) -> u64 {
+        disk::read_json(&self.path(layer)).map_or(0, |outline: Outline| outline.bytes)
+    }
+
     /// Takes a damaged layer out of reach; what runs on it runs on. Blocks on files.
     pub(super) fn set_aside(&self, damaged: &Damaged) {
         let Damaged { layer, why } = damaged;

@@ -364,8 +364,12 @@ pub struct CollectLayers {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CollectedLayers {
-    /// Layers that were removed.
+    /// Layers that were set aside: nothing finds them any more.
     pub layers: usize,
-    /// What they took on disk.
+    /// What their files hold.
     pub size_bytes: u64,
+    /// Layers that the server is removing, those of earlier clearings included. An
+    /// earlier server does not say.
+    #[serde(default)]
+    pub removing: usize,
 }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use clap::Subcommand;
 use sdk::Templates;
 use serde_json::json;
-use wire::rest::{CachedStep, CollectLayers};
+use wire::rest::{CachedStep, CollectLayers, CollectedLayers};
 
 use super::super::form::{Form, print_json, print_lines, size};
 use super::super::table::Table;
@@ -25,7 +25,9 @@ pub(super) enum Act {
         keys: Vec<String>,
     },
     /// Remove layers that nothing leads to or stands on.
-    #[command(after_help = "Example: warren template cache gc --keep-hours 168")]
+    #[command(
+        after_help = "Returns when the layers are set aside; the server removes them in the background and says in its log how far it is.\nExample: warren template cache gc --keep-hours 168"
+    )]
     Gc {
         /// Keep steps that a build used within so many hours.
         #[arg(long, value_name = "HOURS", default_value_t = 0)]
@@ -51,12 +53,21 @@ pub(super) async fn run(templates: &Templates, act: Act, form: Form) -> Result<E
             if form.json {
                 print_json(&gone)?;
             } else if !form.quiet {
-                println!("removed {} layers, {}", gone.layers, size(gone.size_bytes));
+                println!("set aside {} layers, {}{}", gone.layers, size(gone.size_bytes), under_way(&gone));
             }
             Ok(ExitCode::SUCCESS)
         }
         Act::Du => du(templates, form).await,
         Act::Verify => verify(templates, form).await,
+    }
+}
+
+/// What is left to do, for people.
+fn under_way(gone: &CollectedLayers) -> String {
+    match gone.removing {
+        0 => String::new(),
+        1 => "; the server is removing 1 layer".to_owned(),
+        n => format!("; the server is removing {n} layers"),
     }
 }
 
