@@ -24,7 +24,8 @@ const FIRST_USER_ID: u32 = 2_100_000_000;
 const APPLETS: [&str; 13] =
     ["sh", "nc", "cat", "dd", "sleep", "id", "chown", "touch", "mkdir", "ls", "stat", "seq", "kill"];
 
-/// A host for one test. Dropping it leaves files behind; [`Ground::run`] closes it.
+/// A host for one test. [`Ground::run`] closes it, and says what was left; after a
+/// test that failed, dropping it removes what the test left.
 #[derive(Debug)]
 pub struct Ground {
     dir: tempfile::TempDir,
@@ -134,6 +135,38 @@ impl Ground {
         ensure!(left.is_empty(), "control groups are left: {left:?}");
         Ok(())
     }
+}
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        if self.storage.is_none() {
+            return;
+        }
+        // A test failed and tells why. What cannot be removed any more is not its news.
+        for process in processes(self.first_user_id).unwrap_or_default() {
+            let pid = process.rsplit('/').next().and_then(|pid| pid.parse().ok());
+            if let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+        for dir in cgroup_dirs(&self.cgroup_name).unwrap_or_default() {
+            (0..100).find(|_| {
+                remove_groups(&dir);
+                std::thread::sleep(Duration::from_millis(10));
+                !dir.exists()
+            });
+        }
+        let bulk = self.bulk_dir().to_owned();
+        let _ = rustix::mount::unmount(&bulk, rustix::mount::UnmountFlags::DETACH);
+    }
+}
+
+/// Removes a subtree of control groups as far as nobody is in it.
+fn remove_groups(dir: &Path) {
+    for below in below(dir) {
+        remove_groups(&below);
+    }
+    let _ = fs::remove_dir(dir);
 }
 
 fn mounts() -> Result<BTreeSet<String>> {

@@ -57,3 +57,21 @@ fn namespaces_keep_everything() {
 fn limits_of_namespaces_hold() {
     Ground::run(1, |ground| async move { limits::hold(&ground).await }).unwrap();
 }
+
+#[test]
+fn a_test_that_fails_leaves_nothing() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let failed = std::panic::catch_unwind(|| {
+        Ground::run(5, move |ground| async move {
+            let (backend, spec) = (Host::backend(&*ground), crate::spec(&*ground, 1));
+            let machine = crate::start(&*backend, &spec).await;
+            tell.send((ground.dir().to_owned(), ground.processes().unwrap())).unwrap();
+            std::mem::forget((machine, backend));
+            panic!("as a test does");
+        })
+    });
+    let Ok((dir, processes)) = told.recv() else { return assert!(failed.is_ok(), "it was skipped") };
+    assert!(failed.is_err() && processes > 0);
+    assert!(!dir.exists(), "{} is left", dir.display());
+    Ground::run(5, |ground| async move { assert_eq!(ground.processes().unwrap(), 0) }).unwrap();
+}
