@@ -15,7 +15,7 @@ use model::ByteSize;
 use rustix::process::Pid;
 
 use super::criu::{self, Ask, Dump};
-use super::launcher::{DEVICES, Launcher};
+use super::launcher::{DEVICES, Launcher, NOTHING};
 use super::workshop::{self, Furnish};
 use super::{Host, StepError, boot, idmap, kill, message, proc_dir};
 use crate::checkpoint::Target;
@@ -148,8 +148,8 @@ fn room(
     Ok(room)
 }
 
-/// Mounts of a sandbox that are not its own: the launcher's device nodes, which
-/// also cover files of `/proc`, and the control groups.
+/// Mounts of a sandbox that are not its own: the launcher's device nodes and its
+/// empty directory, which also cover parts of `/proc`, and the control groups.
 fn external(pid: Pid) -> Result<Vec<(String, String)>, StepError> {
     let text = fs::read_to_string(proc_dir(pid).join("mountinfo"))?;
     Ok(text.lines().filter_map(external_mount).collect())
@@ -159,9 +159,10 @@ fn external(pid: Pid) -> Result<Vec<(String, String)>, StepError> {
 /// such a mount, so its words are the launcher's and ours.
 fn external_mount(line: &str) -> Option<(String, String)> {
     let (left, right) = line.split_once(" - ")?;
-    let (kind, mut left) = (right.split(' ').next()?, left.split(' ').skip(3));
-    let (root, path) = (left.next()?, left.next()?);
+    let (mut right, mut left) = (right.split(' '), left.split(' ').skip(3));
+    let (kind, source, root, path) = (right.next()?, right.next()?, left.next()?, left.next()?);
     match kind {
+        "tmpfs" if source == NOTHING => Some((path.to_owned(), NOTHING.to_owned())),
         "cgroup2" => Some((path.to_owned(), "cgroup".to_owned())),
         "tmpfs" => {
             let name = root.strip_prefix("/dev/")?;
@@ -285,6 +286,8 @@ mod tests {
         let found = |line| external_mount(line).map(|(path, name)| format!("{path}={name}"));
         let null = "36 35 0:30 /dev/null /proc/keys rw,nosuid - tmpfs warren rw";
         assert_eq!(found(null).as_deref(), Some("/proc/keys=null"));
+        let nothing = "36 35 0:31 / /sys/kernel ro,nosuid - tmpfs nothing ro";
+        assert_eq!(found(nothing).as_deref(), Some("/sys/kernel=nothing"));
         let groups = "37 35 0:31 / /sys/fs/cgroup ro - cgroup2 cgroup2 rw";
         assert_eq!(found(groups).as_deref(), Some("/sys/fs/cgroup=cgroup"));
         assert_eq!(found("38 35 0:32 / /run rw - tmpfs none rw"), None);

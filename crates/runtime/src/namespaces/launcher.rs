@@ -34,6 +34,10 @@ use super::workshop::{self, Room};
 /// Names of the device nodes that machines get, with their numbers.
 pub(super) const DEVICES: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+/// Beside them an empty directory, with which machines cover what they are not to
+/// see. It is one for all, so that the checkpoint tool has nothing to pack; and it is
+/// read-only here, because the tool brings a cover back as it finds it.
+pub(super) const NOTHING: &str = "nothing";
 
 /// The server's half.
 #[derive(Debug)]
@@ -268,6 +272,10 @@ fn enter_own_root(server: &OwnedFd) -> io::Result<()> {
         rustix::fs::chmod(&path, Mode::from_raw_mode(0o666))?;
     }
     let quiet = private | MountFlags::NODEV;
+    let nothing = Path::new("dev").join(NOTHING);
+    std::fs::create_dir(&nothing)?;
+    let empty = c"mode=0555,size=4k";
+    rustix::mount::mount(NOTHING, &nothing, "tmpfs", quiet | MountFlags::RDONLY, empty)?;
     rustix::mount::mount("proc", "proc", "proc", quiet, None)?;
     rustix::mount::mount("sysfs", "sys", "sysfs", quiet, None)?;
     let old = rustix::fs::open("/", rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC, Mode::empty())?;

@@ -25,6 +25,7 @@ use rustix::thread::{
 use serde::{Deserialize, Serialize};
 
 use super::child::mounts::{attach, clone_of};
+use super::launcher::NOTHING;
 use super::message;
 use super::orders::{Step, StepFailed};
 
@@ -142,6 +143,8 @@ fn build(furnish: &Furnish, mounts: Vec<OwnedFd>) -> Result<(), StepFailed> {
     for (mount, at) in [(&proc, "proc"), (&sys, "sys"), (&dev, "dev"), (&run, "run")] {
         attach(mount, at).step("furnishing the room")?;
     }
+    let nothing = clone_of(&Path::new("/dev").join(NOTHING)).step("cloning an empty directory")?;
+    attach(&nothing, Path::new("dev").join(NOTHING)).step("furnishing the room")?;
     // The tool wants to see terminals of a host; nobody has one of these open.
     let quiet = MountFlags::NOSUID | MountFlags::NOEXEC;
     rustix::mount::mount("devpts", "dev/pts", "devpts", quiet, c"newinstance,max=1")

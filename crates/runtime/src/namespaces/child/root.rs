@@ -15,7 +15,7 @@ use rustix::mount::{MountAttrFlags, MountFlags, UnmountFlags};
 use sys::mount::Attributes;
 
 use super::mounts::{attach, clone_of, detached, make_and_attach};
-use crate::namespaces::launcher::DEVICES;
+use crate::namespaces::launcher::{DEVICES, NOTHING};
 use crate::namespaces::orders::{MountRoot, Shown, Step, StepFailed};
 
 /// Where the launcher's root keeps a place for us.
@@ -64,6 +64,7 @@ pub(super) fn build(order: &MountRoot, layers: Vec<OwnedFd>) -> Result<(), StepF
         .iter()
         .map(|(name, ..)| clone_of(&Path::new("/dev").join(name)).step("cloning a device node"))
         .collect::<Result<Vec<_>, _>>()?;
+    let nothing = clone_of(&Path::new("/dev").join(NOTHING)).step("cloning an empty directory")?;
     let proc = detached("proc", QUIET, &[]).step("making /proc")?;
     let sysfs = detached("sysfs", QUIET | MountAttrFlags::MOUNT_ATTR_RDONLY, &[]).step("making /sys")?;
     enter()?;
@@ -76,7 +77,7 @@ pub(super) fn build(order: &MountRoot, layers: Vec<OwnedFd>) -> Result<(), StepF
     let run = detached("tmpfs", MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV, &run);
     attach(&run.step("making /run")?, "/run").step("mounting /run")?;
     allow_ping();
-    protect()?;
+    protect(&nothing)?;
     show(&order.shown)
 }
 
@@ -164,7 +165,7 @@ fn allow_ping() {
 }
 
 /// Hides what tells of the host and freezes what acts on it.
-fn protect() -> Result<(), StepFailed> {
+fn protect(nothing: &OwnedFd) -> Result<(), StepFailed> {
     for path in READ_ONLY.iter().filter(|p| Path::new(p).exists()) {
         let mount = clone_of(Path::new(path)).step("cloning a part of /proc")?;
         let read_only = Attributes { read_only: true, ..Attributes::default() };
@@ -175,11 +176,12 @@ fn protect() -> Result<(), StepFailed> {
         let null = clone_of(Path::new("/dev/null")).step("cloning /dev/null")?;
         attach(&null, path).step("hiding a file")?;
     }
-    let read_only = QUIET | MountAttrFlags::MOUNT_ATTR_RDONLY;
-    for path in HIDDEN_DIRS.iter().filter(|p| Path::new(p).exists()) {
-        let empty = detached("tmpfs", read_only, &[("mode", "0555"), ("size", "4k")])
-            .step("making an empty directory")?;
-        attach(&empty, path).step("hiding a directory")?;
+    let mut hidden = HIDDEN_DIRS.iter().filter(|p| Path::new(p).exists());
+    let Some(first) = hidden.next() else { return Ok(()) };
+    attach(nothing, first).step("hiding a directory")?;
+    for path in hidden {
+        let again = clone_of(Path::new(first)).step("cloning an empty directory")?;
+        attach(&again, path).step("hiding a directory")?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use rustix::net::{RecvFlags, SendFlags};
 use rustix::process::Pid;
 
 use super::proto::Message;
-use crate::namespaces::launcher::DEVICES;
+use crate::namespaces::launcher::{DEVICES, NOTHING};
 use crate::namespaces::orders::StepFailed;
 use crate::namespaces::workshop::{CGROUPS, IMAGES, ROOT};
 
@@ -119,7 +119,7 @@ impl Call for Restore {
             .with(26, 1)
             .with_bytes(10, b"restore.log")
             .with_bytes(37, format!("mnt[cgroup]:{CGROUPS}").as_bytes());
-        for (name, ..) in DEVICES {
+        for name in DEVICES.iter().map(|(name, ..)| *name).chain([NOTHING]) {
             options = options.with_bytes(37, format!("mnt[{name}]:/dev/{name}").as_bytes());
         }
         request(RESTORE, &options)
