@@ -187,3 +187,33 @@ def test_variables_survive_a_pause_and_start_others(create, snapshots, made, mem
     made.append(child)
     assert child.run_code("x += 1; x").text == "43"
     assert sandbox.run_code("x").text == "42"
+
+
+def nursery(sandbox):
+    """How many processes only wait to become kernels, or make them."""
+    found = sandbox.commands.run("pgrep -cf -- '--nurser[y]' || true", user="root")
+    return int(found.stdout)
+
+
+def test_what_only_waits_is_not_written_down(create, memory):
+    from e2b_code_interpreter import Sandbox as CodeSandbox
+
+    sandbox = create("code-interpreter-v1", CodeSandbox)
+    sandbox.run_code("x = 1")
+    until(lambda: nursery(sandbox) >= 2, "a spare kernel")
+    sandbox.pause()
+    sandbox.connect(timeout=120)
+    assert nursery(sandbox) == 0
+    assert sandbox.run_code("x").text == "1"
+    until(lambda: nursery(sandbox) >= 2, "a spare kernel")
+    # A context has one of its kernels, whose end nobody else would hear of.
+    context = sandbox.create_code_context()
+    sandbox.run_code("y = 2", context=context)
+    until(lambda: nursery(sandbox) >= 3, "another spare kernel")
+    sandbox.pause()
+    sandbox.connect(timeout=120)
+    assert nursery(sandbox) == 2
+    assert sandbox.run_code("y", context=context).text == "2"
+    assert sandbox.run_code("x").text == "1"
+    other = sandbox.create_code_context()
+    assert sandbox.run_code("3", context=other).text == "3"

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use warren_guest::interpreter::{InterpreterConfig, TokioSpawner, serve};
+use warren_guest::interpreter::{InterpreterConfig, Rest, TokioSpawner, serve};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -27,6 +27,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         cwd: std::env::current_dir()?,
         run_dir,
         forks: Arc::new(|| true),
+        rest: Rest::default(),
         spawn: Arc::new(TokioSpawner),
     };
     serve(tokio::net::TcpListener::bind(address).await?, config).await?;

@@ -1,4 +1,4 @@
-//! The host's socket: `POST /init`, `GET /status` and `GET /logs`.
+//! The host's socket: `POST /init`, `POST /rest`, `GET /status` and `GET /logs`.
 //!
 //! An abstract Unix socket in the sandbox's network namespace. Whoever is inside
 //! can dial it too, so each peer's credentials are looked at: a process outside
@@ -58,6 +58,12 @@ async fn answer(daemon: &Rc<Daemon>, request: Request) -> Response {
     }
     let result = match (request.method(), request.uri().path()) {
         (&Method::POST, "/init") => take_init(daemon, request).await,
+        (&Method::POST, "/rest") => {
+            if let Some(interpreter) = daemon.interpreter.get() {
+                interpreter.rest().await;
+            }
+            Ok(())
+        }
         (&Method::GET, "/status") => Ok(()),
         _ => Err(HttpFailure::new(StatusCode::NOT_FOUND, "no such control request")),
     };

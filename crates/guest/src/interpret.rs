@@ -12,7 +12,7 @@ use wire::control::{INTERPRETER_PORT, LogLevel};
 
 use crate::daemon::Daemon;
 use crate::http::server::listen;
-use crate::interpreter::{InterpreterConfig, serve};
+use crate::interpreter::{InterpreterConfig, Rest, serve};
 use crate::journal::Journal;
 use crate::kernels::HelperSpawner;
 
@@ -34,12 +34,14 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Interpreter {
     ready: watch::Receiver<bool>,
+    rest: Rest,
 }
 
 impl Interpreter {
     /// Starts the service; it is started again whenever it ends.
     pub(crate) fn start(daemon: &Rc<Daemon>) -> Self {
         let (sender, ready) = watch::channel(false);
+        let rest = Rest::default();
         let (settings, limits) = (Arc::clone(&daemon.settings), Arc::clone(&daemon.settings));
         let python = PYTHONS.into_iter().find(|path| Path::new(path).exists()).unwrap_or(PYTHONS[0]);
         let config = InterpreterConfig {
@@ -50,6 +52,7 @@ impl Interpreter {
             cwd: PathBuf::from(if Path::new(HOME).is_dir() { HOME } else { "/" }),
             run_dir: PathBuf::from(RUN_DIR),
             forks: Arc::new(move || limits.get().limits.is_none_or(|limits| limits.memory_bytes > SMALL)),
+            rest: rest.clone(),
             spawn: Arc::new(HelperSpawner::new(
                 Rc::clone(&daemon.launcher),
                 Rc::clone(&daemon.reaper),
@@ -58,12 +61,17 @@ impl Interpreter {
         };
         spawn_local(tell_when_ready(ready.clone(), Arc::clone(&daemon.journal)));
         spawn_local(keep_running(config, Arc::clone(&daemon.journal)));
-        Self { ready }
+        Self { ready, rest }
     }
 
     /// Whether the default context answers.
     pub(crate) fn is_ready(&self) -> bool {
         *self.ready.borrow()
+    }
+
+    /// Gives up what it can make again, before the sandbox is written down.
+    pub(crate) async fn rest(&self) {
+        self.rest.now().await;
     }
 }
 

@@ -1,5 +1,5 @@
 //! Speaks with the daemon inside over its control socket: `POST /init`,
-//! `GET /status`, `GET /logs`.
+//! `POST /rest`, `GET /status`, `GET /logs`.
 //!
 //! The guest is hostile: each call is bounded in time, each answer in size, and
 //! what it says is only ever parsed into [`Status`] and [`LogPage`].
@@ -93,6 +93,14 @@ impl Guest {
     pub(crate) async fn answers(&self, limit: Duration) -> bool {
         let call = self.call(Method::GET, "/status", Bytes::new());
         tokio::time::timeout(limit, call).await.is_ok_and(|answer| answer.is_ok())
+    }
+
+    /// Has it end what it can make again, before it is written down. Whether it
+    /// answers within `limit`; one of an older server knows no rest, and answers too.
+    pub(crate) async fn rests(&self, limit: Duration) -> bool {
+        let call = self.call(Method::POST, "/rest", Bytes::new());
+        let answer = tokio::time::timeout(limit, call).await;
+        answer.is_ok_and(|answer| matches!(answer, Ok(_) | Err(CallError::Status { .. })))
     }
 
     /// Whom it saw end for want of memory; nobody, if it does not answer within `limit`.

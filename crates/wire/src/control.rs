@@ -102,7 +102,9 @@ pub struct Limits {
     pub disk_bytes: u64,
 }
 
-/// Answer of `POST /init` and `GET /status`.
+/// Answer of `POST /init`, `GET /status` and `POST /rest`. The last says that the
+/// sandbox is about to be written down with its memory: what the daemon can make
+/// again, and nobody uses, is ended before it answers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Status {

@@ -53,6 +53,11 @@ impl<K> Brood<K> {
         self.spare.take()
     }
 
+    /// Whether forks are under way or wanted by somebody.
+    pub(super) fn is_busy(&self) -> bool {
+        self.under_way > 0 || !self.waiting.is_empty()
+    }
+
     /// Throws a spare away that is of no use.
     pub(super) fn drop_spare_if(&mut self, useless: impl FnOnce(&K) -> bool) {
         self.spare.take_if(|spare| useless(spare));

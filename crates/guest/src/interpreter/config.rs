@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::rest::Rest;
 use super::spawn::KernelSpawner;
 
 /// Everything the interpreter needs from the daemon around it.
@@ -29,6 +30,8 @@ pub struct InterpreterConfig {
     /// Whether there is memory for a process that new Python kernels are forked
     /// from, and for one that waits.
     pub forks: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// How the service is told that the sandbox is about to be written down.
+    pub rest: Rest,
     /// How kernel processes are started. Kernels run as root, as the reference's do:
     /// files that a cell writes belong to root, while commands run as `user`.
     pub spawn: Arc<dyn KernelSpawner>,

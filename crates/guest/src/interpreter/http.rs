@@ -45,6 +45,7 @@ struct Service {
 pub async fn serve(listener: TcpListener, config: InterpreterConfig) -> io::Result<()> {
     let config = Arc::new(config);
     let contexts = Arc::new(Contexts::new(Arc::clone(&config)));
+    config.rest.reach(&contexts.nursery);
     let service = Arc::new(Service { config, contexts: Arc::clone(&contexts) });
     let limit = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut tasks = JoinSet::new();

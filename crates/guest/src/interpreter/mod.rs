@@ -30,6 +30,7 @@ mod place;
 mod plain;
 mod programs;
 mod pump;
+mod rest;
 mod run;
 mod silent;
 mod spawn;
@@ -39,5 +40,6 @@ mod zmtp;
 
 pub use config::InterpreterConfig;
 pub use http::serve;
+pub use rest::Rest;
 pub use spawn::{BoxFuture, KernelCommand, KernelProcess, KernelSignal, KernelSpawner};
 pub use tokio_spawner::TokioSpawner;

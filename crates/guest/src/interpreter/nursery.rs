@@ -6,6 +6,7 @@
 //!   asleep ──────────────────────────────▶ awake ────────────────────────▶ its spare, else the next fork
 //!      ▲   nobody there, or a package changed │                              │
 //!      └──────────────────────────────────────┘ ◀── the next spare by fork ──┘
+//!        or the sandbox is written down
 //! ```
 //!
 //! It is never needed: where it has no kernel, the context starts one from nothing.
@@ -27,6 +28,9 @@ use super::parent::Parent;
 const DELAY: Duration = Duration::from_millis(500);
 /// Between two attempts to wake it.
 const PAUSE: Duration = Duration::from_secs(10);
+/// How often, and how far apart, a rest looks whether forks that are under way are done.
+const BIRTH_LOOKS: u32 = 60;
+const BIRTH_LOOK: Duration = Duration::from_millis(5);
 /// How long a context waits for a fork before it starts its kernel itself. One takes
 /// some 20 ms of a processor; a nursery that was stopped takes for ever.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -48,6 +52,8 @@ pub(super) struct Nursery {
 #[derive(Debug, Default)]
 struct State {
     waking: bool,
+    /// How often it was told to rest.
+    rests: u64,
     tried: Option<Instant>,
     parent: Option<Arc<Parent>>,
     brood: Brood<Spare>,
@@ -71,9 +77,13 @@ impl Nursery {
         }
         state.waking = true;
         state.tried = Some(Instant::now());
+        let rests = state.rests;
         let nursery = Arc::clone(self);
         self.tasks.spawn(async move {
             sleep(DELAY).await;
+            if nursery.state().sleeps_on(rests) {
+                return;
+            }
             let parent = Parent::start(&nursery.config, &nursery.tasks).await;
             {
                 let mut state = nursery.state();
@@ -83,6 +93,25 @@ impl Nursery {
             }
             nursery.fork_what_is_wanted();
         });
+    }
+
+    /// Ends what only waits to be used, see [`Rest`](super::Rest). A parent that is just
+    /// starting stays.
+    pub(super) async fn rest(&self) {
+        // What is being born cannot be ended before it is known by its number.
+        for _ in 0..BIRTH_LOOKS {
+            if !self.state().brood.is_busy() {
+                break;
+            }
+            sleep(BIRTH_LOOK).await;
+        }
+        let (spare, parent) = self.state().give_up();
+        if let Some((mut kernel, _)) = spare {
+            kernel.end_now().await;
+        }
+        if let Some(parent) = parent {
+            parent.end().await;
+        }
     }
 
     /// A kernel in the directory in which contexts start: the one that waits, or the
@@ -138,5 +167,26 @@ impl Nursery {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The spare, and the parent if nobody needs it: it is the one who hears of the
+    /// ends of its kernels, so while a context has one it stays.
+    fn give_up(&mut self) -> (Option<Spare>, Option<Arc<Parent>>) {
+        let Self { rests, tried, parent, brood, .. } = self;
+        *rests += 1;
+        *tried = None;
+        let spare = brood.take_spare();
+        let unused = usize::from(spare.is_some());
+        (spare, parent.take_if(|parent| !brood.is_busy() && parent.living() <= unused))
+    }
+
+    /// Whether it was told to rest since; then it is not waking any more.
+    fn sleeps_on(&mut self, rests: u64) -> bool {
+        if self.rests != rests {
+            self.waking = false;
+        }
+        self.rests != rests
     }
 }

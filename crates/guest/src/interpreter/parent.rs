@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::sync::{oneshot, watch};
@@ -33,7 +34,7 @@ pub(super) struct Parent {
     writer: tokio::sync::Mutex<plain::Writer>,
     children: Mutex<Children>,
     /// Dropping it ends the process. Children live on, but nobody tells of their end.
-    _process: Mutex<Box<dyn KernelProcess>>,
+    process: Mutex<Box<dyn KernelProcess>>,
     _place: Place,
 }
 
@@ -72,11 +73,26 @@ impl Parent {
             envs,
             writer: writer.into(),
             children: Mutex::default(),
-            _process: Mutex::new(process),
+            process: Mutex::new(process),
             _place: place,
         });
         tasks.spawn(listen(reader, Arc::downgrade(&parent)));
         Ok(parent)
+    }
+
+    /// How many of its kernels live.
+    pub(super) fn living(&self) -> usize {
+        self.children().living.len()
+    }
+
+    /// Ends it, and waits until it is gone. If somebody still forks from it, it goes
+    /// when they are done.
+    pub(super) async fn end(self: Arc<Self>) {
+        const PATIENCE: Duration = Duration::from_millis(500);
+        let Some(parent) = Arc::into_inner(self) else { return };
+        let mut process = parent.process.into_inner().unwrap_or_else(PoisonError::into_inner);
+        _ = process.signal(KernelSignal::Kill);
+        _ = timeout(PATIENCE, process.ended()).await;
     }
 
     fn children(&self) -> MutexGuard<'_, Children> {

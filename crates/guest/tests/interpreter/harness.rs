@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use warren_guest::interpreter::{InterpreterConfig, KernelSpawner, TokioSpawner, serve};
+use warren_guest::interpreter::{InterpreterConfig, KernelSpawner, Rest, TokioSpawner, serve};
 use wire::execute::{Display, Failure, Item};
 
 type Envs = Arc<Mutex<BTreeMap<String, String>>>;
@@ -79,6 +79,7 @@ impl Service {
             cwd: home.path().to_owned(),
             run_dir: home.path().join("run"),
             forks: Arc::new(move || forks),
+            rest: Rest::default(),
             spawn,
         };
         let mut server = tokio::task::JoinSet::new();

@@ -68,7 +68,7 @@ impl Driver {
     }
 
     async fn checkpoint(&self, keep: Keep, machine: &Arc<dyn Machine>) -> Result<Checkpoint, StepError> {
-        let is_healthy = keep == Keep::Files || self.guest_answers(machine).await;
+        let is_healthy = keep == Keep::Files || self.guest_rests(machine).await;
         let draft = self.draft();
         let written = self.write_down(draft, keep, machine, Then::Continue).await?;
         self.publish_generation(written, is_healthy).await

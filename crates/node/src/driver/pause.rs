@@ -42,6 +42,16 @@ impl Driver {
         }
     }
 
+    /// Asks the daemon to give up what need not be written down; whether it answers.
+    pub(super) async fn guest_rests(&self, machine: &Arc<dyn Machine>) -> bool {
+        let guest = Guest::new(machine.dialer());
+        tokio::select! {
+            biased;
+            _ = killed(&self.entry) => false,
+            answers = guest.rests(ANSWER) => answers,
+        }
+    }
+
     /// Puts a usable sandbox to sleep. If it cannot be, it goes on as it was.
     pub(super) async fn pause(&mut self, keep: Keep, reply: Option<Reply>) -> Result<(), Halt> {
         if keep == Keep::Files {
@@ -98,7 +108,7 @@ impl Driver {
     /// machine, or the files that the machine left.
     async fn suspend(&mut self) -> Result<(), Unsuspended> {
         let Some(machine) = self.machine.clone() else { return Ok(()) };
-        let is_healthy = self.guest_answers(&machine).await;
+        let is_healthy = self.guest_rests(&machine).await;
         let draft = self.draft();
         let before = self.record.clone();
         let mut record = before.clone();

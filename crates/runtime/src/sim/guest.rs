@@ -147,7 +147,7 @@ async fn control(guest: Arc<Guest>, request: Request<Incoming>) -> Answer {
                 Err(e) => answer(StatusCode::BAD_REQUEST, e.to_string()),
             }
         }
-        (Method::GET, "/status") => guest.status(),
+        (Method::GET, "/status") | (Method::POST, "/rest") => guest.status(),
         _ => answer(StatusCode::NOT_FOUND, ""),
     }
 }
