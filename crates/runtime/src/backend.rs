@@ -16,6 +16,7 @@ use model::{ByteSize, Isolation, Resources, SandboxId, Slot};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::checkpoint::{CheckpointTo, Checkpointed, Then};
+use crate::trees::Trees;
 
 /// A future that a trait object can return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -257,6 +258,12 @@ pub trait Backend: Send + Sync + Debug {
             let merged = tokio::task::spawn_blocking(work).await;
             merged.map_err(std::io::Error::other)?.map_err(std::io::Error::other)
         })
+    }
+
+    /// Makes layers that are copied without copying what they hold; `None` where the
+    /// host's file system cannot.
+    fn trees(&self) -> Option<Arc<dyn Trees>> {
+        None
     }
 
     /// Removes a layer that nothing stands on. Safe twice. A backend whose layers

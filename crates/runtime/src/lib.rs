@@ -13,8 +13,10 @@ pub mod namespaces;
 pub mod network;
 pub mod sim;
 pub mod storage;
+mod trees;
 
 pub use backend::{
     Backend, BoxFuture, Connection, Dial, DialError, Error, ErrorKind, Exit, Machine, MachineSpec, Usage,
 };
 pub use checkpoint::{CheckpointTo, Checkpointed, FILES, Then};
+pub use trees::Trees;

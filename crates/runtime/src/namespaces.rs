@@ -38,6 +38,7 @@ use tokio_util::task::TaskTracker;
 use crate::checkpoint::Target;
 use crate::network::Network;
 use crate::storage::{Storage, WritableLayer};
+use crate::trees::Trees;
 use crate::{Backend, BoxFuture, CheckpointTo, Checkpointed, Error, ErrorKind, Machine, MachineSpec, Then};
 use cgroup::Cgroups;
 use dial::{Controls, Sockets};
@@ -337,6 +338,10 @@ impl Backend for Namespaces {
             let removed = tokio::task::spawn_blocking(move || host.storage.remove_layer(&layer)).await;
             removed.map_err(std::io::Error::other)?.map_err(std::io::Error::other)
         })
+    }
+
+    fn trees(&self) -> Option<Arc<dyn Trees>> {
+        self.host.storage.trees()
     }
 
     fn merge<'a>(

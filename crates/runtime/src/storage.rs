@@ -23,8 +23,11 @@ mod shared;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use model::ByteSize;
+
+use crate::trees::Trees;
 
 pub use error::Error;
 use error::at;
@@ -100,7 +103,7 @@ pub struct Storage {
 
 #[derive(Debug)]
 enum Engine {
-    Btrfs(btrfs::Subvolumes),
+    Btrfs(Arc<btrfs::Subvolumes>),
     Ext4(ext4::Images),
 }
 
@@ -122,10 +125,10 @@ impl Storage {
     fn open_kind(state_dir: &Path, options: &StorageOptions, kind: StorageKind) -> Result<Self, Error> {
         let root = state_dir.join("fs");
         let engine = match kind {
-            StorageKind::Btrfs => Engine::Btrfs(btrfs::Subvolumes::on_state_dir(state_dir, &root)?),
+            StorageKind::Btrfs => Engine::Btrfs(Arc::new(btrfs::Subvolumes::on_state_dir(state_dir, &root)?)),
             StorageKind::BtrfsImage => {
                 image::ensure_mounted(state_dir, &root, options.image_size)?;
-                Engine::Btrfs(btrfs::Subvolumes::open(&root)?)
+                Engine::Btrfs(Arc::new(btrfs::Subvolumes::open(&root)?))
             }
             StorageKind::Ext4Images => Engine::Ext4(ext4::Images::open(state_dir, &root)?),
         };
@@ -246,6 +249,15 @@ impl Storage {
             self.remove_layer(&staging)?;
         }
         made
+    }
+
+    /// Makes layers that are copied without copying what they hold, where the state
+    /// file system can do that.
+    pub fn trees(&self) -> Option<Arc<dyn Trees>> {
+        match &self.engine {
+            Engine::Btrfs(subvolumes) => Some(Arc::clone(subvolumes) as Arc<dyn Trees>),
+            Engine::Ext4(_) => None,
+        }
     }
 
     /// Removes a template layer, sealed or made as a plain directory. Safe twice.

@@ -541,6 +541,7 @@ impl BuildPort for FakeBuilds {
             title: "RUN ls".to_owned(),
             made_at: 1_795_255_200_000_000,
             used_at: 1_795_255_201_000_000,
+            on: None,
         };
         let step = CachedStep { entry, size: ByteSize::mib(1), in_use: true };
         Box::pin(std::future::ready(Ok(vec![step])))

@@ -29,6 +29,9 @@ pub struct CacheEntry {
     pub made_at: i64,
     /// When a build last found it.
     pub used_at: i64,
+    /// The layer that it began as a copy of and shares what it holds with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<String>,
 }
 
 /// Layers by step, and which of them must stay.

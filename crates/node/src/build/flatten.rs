@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::cache::Pins;
 use super::key::Key;
 use super::log::LogLevel;
-use super::outline::Outline;
+use super::outline::{Look, Outline};
 use super::perform::{Growing, Performance};
 use crate::disk;
 
@@ -166,7 +166,7 @@ impl Performance<'_> {
             let made = shared.options.backend.merge(&paths(layers), &paths(below), &dir.join(&name)).await;
             made.map_err(|e| crate::driver::chain(&e))?;
             let (shared, name) = (Arc::clone(shared), name.clone());
-            disk::blocking(move || shared.cache.sums.keep(&name))
+            disk::blocking(move || shared.cache.sums.keep(&name, Look::Contents))
                 .await
                 .map_err(|e| crate::driver::chain(&e))?;
         }

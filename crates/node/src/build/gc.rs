@@ -2,7 +2,7 @@
 //! layers that nothing stands on be removed: they lose their names at once and go in
 //! the background.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ use crate::{Error, disk};
 pub struct CachedStep {
     /// The step.
     pub entry: CacheEntry,
-    /// What its layer takes on disk.
+    /// What its layer takes on disk, besides what it shares with the one it began as.
     pub size: ByteSize,
     /// Whether a template, a build under way or a sandbox stands on its layer.
     pub in_use: bool,
@@ -46,10 +46,11 @@ impl Handle {
         let shared = Arc::clone(&self.shared);
         let listed = disk::blocking(move || {
             let used = in_use(&shared)?;
+            let dir = shared.options.layers_dir();
             let mut steps: Vec<CachedStep> = entries(&shared.cache, Some(team_id))?
                 .into_iter()
                 .map(|entry| CachedStep {
-                    size: size_of(&shared.options.layers_dir().join(&entry.layer)),
+                    size: adds(&dir, &entry),
                     in_use: used.contains(&entry.layer) || shared.cache.is_pinned(&entry.layer),
                     entry,
                 })
@@ -106,7 +107,10 @@ fn set_aside(
     let pins = shared.cache.pins();
     let mut used = in_use(shared)?;
     used.extend(pins.keys().cloned());
-    for entry in entries(&shared.cache, None)? {
+    let all = entries(&shared.cache, None)?;
+    let began: BTreeMap<String, String> =
+        all.iter().filter_map(|entry| Some((entry.layer.clone(), entry.on.clone()?))).collect();
+    for entry in all {
         let is_old = entry.team_id == team_id.to_string() && entry.used_at < before;
         if is_old && !used.contains(&entry.layer) {
             disk::remove_file(&shared.cache.path(&entry.key))?;
@@ -115,19 +119,17 @@ fn set_aside(
         }
     }
     let dir = shared.options.layers_dir();
-    for path in disk::list_dir(&dir)? {
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
-        if name.starts_with('.') || used.contains(name) {
-            continue;
-        }
-        let bytes = shared.cache.sums.known_bytes(name);
+    let layers = shared.cache.sums.layers()?;
+    let (stay, go): (Vec<String>, Vec<String>) = layers.into_iter().partition(|layer| used.contains(layer));
+    collected.size = ByteSize::bytes(freed(&stay, &go, &began, |layer| shared.cache.sums.known_bytes(layer)));
+    for name in &go {
+        let path = dir.join(name);
         let aside = clearing::aside(&dir, name);
         fs::rename(&path, &aside).map_err(disk::error("naming", &aside))?;
         gone.push(aside);
         // Now, since the next layer of this name may be made before this one is gone.
         shared.cache.sums.forget(name)?;
         collected.layers += 1;
-        collected.size = ByteSize::bytes(collected.size.as_u64().saturating_add(bytes));
     }
     Ok(())
 }
@@ -156,6 +158,37 @@ fn entries(cache: &Cache, team_id: Option<TeamId>) -> Result<Vec<CacheEntry>, di
     Ok(all.filter(|entry| team_id.as_ref().is_none_or(|team| entry.team_id == *team)).collect())
 }
 
+/// What the files of layers that go hold and none that stays: some began as a copy of
+/// another and share with it what that held.
+fn freed(
+    stay: &[String],
+    go: &[String],
+    began: &BTreeMap<String, String>,
+    bytes: impl Fn(&str) -> u64,
+) -> u64 {
+    let mut shared = BTreeSet::new();
+    for layer in stay {
+        let mut next = began.get(layer);
+        // What is known is known with everything below it.
+        while let Some(below) = next.filter(|below| shared.insert(*below)) {
+            next = began.get(below);
+        }
+    }
+    let adds = |layer: &String| match began.get(layer) {
+        _ if shared.contains(layer) => 0,
+        Some(below) => bytes(layer).saturating_sub(bytes(below)),
+        None => bytes(layer),
+    };
+    go.iter().map(adds).fold(0, u64::saturating_add)
+}
+
+/// What an entry's layer takes on disk besides the one that it began as a copy of.
+fn adds(layers_dir: &Path, entry: &CacheEntry) -> ByteSize {
+    let whole = size_of(&layers_dir.join(&entry.layer)).as_u64();
+    let below = entry.on.as_ref().map_or(0, |below| size_of(&layers_dir.join(below)).as_u64());
+    ByteSize::bytes(whole.saturating_sub(below))
+}
+
 /// What a tree takes on disk; links are not followed.
 fn size_of(root: &Path) -> ByteSize {
     let mut waiting = vec![root.to_owned()];
@@ -168,4 +201,28 @@ fn size_of(root: &Path) -> ByteSize {
         }
     }
     ByteSize::bytes(blocks.saturating_mul(512))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_layers_share_is_freed_with_the_last_of_them() {
+        let names = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        // Two images, 40 and 50, on a tree of 30, on a tree of 10.
+        let began = [("a", "30"), ("b", "30"), ("30", "10")];
+        let began = began.map(|(layer, below)| (layer.to_owned(), below.to_owned())).into();
+        let bytes = |layer: &str| match layer {
+            "a" => 40,
+            "b" => 50,
+            tree => tree.parse().unwrap(),
+        };
+        let freed = |stay: &str, go: &str| freed(&names(stay), &names(go), &began, bytes);
+        assert_eq!(freed("", "a b 30 10"), 10 + 20 + 10 + 20);
+        assert_eq!(freed("a 30 10", "b"), 20);
+        assert_eq!(freed("a", "b 30 10"), 20, "what the other shares stays");
+        assert_eq!(freed("30", "a b 10"), 30);
+        assert_eq!(freed("a b 30 10", ""), 0);
+    }
 }

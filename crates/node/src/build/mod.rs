@@ -25,6 +25,7 @@ mod order;
 mod outline;
 mod perform;
 mod place;
+mod prefix;
 pub(crate) mod ready;
 mod recipe;
 mod source;
@@ -61,6 +62,7 @@ pub use verify::Verified;
 
 use cache::Pins;
 use key::Key;
+use outline::Look;
 use step::Step;
 
 /// What happens during a build. States are never lost; lines are, when nobody
@@ -196,7 +198,7 @@ impl Run<'_> {
     /// Keeps what a layer is.
     async fn sum(&self, layer: String) -> Result<(), disk::Error> {
         let shared = Arc::clone(&self.handle.shared);
-        disk::blocking(move || shared.cache.sums.keep(&layer)).await
+        disk::blocking(move || shared.cache.sums.keep(&layer, Look::Contents)).await
     }
 
     async fn tell(&self, index: usize, step: &Step, progress: Progress) {

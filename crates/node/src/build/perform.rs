@@ -12,6 +12,7 @@ use super::context::Context;
 use super::key::Key;
 use super::log::{Log, LogLevel};
 use super::order::{BuildOrder, Instruction, OrderStep, Start};
+use super::outline::Look;
 use super::place::Placement;
 use super::tail::Tail;
 use super::workshop::{Bench, Workshop};
@@ -175,7 +176,7 @@ impl Performance<'_> {
     /// Keeps what a layer is.
     async fn sum(&self, layer: &str) -> Result<(), String> {
         let (shared, layer) = (Arc::clone(&self.handle.shared), layer.to_owned());
-        disk::blocking(move || shared.cache.sums.keep(&layer)).await.map_err(|e| chain(&e))
+        disk::blocking(move || shared.cache.sums.keep(&layer, Look::Contents)).await.map_err(|e| chain(&e))
     }
 
     async fn enter(&self, key: Key, name: Key, instruction: &Instruction) -> Result<(), String> {
@@ -187,6 +188,7 @@ impl Performance<'_> {
             title: instruction.title(),
             made_at: now,
             used_at: now,
+            on: None,
         };
         let shared = Arc::clone(&self.handle.shared);
         disk::blocking(move || shared.cache.put(&entry)).await.map_err(|e| chain(&e))

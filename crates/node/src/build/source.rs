@@ -9,10 +9,11 @@ use super::images;
 use super::key::Key;
 use super::log::LogLevel;
 use super::order::{Source, Start};
+use super::outline::Look;
 use super::perform::{Growing, Performance};
 use crate::disk;
 use crate::driver::chain;
-use crate::image::{Credentials, Image, Puller, StandIns};
+use crate::image::{Credentials, Image, Plan, Puller, StandIns};
 use crate::template::Template;
 
 /// Changes when images come to be unpacked in another way, so that old layers are not taken.
@@ -129,14 +130,15 @@ impl Performance<'_> {
             let (shared, layer) = (Arc::clone(shared), layer.clone());
             move || shared.cache.sums.is_sound(&layer)
         });
+        let mut on = None;
         if there.await {
             self.info("base", &format!("CACHED [base] {reference} is {identity}"));
         } else {
-            self.unpack(&found, &reference.to_string(), &to).await?;
+            on = self.unpack(&found, &reference.to_string(), &to).await?;
             let (shared, layer) = (Arc::clone(shared), layer.clone());
-            disk::blocking(move || shared.cache.sums.keep(&layer)).await?;
+            disk::blocking(move || shared.cache.sums.keep(&layer, Look::Contents)).await?;
         }
-        self.enter_image(key, &reference.to_string()).await?;
+        self.enter_image(key, &reference.to_string(), on).await?;
         let config = found.config();
         if !config.command.is_empty() {
             let text = format!("[base] the image's own command is not run: {}", config.command.join(" "));
@@ -160,19 +162,17 @@ impl Performance<'_> {
         })
     }
 
+    /// Makes the layer of an image; the layer that it shares the most with.
     async fn unpack(
         &self,
         image: &Image<'_>,
         name: &str,
         to: &std::path::Path,
-    ) -> Result<(), crate::image::Error> {
-        let (layers, bytes) = image.extent();
-        let mib = bytes >> 20;
-        self.info(
-            "base",
-            &format!("[base] fetching {name} ({}): {layers} layers, {mib} MiB", image.identity()),
-        );
-        let unpacked = image.unpack(to).await?;
+    ) -> Result<Option<String>, crate::image::Error> {
+        let (plan, prefixes) = self.plan(image).await;
+        self.info("base", &fetching(image, name, &plan));
+        let unpacked = image.unpack(to, plan).await?;
+        let on = self.enter_prefixes(prefixes, unpacked.kept, name).await?;
         let omitted = unpacked.omitted;
         for (count, what) in [
             (omitted.devices, "device nodes were left out: no sandbox could open them"),
@@ -188,22 +188,43 @@ impl Performance<'_> {
             self.log.add(LogLevel::Warn, Some("base"), text);
         }
         self.info("base", &format!("[base] unpacked {name}"));
-        Ok(())
+        Ok(on)
     }
 
     /// So that the cache shows the image, and keeps its layer while it is used.
-    async fn enter_image(&self, key: Key, name: &str) -> Result<(), disk::Error> {
+    async fn enter_image(&self, key: Key, name: &str, on: Option<String>) -> Result<(), disk::Error> {
         let team_id = self.order.team_id.to_string();
         let now = self.handle.shared.options.clock.now().unix_micros();
-        let entry = CacheEntry {
+        let mut entry = CacheEntry {
             key: key.then_bytes(team_id.as_bytes()).name(),
             layer: key.name(),
             team_id,
             title: format!("FROM {name}"),
             made_at: now,
             used_at: now,
+            on,
         };
         let shared = Arc::clone(&self.handle.shared);
-        disk::blocking(move || shared.cache.put(&entry)).await
+        let enter = move || {
+            let before: Option<CacheEntry> = disk::read_json(&shared.cache.path(&entry.key)).ok();
+            // It was unpacked by an earlier build.
+            entry.on = entry.on.or(before.and_then(|before| before.on));
+            shared.cache.put(&entry)
+        };
+        disk::blocking(enter).await
     }
+}
+
+/// What there is to do for an image, in words.
+fn fetching(image: &Image<'_>, name: &str, plan: &Plan) -> String {
+    let (layers, bytes) = image.extent(0);
+    let whole =
+        format!("[base] fetching {name} ({}): {layers} layers, {} MiB", image.identity(), bytes >> 20);
+    let Some(base) = &plan.base else { return whole };
+    let (to_fetch, left) = image.extent(plan.had);
+    let depth = base.depth;
+    format!(
+        "{whole}; the lowest {depth} are unpacked already, {to_fetch} layers, {} MiB are left to fetch",
+        left >> 20
+    )
 }

@@ -45,10 +45,11 @@ impl Sums {
         Ok(Self { dir, layers_dir: options.layers_dir(), sound: Mutex::default() })
     }
 
-    /// Keeps the sums of a layer that was made this moment. Blocks on files.
-    pub(super) fn keep(&self, layer: &str) -> Result<(), disk::Error> {
+    /// Keeps the sums of a layer that was made this moment; that of its contents, if they
+    /// are not looked at now, by the first look at them. Blocks on files.
+    pub(super) fn keep(&self, layer: &str, look: Look) -> Result<(), disk::Error> {
         let path = self.layers_dir.join(layer);
-        let found = outline(&path, Look::Contents).map_err(disk::error("reading the layer", &path))?;
+        let found = outline(&path, look).map_err(disk::error("reading the layer", &path))?;
         match found {
             Some(outline) => disk::write_json(&self.path(layer), &outline)?,
             // Nothing to compare it with: it is taken as it is.
@@ -96,7 +97,12 @@ impl Sums {
             Err(e) => return Err(damaged(format!("it cannot be read: {e}"))),
         };
         match (&found, &known) {
-            (Some(found), Some(known)) => compare(found, known).map_err(damaged)?,
+            (Some(found), Some(known)) => {
+                compare(found, known).map_err(damaged)?;
+                if known.contents.is_none() && found.contents.is_some() {
+                    drop(disk::write_json(&self.path(layer), found));
+                }
+            }
             // A sum that is not kept is made again the next time.
             (Some(found), None) => drop(disk::write_json(&self.path(layer), found)),
             (None, _) => {}

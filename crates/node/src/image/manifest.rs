@@ -51,6 +51,8 @@ pub(crate) struct Config {
     pub(crate) user: Option<String>,
     /// What a container of it would run.
     pub(crate) command: Vec<String>,
+    /// What its layers unpack to, lowest first; empty if it does not say.
+    pub(super) diff_ids: Vec<Digest>,
 }
 
 #[derive(Deserialize)]
@@ -139,6 +141,13 @@ struct WireConfig {
     #[serde(default)]
     architecture: String,
     config: Option<WireProcess>,
+    rootfs: Option<WireRoot>,
+}
+
+#[derive(Deserialize)]
+struct WireRoot {
+    #[serde(default)]
+    diff_ids: Vec<String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -160,6 +169,9 @@ impl Config {
             let WireConfig { os, architecture, .. } = wire;
             return Err(format!("it is for {os}/{architecture}, sandboxes are linux/{ARCHITECTURE}"));
         }
+        let diff_ids = wire.rootfs.map(|root| root.diff_ids).unwrap_or_default();
+        let diff_ids = diff_ids.iter().map(|id| id.parse()).collect::<Result<Vec<Digest>, _>>();
+        let diff_ids = diff_ids.map_err(|why| format!("of its configuration's layers, {why}"))?;
         let process = wire.config.unwrap_or_default();
         let env = process.env.unwrap_or_default();
         let pairs = env.iter().filter_map(|pair| pair.split_once('='));
@@ -174,6 +186,7 @@ impl Config {
             workdir: given(process.working_dir).filter(|dir| dir.starts_with('/') && dir != "/"),
             user: given(process.user).filter(|user| !matches!(user.as_str(), "root" | "0" | "0:0")),
             command,
+            diff_ids,
         })
     }
 }

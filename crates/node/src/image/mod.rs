@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   reference → manifest of this platform → blobs, verified, on disk
-//!             → unpacked on top of one another into one directory
+//!             → unpacked on top of one another into one directory, from the tree of
+//!               the lowest layers that is known (`chain`)
 //!             → the account `user` and mount points, where missing → a layer
 //! ```
 //!
@@ -13,13 +14,16 @@
 mod account;
 mod archive;
 mod aws;
+mod chain;
 mod challenge;
 mod download;
 mod http;
 mod manifest;
+mod plain;
 mod pull;
 mod reference;
 mod registry;
+mod stack;
 mod tree;
 mod unpack;
 mod zstd;
@@ -31,7 +35,7 @@ use serde::{Deserialize, Serialize};
 use crate::disk;
 
 pub use http::NoAnswer;
-pub(crate) use pull::{Image, Puller, forget_blobs};
+pub(crate) use pull::{Base, Image, Plan, Puller, forget_blobs};
 pub use unpack::{Failed as UnpackError, unpack_layer};
 
 /// How images are had.

@@ -8,15 +8,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
+use runtime::Trees;
 
 use super::account::{self, Found};
 use super::http::Http;
 use super::manifest::{Blob, Config};
-use super::reference::Reference;
+use super::reference::{Digest, Reference};
 use super::registry::{self, Described, Registry};
+use super::stack::{Sheet, Stack};
 use super::tree::Tree;
-use super::unpack::{Bounds, Omitted, Unpacker};
-use super::{Credentials, Error, ImageOptions, UnpackError, download};
+use super::unpack::{Bounds, Omitted};
+use super::{Credentials, Error, ImageOptions, chain, download};
 use crate::{NodeOptions, disk};
 
 /// Blobs of one image that are fetched at a time.
@@ -40,9 +42,36 @@ pub(crate) struct Image<'a> {
     described: Described,
 }
 
+/// What is known of an image's layers, and what is to be kept of them.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// Makes trees that can be copied; without, nothing is kept.
+    pub(crate) trees: Option<Arc<dyn Trees>>,
+    /// So many of the lowest layers need not be fetched.
+    pub(crate) had: usize,
+    /// The tree to start from, of at least as many layers.
+    pub(crate) base: Option<Base>,
+    /// After how many layers a copy of the tree gets which name, unless it is taken.
+    pub(crate) keep: BTreeMap<usize, PathBuf>,
+}
+
+/// A tree of an image's lowest layers.
+#[derive(Debug)]
+pub(crate) struct Base {
+    /// How many.
+    pub(crate) depth: usize,
+    /// Where it is.
+    pub(crate) path: PathBuf,
+    /// What it holds, for the bounds of the whole image.
+    pub(crate) entries: u64,
+    pub(crate) bytes: u64,
+}
+
 /// What unpacking came to.
 #[derive(Debug)]
 pub(crate) struct Unpacked {
+    /// After how many layers trees were kept.
+    pub(crate) kept: Vec<usize>,
     pub(crate) omitted: Omitted,
     pub(crate) found: Found,
 }
@@ -99,30 +128,56 @@ impl Image<'_> {
         &self.described.config
     }
 
-    /// How many layers it has, and how many bytes they are as they come.
-    pub(crate) fn extent(&self) -> (usize, u64) {
-        let layers = &self.described.manifest.layers;
+    /// How many layers it has, and how many bytes they are as they come, without so
+    /// many of the lowest.
+    pub(crate) fn extent(&self, without: usize) -> (usize, u64) {
+        let layers = self.described.manifest.layers.get(without..).unwrap_or_default();
         (layers.len(), layers.iter().fold(0, |sum, blob| blob.size.saturating_add(sum)))
+    }
+
+    /// What its layers are called together with those beneath them, lowest first; empty
+    /// if its configuration does not say what they unpack to.
+    pub(crate) fn chain(&self) -> Vec<Digest> {
+        self.diff_ids().map(chain::chain).unwrap_or_default()
+    }
+
+    /// After how many layers a tree is worth keeping.
+    pub(crate) fn worth_keeping(&self) -> Vec<usize> {
+        let sizes: Vec<u64> = self.described.manifest.layers.iter().map(|blob| blob.size).collect();
+        chain::worth_keeping(&sizes)
+    }
+
+    fn diff_ids(&self) -> Option<&[Digest]> {
+        let diff_ids = &self.described.config.diff_ids;
+        (diff_ids.len() == self.described.manifest.layers.len()).then_some(diff_ids)
     }
 
     /// Fetches its layers and makes `to` of them, a path beside other layers that
     /// is not there yet; it appears whole or not at all. Dropping the future stops
     /// the work; what was fetched stays for the next attempt.
-    pub(crate) async fn unpack(&self, to: &Path) -> Result<Unpacked, Error> {
+    pub(crate) async fn unpack(&self, to: &Path, plan: Plan) -> Result<Unpacked, Error> {
         let most = self.puller.options.max_bytes;
-        if self.extent().1 > most {
+        if self.extent(0).1 > most {
             return Err(self.registry.unusable(format!("its layers are larger than {most} bytes")));
         }
         let dir = self.puller.blobs_dir.clone();
         disk::blocking(move || disk::ensure_dir(&dir)).await?;
-        let fetched = self.fetch().await?;
-        let layers: Vec<Arc<File>> =
-            self.described.manifest.layers.iter().filter_map(|blob| fetched.get(blob).cloned()).collect();
+        let fetched = self.fetch(plan.had).await?;
+        let sheets = self.described.manifest.layers.iter().enumerate().map(|(index, blob)| Sheet {
+            blob: fetched.get(blob).cloned(),
+            diff_id: self.diff_ids().map(|diff_ids| diff_ids[index].clone()),
+        });
         let stop = StopOnDrop(Arc::new(AtomicBool::new(false)));
         let work = {
-            let (name, to, stop) = (self.name.clone(), to.to_owned(), Arc::clone(&stop.0));
-            let bounds = Bounds { bytes: most, entries: self.puller.options.max_entries };
-            move || stack(&name, &layers, &to, bounds, stop)
+            let stack = Stack {
+                image: self.name.clone(),
+                sheets: sheets.collect(),
+                plan,
+                bounds: Bounds { bytes: most, entries: self.puller.options.max_entries },
+                stop: Arc::clone(&stop.0),
+            };
+            let to = to.to_owned();
+            move || stack.put(&to)
         };
         let unpacked = disk::blocking(work).await;
         let dir = self.puller.blobs_dir.clone();
@@ -131,9 +186,9 @@ impl Image<'_> {
         unpacked
     }
 
-    /// Every layer once, however often the image has it.
-    async fn fetch(&self) -> Result<BTreeMap<Blob, Arc<File>>, Error> {
-        let mut blobs = self.described.manifest.layers.clone();
+    /// Every layer once, however often the image has it, without so many of the lowest.
+    async fn fetch(&self, without: usize) -> Result<BTreeMap<Blob, Arc<File>>, Error> {
+        let mut blobs = self.described.manifest.layers.get(without..).unwrap_or_default().to_vec();
         blobs.sort();
         blobs.dedup();
         let fetch = async |blob: Blob| {
@@ -159,53 +214,6 @@ impl Drop for StopOnDrop {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
-}
-
-/// Puts layers together beside their place, then gives them their name.
-fn stack(
-    image: &str,
-    layers: &[Arc<File>],
-    to: &Path,
-    bounds: Bounds,
-    stop: Arc<AtomicBool>,
-) -> Result<Unpacked, Error> {
-    let name = to.file_name().unwrap_or_default().to_string_lossy();
-    // Of this attempt alone: one that nobody waits for may be on its way out.
-    let aside = to.with_file_name(format!(".image-{name}-{}", uuid::Uuid::new_v4()));
-    let made = fill(image, layers, &aside, bounds, stop).and_then(|unpacked| {
-        std::fs::rename(&aside, to).map_err(disk::error("naming", to))?;
-        Ok(unpacked)
-    });
-    if made.is_err() {
-        let removed = disk::remove_dir(&aside);
-        // The next start removes what stays.
-        removed.unwrap_or_else(|error| tracing::warn!(%error, "a part of an image stays"));
-    }
-    made
-}
-
-fn fill(
-    image: &str,
-    layers: &[Arc<File>],
-    dir: &Path,
-    bounds: Bounds,
-    stop: Arc<AtomicBool>,
-) -> Result<Unpacked, Error> {
-    let failed = |layer, source| Error::Layer { image: image.to_owned(), layer, source };
-    disk::make_dir(dir)?;
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(dir, mode).map_err(disk::error("opening", dir))?;
-    let mut unpacker = Unpacker::new(dir, bounds, stop).map_err(disk::error("opening", dir))?;
-    for (index, blob) in layers.iter().enumerate() {
-        let blob = blob.try_clone().map_err(disk::error("reading a layer for", dir))?;
-        unpacker.layer(blob).map_err(|source| failed(index + 1, source))?;
-    }
-    let omitted = unpacker.omitted();
-    let found = Tree::open(dir).and_then(|mut tree| account::furnish(&mut tree));
-    let found = found.map_err(|source| {
-        failed(layers.len(), UnpackError::Write { path: "the account of sandboxes".to_owned(), source })
-    })?;
-    Ok(Unpacked { omitted, found })
 }
 
 /// Hosts without TLS: those that are said to be, and mirrors whose URL says so.

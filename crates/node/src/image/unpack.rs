@@ -11,7 +11,7 @@ use std::collections::hash_map::RandomState;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::hash::BuildHasher;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -23,6 +23,8 @@ use rustix::fs::{
 };
 
 use super::archive::{Archive, Entry, Kind};
+use super::plain::Plain;
+use super::reference::Digest;
 use super::tree::{Inner, Tree};
 
 /// Ids above this are nobody's inside a sandbox.
@@ -85,7 +87,17 @@ pub(crate) struct Omitted {
 pub fn unpack_layer(blob: File, to: &Path, bytes: u64, entries: u64) -> Result<(), Failed> {
     let opened = Unpacker::new(to, Bounds { bytes, entries }, Arc::default());
     let failed = |source| Failed::Write { path: to.display().to_string(), source };
-    opened.map_err(failed)?.layer(blob)
+    opened.map_err(failed)?.layer(blob, None)
+}
+
+/// Reads a layer without unpacking it: whether it unpacks to what it should.
+pub(super) fn prove_layer(
+    blob: File,
+    diff_id: &Digest,
+    bounds: Bounds,
+    stop: &AtomicBool,
+) -> Result<(), Failed> {
+    Plain::open(blob, bounds.bytes, true)?.prove(diff_id, stop)
 }
 
 /// An image on its way into a directory.
@@ -124,11 +136,18 @@ impl Unpacker {
         self.omitted
     }
 
-    /// Puts one layer on top: a tar archive, plain or compressed by gzip or zstd.
-    pub(super) fn layer(&mut self, blob: File) -> Result<(), Failed> {
-        let plain = decompressed(blob).map_err(Failed::Read)?;
+    /// Counts what the directory holds already towards the bounds.
+    pub(super) fn count(&mut self, entries: u64, bytes: u64) {
+        self.entries = self.entries.saturating_add(entries);
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    /// Puts one layer on top: a tar archive, plain or compressed by gzip or zstd. If it
+    /// is known what it unpacks to, it is refused when that is something else.
+    pub(super) fn layer(&mut self, blob: File, diff_id: Option<&Digest>) -> Result<(), Failed> {
         let left = self.bounds.bytes.saturating_sub(self.bytes);
-        let mut archive = Archive::new(Bounded { from: plain, left });
+        let mut plain = Plain::open(blob, left, diff_id.is_some())?;
+        let mut archive = Archive::new(&mut plain);
         self.written.clear();
         while let Some(entry) = archive.next().map_err(Failed::Read)? {
             if self.stop.load(Ordering::Relaxed) {
@@ -150,7 +169,7 @@ impl Unpacker {
                 let _ = rustix::fs::utimensat(dir, ".", &times(mtime), AtFlags::empty());
             }
         }
-        Ok(())
+        diff_id.map_or(Ok(()), |diff_id| plain.prove(diff_id, &self.stop))
     }
 
     fn entry<R: Read>(&mut self, archive: &mut Archive<R>, entry: &Entry) -> Result<(), Failed> {
@@ -376,41 +395,5 @@ fn times(mtime: i64) -> Timestamps {
     Timestamps {
         last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
         last_modification: Timespec { tv_sec: mtime, tv_nsec: 0 },
-    }
-}
-
-/// Known by its first bytes, whatever the manifest calls it.
-fn decompressed(blob: File) -> io::Result<Box<dyn Read>> {
-    use io::{Seek as _, SeekFrom};
-    let mut blob = blob;
-    let mut magic = Vec::new();
-    Read::by_ref(&mut blob).take(4).read_to_end(&mut magic)?;
-    blob.seek(SeekFrom::Start(0))?;
-    let blob = BufReader::with_capacity(256 << 10, blob);
-    Ok(match magic[..] {
-        [0x1f, 0x8b, ..] => {
-            Box::new(BufReader::with_capacity(256 << 10, flate2::bufread::MultiGzDecoder::new(blob)))
-        }
-        [0x28, 0xb5, 0x2f, 0xfd] => Box::new(super::zstd::Frames::new(blob)),
-        _ => Box::new(blob),
-    })
-}
-
-/// Refuses to read on when the image is larger than allowed.
-struct Bounded<R> {
-    from: R,
-    left: u64,
-}
-
-impl<R: Read> Read for Bounded<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.from.read(buffer)?;
-        match self.left.checked_sub(n as u64) {
-            Some(left) => self.left = left,
-            None => {
-                return Err(io::Error::new(io::ErrorKind::FileTooLarge, "the image is larger than allowed"));
-            }
-        }
-        Ok(n)
     }
 }

@@ -16,7 +16,9 @@ use std::sync::Arc;
 
 use model::Isolation;
 
-use crate::{Backend, BoxFuture, CheckpointTo, Checkpointed, Error, ErrorKind, Machine, MachineSpec, Then};
+use crate::{
+    Backend, BoxFuture, CheckpointTo, Checkpointed, Error, ErrorKind, Machine, MachineSpec, Then, Trees,
+};
 
 pub use machine::{ECHO_PORT, ENVD_PORT, INTERPRETER_PORT};
 pub use world::{Act, Fault, Inventory, World};
@@ -25,12 +27,19 @@ pub use world::{Act, Fault, Inventory, World};
 #[derive(Debug)]
 pub struct Sim {
     world: Arc<World>,
+    trees: Option<Arc<dyn Trees>>,
 }
 
 impl Sim {
     /// A backend whose machines live in `world`.
     pub fn new(world: Arc<World>) -> Self {
-        Self { world }
+        Self { world, trees: None }
+    }
+
+    /// The same with layers that can be copied, made by somebody else.
+    #[must_use]
+    pub fn with_trees(self, trees: Arc<dyn Trees>) -> Self {
+        Self { trees: Some(trees), ..self }
     }
 }
 
@@ -191,6 +200,22 @@ impl Backend for Sim {
 
     fn memory_checkpoints(&self) -> Result<(), String> {
         if self.world.has_memory() { Ok(()) } else { Err("the simulation was told to have none".to_owned()) }
+    }
+
+    fn trees(&self) -> Option<Arc<dyn Trees>> {
+        self.trees.clone()
+    }
+
+    fn remove_layer<'a>(&'a self, layer: &'a Path) -> BoxFuture<'a, Result<(), std::io::Error>> {
+        Box::pin(async move {
+            match &self.trees {
+                Some(trees) => trees.remove(layer),
+                None => match std::fs::remove_dir_all(layer) {
+                    Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
+                    _ => Ok(()),
+                },
+            }
+        })
     }
 
     fn upper_dir(&self, spec: &MachineSpec) -> PathBuf {

@@ -20,6 +20,7 @@ use super::WritableLayer;
 use super::error::{Error, at};
 use super::image::open_dir;
 use super::{layer, merge, shared};
+use crate::trees::Trees;
 
 /// Accounts that one removal looks at. More than one, so that they become fewer; not
 /// all, or removing many at once would take the square of their number.
@@ -232,6 +233,30 @@ impl Subvolumes {
 
     fn lock_gone(&self) -> std::sync::MutexGuard<'_, VecDeque<u64>> {
         self.gone.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Trees for Subvolumes {
+    fn begin(&self, from: Option<&Path>, to: &Path) -> io::Result<()> {
+        let made = match from {
+            Some(from) => copy_subvolume(from, to),
+            None => split(to).and_then(|(parent, name)| {
+                let parent = open_dir(parent)?;
+                kernel::create_subvolume(parent.as_fd(), name).map_err(at("making the subvolume", to))
+            }),
+        };
+        made.map_err(io::Error::other)
+    }
+
+    fn close(&self, tree: &Path) -> io::Result<()> {
+        let closed = open_dir(tree).and_then(|subvolume| {
+            kernel::set_read_only(subvolume.as_fd(), true).map_err(at("closing", tree))
+        });
+        closed.map_err(io::Error::other)
+    }
+
+    fn remove(&self, tree: &Path) -> io::Result<()> {
+        self.remove_layer(tree).map_err(io::Error::other)
     }
 }
 
