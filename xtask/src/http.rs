@@ -51,6 +51,12 @@ impl Connection {
         Ok(Self { stream: BufReader::with_capacity(256 * 1024, stream), host: host.to_owned() })
     }
 
+    /// Waits this long for each read, for what is known to take longer.
+    pub(crate) fn patient(self, limit: Duration) -> anyhow::Result<Self> {
+        self.stream.get_ref().set_read_timeout(Some(limit)).context("limit reads")?;
+        Ok(self)
+    }
+
     /// Sends a request and reads its answer to the end.
     pub(crate) fn request(
         &mut self,

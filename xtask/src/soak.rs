@@ -120,7 +120,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let before = Census::take()?;
     let options = Options { warren: &warren, state: &repo::state(), debug_ports: false, domain: None };
     let mut server = Server::start_set(&options, PROMISES)?;
-    let result = real(&mut server, args, wants);
+    let result = cleanly(&mut server, |server| real(server, args, wants));
     let mut tally = Tally::default();
     if wants(Part::Histories) {
         let plan = suites::Histories { count: args.histories, seed: args.seed };
@@ -128,6 +128,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     if wants(Part::Load) {
         suites::load(&server.access(), &mut tally);
+    }
+    if tally.has_failed() {
+        clear(&mut server)?;
     }
     server.stop()?;
     if args.fuzz_seconds > 0 && args.only.is_none() {
@@ -138,6 +141,37 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     before.settle()?;
     say("Nothing is left behind.");
     Ok(())
+}
+
+/// Runs a part. One that fails takes its sandboxes along: they would stand in the
+/// memory of this host until their timeouts, and in the next server's list.
+pub(crate) fn cleanly<T>(
+    server: &mut Server,
+    part: impl FnOnce(&mut Server) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let outcome = part(server);
+    if outcome.is_err()
+        && let Err(error) = clear(server)
+    {
+        say(&format!("Sandboxes are left: {error:#}"));
+    }
+    outcome
+}
+
+/// Ends every sandbox, also those that a call still makes whose client gave up.
+fn clear(server: &mut Server) -> anyhow::Result<()> {
+    server.revive()?;
+    let mut quiet = 0;
+    // A call under way makes the next one within some seconds.
+    for _ in 0..60 {
+        quiet = if listed(server)?.is_empty() { quiet + 1 } else { 0 };
+        if quiet == 4 {
+            return Ok(());
+        }
+        kill_all(server)?;
+        std::thread::sleep(Duration::from_secs(3));
+    }
+    anyhow::bail!("sandboxes appear again and again")
 }
 
 fn real(server: &mut Server, args: &Args, wants: impl Fn(Part) -> bool) -> anyhow::Result<()> {
@@ -249,16 +283,22 @@ fn abandon(server: &Server, delay: Duration) -> anyhow::Result<()> {
 fn kill_all(server: &Server) -> anyhow::Result<()> {
     wait_for(|| {
         let mut connection = server.connect()?;
-        let key = [("X-API-Key", server.api_key.as_str())];
-        let list = connection.request("GET", "/v2/sandboxes?limit=100", &key, b"")?.json()?;
-        let ids: Vec<&str> =
-            list.as_array().into_iter().flatten().filter_map(|row| row["sandboxID"].as_str()).collect();
+        let ids = listed(server)?;
         for id in &ids {
+            let key = [("X-API-Key", server.api_key.as_str())];
             connection.request("DELETE", &format!("/sandboxes/{id}"), &key, b"")?;
         }
         anyhow::ensure!(ids.is_empty(), "{} sandboxes are still listed", ids.len());
         Ok(())
     })
+}
+
+/// The ids of the first hundred, paused ones too.
+fn listed(server: &Server) -> anyhow::Result<Vec<String>> {
+    let key = [("X-API-Key", server.api_key.as_str())];
+    let list = server.connect()?.request("GET", "/v2/sandboxes?limit=100", &key, b"")?.json()?;
+    let rows = list.as_array().into_iter().flatten();
+    Ok(rows.filter_map(|row| row["sandboxID"].as_str().map(str::to_owned)).collect())
 }
 
 fn descriptors(server: &Server) -> anyhow::Result<usize> {

@@ -46,6 +46,11 @@ impl Tally {
         self.failures.push(name.to_owned());
     }
 
+    /// Whether anything failed so far.
+    pub(crate) fn has_failed(&self) -> bool {
+        !self.failures.is_empty()
+    }
+
     /// Prints the closing line; an error when anything failed.
     pub(crate) fn close(self) -> anyhow::Result<()> {
         for name in &self.failures {

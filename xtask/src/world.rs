@@ -39,20 +39,23 @@ pub(crate) fn run(tally: &mut Tally) -> anyhow::Result<()> {
     println!("    answering on {} after {:.1} s", server.address, server.started_in.as_secs_f64());
     clients(&server.access(), tally);
     suites::python(&server.access(), tally, &["tests/python/attack"]);
-    tally.step("kill and clean-up rounds (short)", || soak::rounds(&server, soak::SHORT).map(|()| None));
-    tally.step("plots in many sandboxes at once (short)", || {
-        soak::plots::run(&server, soak::plots::SHORT).map(|()| None)
+    let mut soak = |name: &str, part: &mut dyn FnMut(&mut Server) -> anyhow::Result<Option<Skip>>| {
+        tally.step(name, || soak::cleanly(&mut server, part));
+    };
+    soak("kill and clean-up rounds (short)", &mut |server| soak::rounds(server, soak::SHORT).map(|()| None));
+    soak("plots in many sandboxes at once (short)", &mut |server| {
+        soak::plots::run(server, soak::plots::SHORT).map(|()| None)
     });
-    tally.step("calls from sessions in parallel (short)", || {
-        soak::sessions::run(&server, soak::sessions::SHORT, 1).map(|()| None)
+    soak("calls from sessions in parallel (short)", &mut |server| {
+        soak::sessions::run(server, soak::sessions::SHORT, 1).map(|()| None)
     });
-    tally.step("forks of one heap, each its own (short)", || forks(&server));
-    tally.step("kill -9 of the server under load (short)", || {
-        soak::crash::run(&mut server, soak::crash::SHORT).map(|()| None)
+    soak("forks of one heap, each its own (short)", &mut |server| forks(server));
+    soak("kill -9 of the server under load (short)", &mut |server| {
+        soak::crash::run(server, soak::crash::SHORT).map(|()| None)
     });
     suites::restarts(&mut server, tally, suites::SHORT_HISTORIES);
     tally.step("kill -9 of the server while it builds a template (short)", || {
-        soak::builds::run(&mut server, soak::builds::SHORT).map(|()| None)
+        soak::cleanly(&mut server, |server| soak::builds::run(server, soak::builds::SHORT)).map(|()| None)
     });
     tally.step("measurements (short, printed and not judged)", || bench::short(&server).map(|()| None));
     tally.step("the server stops", || server.stop().map(|()| None));
