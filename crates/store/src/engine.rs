@@ -12,6 +12,7 @@ use sqlx::any::AnyPoolOptions;
 use sqlx::{AnyConnection, AnyPool, Connection as _, Executor as _};
 
 use crate::Error;
+use crate::known::Known;
 
 /// How long a statement waits for a connection before it fails as unavailable.
 const ACQUIRE_LIMIT: Duration = Duration::from_secs(5);
@@ -24,6 +25,7 @@ const READERS: u32 = 4;
 pub struct Store {
     pub(crate) write: AnyPool,
     pub(crate) read: AnyPool,
+    pub(crate) known: Known,
 }
 
 impl Store {
@@ -38,7 +40,7 @@ impl Store {
         let write = pool(1).connect(&url).await.map_err(|e| failed(e.into()))?;
         migrate(&write).await?;
         let read = pool(READERS).connect(&url).await.map_err(|e| failed(e.into()))?;
-        Ok(Self { write, read })
+        Ok(Self { write, read, known: Known::default() })
     }
 
     /// Waits for statements under way, writes the log back and closes.

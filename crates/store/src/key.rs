@@ -104,6 +104,10 @@ impl Store {
 
     /// The team whose key has this hash, and the key's id.
     pub async fn team_of_key(&self, hash: &KeyHash) -> Result<Option<(Team, KeyId)>, Error> {
+        let before = match self.known.find(hash) {
+            Ok(found) => return Ok(Some(found)),
+            Err(before) => before,
+        };
         let row = sqlx::query(
             "SELECT teams.*, api_keys.key_id FROM api_keys JOIN teams USING (team_id) \
              WHERE api_keys.hash = $1",
@@ -112,7 +116,10 @@ impl Store {
         .fetch_optional(&self.read)
         .await
         .map_err(Error::query("looking up an API key"))?;
-        row.map(|row| Ok((team::read(&row)?, Columns(&row).parsed("key_id")?))).transpose()
+        let Some(row) = row else { return Ok(None) };
+        let (team, key_id) = (team::read(&row)?, Columns(&row).parsed("key_id")?);
+        self.known.keep(before, hash, &team, key_id);
+        Ok(Some((team, key_id)))
     }
 
     /// Remembers that a key was used.
@@ -162,6 +169,7 @@ impl Store {
     /// Revokes a key of a team: from now on it is nobody's. `false` if the team
     /// has no such key.
     pub async fn remove_key(&self, team_id: TeamId, key_id: KeyId) -> Result<bool, Error> {
+        let _change = self.known.changing();
         let removed = sqlx::query("DELETE FROM api_keys WHERE team_id = $1 AND key_id = $2")
             .bind(team_id.to_string())
             .bind(key_id.to_string())
@@ -180,6 +188,7 @@ impl Store {
         name: &str,
         few: u64,
     ) -> Result<(), Error> {
+        let _change = self.known.changing();
         sqlx::query(
             "DELETE FROM api_keys WHERE key_id IN (SELECT key_id FROM api_keys \
              WHERE team_id = $1 AND created_by = $2 AND name = $3 \

@@ -12,6 +12,7 @@ mod event;
 mod files;
 mod idempotency;
 mod key;
+mod known;
 mod list;
 mod log;
 mod node;
