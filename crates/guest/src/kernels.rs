@@ -159,6 +159,10 @@ impl KernelProcess for Kernel {
         }
     }
 
+    fn group(&self) -> Option<i32> {
+        Some(self.pid.as_raw_nonzero().get())
+    }
+
     fn last_words(&self) -> String {
         String::from_utf8_lossy(&self.words.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
     }

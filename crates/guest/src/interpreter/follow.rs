@@ -28,6 +28,8 @@ pub(super) enum End {
     Ordered(Order),
     /// The code did not heed its interrupts.
     Deaf,
+    /// The code has become too many processes to be interrupted.
+    Crowd,
 }
 
 /// A request that was sent, until its end.
@@ -123,6 +125,9 @@ impl<'a> Execution<'a> {
         }
         if leaving.interrupt_at <= now {
             if self.begun {
+                if self.kernel.is_crowd() {
+                    return Some(End::Crowd);
+                }
                 self.kernel.interrupt().await;
             }
             leaving.interrupt_at = now + if self.begun { INTERRUPT_AGAIN } else { NOT_BEGUN };

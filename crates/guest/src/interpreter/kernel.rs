@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::config::{InterpreterConfig, START};
+use super::crowd::is_crowd;
 use super::language::Dialect;
 use super::link::{Ask, Link, Source};
 use super::message::{Incoming, Status};
@@ -233,6 +234,11 @@ impl Kernel {
         const PATIENCE: Duration = Duration::from_secs(1);
         _ = timeout(PATIENCE, self.link.interrupt()).await;
         _ = self.process.signal(KernelSignal::Interrupt);
+    }
+
+    /// Whether its code has become too many processes to be interrupted.
+    pub(super) fn is_crowd(&self) -> bool {
+        self.process.group().is_some_and(is_crowd)
     }
 
     /// Whether its sockets ended. It may only be thrown away then.

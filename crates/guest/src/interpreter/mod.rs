@@ -15,6 +15,7 @@ mod brood;
 mod config;
 mod context;
 mod contexts;
+mod crowd;
 mod display;
 mod execute;
 mod follow;

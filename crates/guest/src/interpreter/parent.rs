@@ -172,6 +172,10 @@ impl KernelProcess for Child {
             Err(errno) => Err(errno.into()),
         }
     }
+
+    fn group(&self) -> Option<i32> {
+        Some(self.pid.as_raw_nonzero().get())
+    }
 }
 
 impl Drop for Child {

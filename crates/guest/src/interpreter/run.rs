@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! turn → kernel → variables → request ─┬─ both halves of the end ─▶ end line → variables back
-//!                                      ├─ client gone ─▶ interrupt, drain to the end (else kill)
+//!                                      ├─ client gone ─▶ interrupt, drain to the end (else kill; a crowd at once)
 //!                                      ├─ order ───────▶ error, end line
 //!                                      └─ kernel died ─▶ error, end line → a fresh kernel
 //! ```
@@ -17,6 +17,7 @@ use wire::execute::Item;
 
 use super::config::INTERRUPT_GRACE;
 use super::context::{Context, Order, Turn};
+use super::crowd::CROWD;
 use super::follow::{End, Execution};
 use super::kernel::Error;
 use super::lines::{Gone, Lines};
@@ -127,6 +128,14 @@ async fn explain(
                 "earlier code did not stop within {} s of its interrupt, so its kernel was replaced; \
                  this is a fresh one without the earlier variables",
                 INTERRUPT_GRACE.as_secs()
+            ));
+            Ok(())
+        }
+        Ok(End::Crowd) => {
+            turn.discard_alive(context).await;
+            turn.notice = Some(format!(
+                "earlier code had {CROWD} processes or more when it was to be stopped, so all of them were \
+                 killed with its kernel; this is a fresh one without the earlier variables"
             ));
             Ok(())
         }

@@ -52,6 +52,9 @@ pub trait KernelProcess: Send + fmt::Debug {
     /// interrupted with it. A group that is gone is no error.
     fn signal(&self, signal: KernelSignal) -> io::Result<()>;
 
+    /// The number of that group; none before the start and where nothing tells.
+    fn group(&self) -> Option<i32>;
+
     /// The end of what the process wrote to its standard error, at most a few
     /// kilobytes; empty where it was not kept.
     fn last_words(&self) -> String {
