@@ -4,7 +4,8 @@
 //! server's, so that a service manager that restarts the server leaves it alone.
 //! Its memory is split: `user` holds everything at first; the daemon moves to
 //! `daemon` once it has settled, and `user` can never take the last `reserve`,
-//! so that it is user processes that die of want of memory.
+//! so that it is user processes that die of want of memory. Processors are split
+//! likewise: however many processes want them, the daemon has its turns.
 
 mod cpus;
 mod file;
@@ -157,14 +158,26 @@ impl Cgroups {
 
     /// Moves the first process, alone, to the group with the reserve.
     pub(super) fn settle(&self, id: &SandboxId, pid: Pid) -> Result<(), Error> {
-        let daemon = self.memory_dir(id).join("daemon");
-        file::write(&daemon.join("cgroup.procs"), &pid.as_raw_pid().to_string())
+        self.move_to("daemon", id, pid)?;
+        match &self.layout {
+            Layout::V1(hierarchies) => hierarchies.settle(id.as_str(), pid),
+            Layout::V2(_) => Ok(()),
+        }
     }
 
     /// Moves the first process back to the others.
     pub(super) fn unsettle(&self, id: &SandboxId, pid: Pid) -> Result<(), Error> {
-        let user = self.memory_dir(id).join("user");
-        file::write(&user.join("cgroup.procs"), &pid.as_raw_pid().to_string())
+        self.move_to("user", id, pid)?;
+        match &self.layout {
+            Layout::V1(hierarchies) => hierarchies.unsettle(id.as_str(), pid),
+            Layout::V2(_) => Ok(()),
+        }
+    }
+
+    /// Of memory; on version 2 of processors with it.
+    fn move_to(&self, part: &str, id: &SandboxId, pid: Pid) -> Result<(), Error> {
+        let dir = self.memory_dir(id).join(part);
+        file::write(&dir.join("cgroup.procs"), &pid.as_raw_pid().to_string())
     }
 
     /// Moves a process that was born elsewhere into a machine's groups.

@@ -13,6 +13,9 @@ use super::freezer::Freezer;
 use super::{Error, Limits, MOST_PROCESSES, PERIOD_MICROS, cpus};
 use crate::Usage;
 
+/// The most that a group can have; each process beside it counts 1,024.
+const MOST_SHARES: &str = "262144";
+
 /// Our directory in each tree. Controllers that share a tree share the path.
 #[derive(Debug)]
 pub(super) struct Hierarchies {
@@ -87,6 +90,9 @@ impl Hierarchies {
     pub(super) fn dirs(&self, id: &str) -> Vec<PathBuf> {
         let memory = self.memory.join(id);
         let mut dirs = vec![memory.join("user"), memory.join("daemon"), memory];
+        if self.cpu != self.memory {
+            dirs.push(self.cpu_of_daemon(id));
+        }
         let single = [&self.cpu, &self.cpuacct, &self.cpuset, &self.pids];
         for dir in single.into_iter().chain(&self.unified).chain(&self.freezer).map(|tree| tree.join(id)) {
             if !dirs.contains(&dir) {
@@ -94,6 +100,28 @@ impl Hierarchies {
             }
         }
         dirs
+    }
+
+    fn cpu_of_daemon(&self, id: &str) -> PathBuf {
+        self.cpu.join(id).join("daemon")
+    }
+
+    /// Moves the first process to the group that stands beside all other processes
+    /// of the machine together; version 2 has one for memory and processors.
+    pub(super) fn settle(&self, id: &str, pid: Pid) -> Result<(), Error> {
+        let dir = self.cpu_of_daemon(id);
+        // A machine of an earlier server has none yet.
+        ensure_dir(&dir)?;
+        write(&dir.join("cpu.shares"), MOST_SHARES)?;
+        write(&dir.join("cgroup.procs"), &pid.as_raw_pid().to_string())
+    }
+
+    /// Undoes [`Self::settle`].
+    pub(super) fn unsettle(&self, id: &str, pid: Pid) -> Result<(), Error> {
+        if self.cpu == self.memory {
+            return Ok(());
+        }
+        write(&self.cpu.join(id).join("cgroup.procs"), &pid.as_raw_pid().to_string())
     }
 
     pub(super) fn birthplace(&self, id: &str) -> Result<Option<OwnedFd>, Error> {
