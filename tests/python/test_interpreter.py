@@ -64,7 +64,7 @@ def test_output_keeps_its_order_and_its_cell(interpreter):
     for step in range(40):
         pause = 0.19 + step / 2000
         execution = ok(interpreter.run_code(f"import time\nprint({step})\ntime.sleep({pause})\n{step}"))
-        assert (execution.logs.stdout, execution.text) == ([f"{step}\n"], str(step))
+        assert ("".join(execution.logs.stdout), execution.text) == (f"{step}\n", str(step))
     seen = []
     interpreter.run_code(
         "import time\nfor i in range(300):\n    print(i)\n    display(i)\n    time.sleep(i % 7 / 1000)",
@@ -72,6 +72,28 @@ def test_output_keeps_its_order_and_its_cell(interpreter):
         on_result=lambda result: seen.append(int(result.text)),
     )
     assert seen == [i for i in range(300) for _ in range(2)]
+
+
+def test_what_a_kernel_loads_late_is_there_for_cells(interpreter):
+    code = """
+import bz2, ctypes, curses, hashlib, hmac, ipaddress, lzma, mimetypes, msgpack, pstats, rlcompleter, socketserver, stack_data, typing_extensions
+from stack_data import Line
+assert bz2.decompress(bz2.compress(b'a')) == lzma.decompress(lzma.compress(b'a')) == b'a'
+assert ctypes.sizeof(ctypes.c_int) == 4 and msgpack.unpackb(msgpack.packb([1])) == [1]
+assert str(ipaddress.ip_address('::1')) == '::1' and mimetypes.guess_type('a.png')[0] == 'image/png'
+assert hmac.new(b'k', b'm', 'sha256').digest() == hmac.digest(b'k', b'm', 'sha256') and hmac._hashopenssl
+assert hashlib.pbkdf2_hmac('sha256', b'a', b'b', 1)
+kinds = (Line, pstats.Stats, rlcompleter.Completer, socketserver.ThreadingTCPServer)
+assert [kind.__module__ for kind in kinds] == ['stack_data.core', 'pstats', 'rlcompleter', 'socketserver']
+class Point(typing_extensions.TypedDict, total=False):
+    x: int
+assert Point(x=1) == {'x': 1} and curses.version
+from jupyter_client.session import Session
+assert len(Session(key=b'k').sign([b'm'])) == 64
+%config IPCompleter.greedy = True
+get_ipython().complete('impor')[1][0]
+"""
+    assert ok(interpreter.run_code(code)).text == "import"
 
 
 def test_a_fork_prints_into_the_cell(interpreter):

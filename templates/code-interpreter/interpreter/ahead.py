@@ -28,6 +28,7 @@ def has_configuration(app):
 
 def prepare(app):
     """`app.initialize` without connection, threads and streams."""
+    import stack_data
     import tornado.platform.asyncio  # noqa: F401 (every kernel has loops)
     from IPython.core.application import BaseIPythonApplication
 
@@ -48,6 +49,8 @@ def prepare(app):
     app.init_shell()
     app.init_gui_pylab()
     app.init_extensions()
+    # What tracebacks need is loaded late elsewhere; here it is shared.
+    stack_data.Source  # noqa: B018
 
 
 def finish(app, connection_file):

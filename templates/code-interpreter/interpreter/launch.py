@@ -8,6 +8,7 @@ ipykernel with a few differences, each argued below; the user's own IPython
 configuration still applies on top.
 """
 
+import gc
 import json
 import os
 import sys
@@ -60,12 +61,15 @@ def build():
     """The kernel application, imported late so that `sys.path` is clean first."""
     lean = load("lean")
     lean.install()
+    find_temporary_directory()
     import ipykernel.debugger  # noqa: F401 (it looks for what is left out)
     import zmq
     from ipykernel.kernelapp import IPKernelApp
+    from ipykernel.zmqshell import ZMQInteractiveShell
     from traitlets import Any
 
     lean.finish()
+    lean.without_completer(ZMQInteractiveShell)
 
     class InterpreterApp(IPKernelApp):
         # Nobody makes a client of this application, whose package is large.
@@ -97,6 +101,8 @@ def build():
     # The history of a sandbox is of no use to the next one; a file would only
     # cost a write per cell and a lock between kernels.
     app.config.HistoryManager.hist_file = ":memory:"
+    # The file of the connection says so, too; until then one with a key would be made.
+    app.config.Session.key = b""
     load("quick").install(app)
     return app
 
@@ -106,14 +112,18 @@ def main():
     rc = os.path.join(HERE, "matplotlibrc")
     if os.path.exists(rc):
         os.environ.setdefault("MATPLOTLIBRC", rc)
-    find_temporary_directory()
+    # All that is made from here to the first cell stays: to look through it is vain.
+    gc.disable()
     app = build()
     if sys.argv[1] == "--nursery":
+        gc.enable()
         # As the kernel itself would say it before matplotlib is imported.
         os.environ.setdefault("MPLBACKEND", "module://matplotlib_inline.backend_inline")
         load("nursery").serve(sys.argv[2], app, load("ahead"), load("stash").Stash)
         return
     app.initialize(sys.argv[1:])
+    gc.freeze()
+    gc.enable()
     app.start()
 
 

@@ -10,7 +10,7 @@ import importlib.util
 import sys
 import threading
 from importlib.machinery import PathFinder
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 
 class Deferred(ModuleType):
@@ -106,6 +106,13 @@ def moment(text):
     return datetime.fromisoformat(text)
 
 
+class Shape(dict):
+    """Base of the types of dictionaries, whatever is said of their keys."""
+
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__()
+
+
 def stand_ins():
     """Modules of which a few names are taken by `from … import`."""
     return {
@@ -117,15 +124,45 @@ def stand_ins():
         },
         "urllib.request": {name: call("urllib.request", name) for name in ("Request", "urlopen")},
         "html": {name: call("html", name) for name in ("escape", "unescape")},
+        # Completions are for those who type.
+        "IPython.core.completer": {
+            name: call("IPython.core.completer", name) for name in ("provisionalcompleter", "rectify_completions")
+        },
+        "rlcompleter": {"Completer": later("rlcompleter", "Completer")},
+        # For tables of functions' times, and for versions of macOS.
+        "pstats": {"Stats": later("pstats", "Stats")},
+        "packaging.version": {"Version": later("packaging.version", "Version")},
+        # What listens for new configurations of logs, which nobody sends.
+        "socketserver": dict.fromkeys(("ThreadingTCPServer", "StreamRequestHandler")),
+        # For one type, which only type checkers read.
+        "typing_extensions": {"TypedDict": Shape},
         "dateutil.parser": {"isoparse": moment},
         "dateutil.tz": {"tzlocal": call("dateutil.tz", "tzlocal")},
     }
 
 
 # Their importers only ask them for attributes, and late.
-LATE = ("psutil", "platformdirs", "ssl", "asyncio.sslproto", "pydoc", "cProfile")
+LATE = (
+    "asyncio.sslproto",
+    "bz2",
+    "cProfile",
+    "ctypes",
+    "hashlib",
+    "ipaddress",
+    "lzma",
+    "mimetypes",
+    "platformdirs",
+    "psutil",
+    "pydoc",
+    "ssl",
+    "stack_data",
+)
+# Of some of these the importers' annotations name types.
+HINTS = {"stack_data": {"Line": object, "core": SimpleNamespace(FrameInfo=object, RepeatedFrames=object)}}
 # Their importers live without them.
-LEFT_OUT = ("jedi", "debugpy")
+LEFT_OUT = ("jedi", "debugpy", "curses", "msgpack", "_hashlib")
+# Imported without what is left out: their importers keep them, cells get others.
+ANEW = ("hmac",)
 
 
 def install():
@@ -137,6 +174,7 @@ def install():
             module.__dict__.update(members)
     for name in LATE:
         defer(name)
+        vars(sys.modules[name]).update(HINTS.get(name, {}))
     defer_embed()
     defer("jupyter_client", "_version", "connect")
 
@@ -146,6 +184,10 @@ standing = {}
 
 def finish():
     """Cells may import everything again."""
+    for name, hints in HINTS.items():
+        if type(sys.modules[name]) is Deferred:
+            for hint in hints:
+                delattr(sys.modules[name], hint)
     for name in LATE:
         package, _, last = name.rpartition(".")
         if package:
@@ -156,3 +198,48 @@ def finish():
     for name in LEFT_OUT:
         if sys.modules.get(name, 0) is None:
             del sys.modules[name]
+    for name in ANEW:
+        sys.modules.pop(name, None)
+
+
+class Completer:
+    """The shell's completer, made when somebody asks for it, without the analyser
+    unless that is there already."""
+
+    def __init__(self, make):
+        self.make = make
+
+    def __get__(self, shell, _class):
+        if shell is None:
+            return self
+        with_analyser = "jedi" in sys.modules
+        if not with_analyser:
+            sys.modules["jedi"] = None
+        try:
+            self.make(shell)
+        finally:
+            if not with_analyser:
+                del sys.modules["jedi"]
+        return vars(shell)["Completer"]
+
+
+class Configurables(list):
+    """What `%config` shows, the completer included."""
+
+    def __init__(self, shell):
+        super().__init__(shell.configurables)
+        self.shell = shell
+
+    def __iter__(self):
+        self.shell.Completer  # noqa: B018 (makes it, and adds it here)
+        return super().__iter__()
+
+
+def without_completer(shell_class):
+    """Before the shell is made."""
+
+    def later(shell):
+        shell.configurables = Configurables(shell)
+
+    shell_class.Completer = Completer(shell_class.init_completer)
+    shell_class.init_completer = later
