@@ -13,8 +13,8 @@ use crate::raw::Sandbox;
 const MIB: usize = 1024 * 1024;
 /// What one cell prints.
 const OUTPUT: usize = 10 * MIB;
-/// Contexts that are wanted at once.
-const BURST: u32 = 4;
+/// Contexts that are wanted one right after the other.
+const BURSTS: [u32; 2] = [4, 8];
 const PLOT: &str = "import matplotlib.pyplot as plt\nplt.plot([1, 2, 3])\nplt.show()";
 /// Cells of the reference.
 const REFERENCE: &str = include_str!("reference.py");
@@ -56,7 +56,7 @@ pub(super) fn measure(target: &Target, rounds: u32, rows: &mut Vec<Series>) -> a
 }
 
 fn warm(sandbox: &mut Sandbox, rounds: u32, rows: &mut Vec<Series>) -> anyhow::Result<()> {
-    let mut cell = Series::ms("warm cell `1+1`").over(floor::ROUND_TRIP).promised(6.0);
+    let mut cell = Series::ms("warm cell `1+1`").over(floor::ROUND_TRIP).promised(2.5);
     for _ in 0..rounds {
         anyhow::ensure!(cell.time(|| sandbox.cell("1+1"))? == "2", "1+1 is not 2");
     }
@@ -78,21 +78,28 @@ fn warm(sandbox: &mut Sandbox, rounds: u32, rows: &mut Vec<Series>) -> anyhow::R
 fn contexts(sandbox: &mut Sandbox, rounds: u32, rows: &mut Vec<Series>) -> anyhow::Result<()> {
     let mut calm = Series::ms("a new context, made ready by the cells before").promised(30.0);
     let mut import = Series::ms("… and its first cell, `import pandas`").promised(30.0);
-    let mut burst = Series::ms("each of 4 new contexts in a row");
     for _ in 0..rounds {
         std::thread::sleep(Duration::from_secs(2));
         let context = calm.time(|| sandbox.new_context())?;
         import.time(|| sandbox.cell_in(&context, "import pandas"))?;
         sandbox.end_context(&context)?;
     }
-    for _ in 0..rounds.div_ceil(3) {
+    rows.extend([calm, import]);
+    for size in BURSTS {
+        rows.push(burst(sandbox, rounds.div_ceil(3), size)?);
+    }
+    Ok(())
+}
+
+fn burst(sandbox: &mut Sandbox, rounds: u32, size: u32) -> anyhow::Result<Series> {
+    let mut each = Series::ms(format!("each of {size} new contexts in a row"));
+    for _ in 0..rounds {
         std::thread::sleep(Duration::from_secs(2));
-        let made =
-            (0..BURST).map(|_| burst.time(|| sandbox.new_context())).collect::<anyhow::Result<Vec<_>>>()?;
+        let made = (0..size).map(|_| each.time(|| sandbox.new_context()));
+        let made = made.collect::<anyhow::Result<Vec<_>>>()?;
         made.iter().try_for_each(|context| sandbox.end_context(context))?;
     }
-    rows.extend([calm, import, burst]);
-    Ok(())
+    Ok(each)
 }
 
 /// The same kernel in the same sandbox, asked by `jupyter_client`.

@@ -1,5 +1,6 @@
-//! What an idle sandbox costs the host in memory, seen twice: what the kernel
-//! charges to its cgroup, and what the host as a whole can no longer give out.
+//! What an idle sandbox costs the host in memory, seen three times: what the kernel
+//! charges to its cgroup, what its processes hold that nobody else maps, and what
+//! the host as a whole can no longer give out.
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,9 +15,16 @@ use crate::raw::Sandbox;
 /// Kernels still load, and caches settle, after the creates have answered.
 const SETTLE: Duration = Duration::from_secs(5);
 
+/// 25 MB, which is what an interpreter's sandbox may hold alone.
+const UNIQUE: f64 = 25e6 / (1024.0 * 1024.0);
+
 /// Measures both templates, with `count` sandboxes at a time.
 pub(super) fn measure(target: &Target, count: u32, rows: &mut Vec<Series>) -> anyhow::Result<()> {
-    for (template, promise) in [("base", Some(6.0)), ("code-interpreter-v1", None)] {
+    for (template, promise, unique_promise) in
+        [("base", Some(6.0), None), ("code-interpreter-v1", None, Some(UNIQUE))]
+    {
+        let mut unique =
+            Series::mib(format!("unique memory of an idle `{template}`")).perhaps(unique_promise);
         let mut charged = Series::mib(format!("memory charged to an idle `{template}`"));
         let mut lost = Series::mib(format!("memory the host loses to each of {count} idle `{template}`"));
         if let Some(promise) = promise {
@@ -29,9 +37,10 @@ pub(super) fn measure(target: &Target, count: u32, rows: &mut Vec<Series>) -> an
         lost.push_bytes(before.saturating_sub(available()?) / u64::from(count));
         for sandbox in &sandboxes {
             charged.push_bytes(charged_to(&sandbox.id)?);
+            unique.push_bytes(unique_to(&sandbox.id)?);
         }
         sandboxes.into_iter().try_for_each(Sandbox::kill)?;
-        rows.extend([charged, lost]);
+        rows.extend([charged, unique, lost]);
     }
     Ok(())
 }
@@ -63,8 +72,46 @@ fn charged_to(sandbox_id: &str) -> anyhow::Result<u64> {
     Ok(usage.saturating_sub(cached))
 }
 
+/// Bytes that the sandbox's processes map and no process outside of it does, on
+/// swap or not. Pages that several of its own share are left out; an idle one has
+/// next to none.
+fn unique_to(sandbox_id: &str) -> anyhow::Result<u64> {
+    let processes = fs::read_dir("/proc").context("list processes")?.flatten().map(|entry| entry.path());
+    let own = processes
+        .filter(|dir| fs::read_to_string(dir.join("cgroup")).is_ok_and(|groups| groups.contains(sandbox_id)));
+    let kib: Vec<u64> = own
+        .map(|dir| fs::read_to_string(dir.join("smaps_rollup")).context("read a process's smaps_rollup"))
+        .map(|text| text.map(|text| unique_in(&text)))
+        .collect::<Result<_, _>>()?;
+    anyhow::ensure!(!kib.is_empty(), "the sandbox has no processes: is the server on this host?");
+    Ok(kib.iter().sum::<u64>() * 1024)
+}
+
+/// Of a `smaps_rollup`, in KiB.
+fn unique_in(rollup: &str) -> u64 {
+    let sizes = rollup.lines().filter_map(|line| {
+        let (name, size) = line.split_once(':')?;
+        let counts = matches!(name, "Private_Clean" | "Private_Dirty" | "Swap");
+        counts.then(|| size.trim().trim_end_matches(" kB").parse::<u64>().ok())?
+    });
+    sizes.sum()
+}
+
 /// The sandbox's own directory, one below that of its server.
 fn find(root: &str, sandbox_id: &str) -> Option<PathBuf> {
     let servers = fs::read_dir(root).ok()?.flatten();
     servers.map(|server| server.path().join(sandbox_id)).find(|dir| dir.join("memory.stat").exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unique_is_what_is_private_and_what_is_on_swap() {
+        let rollup = "55d8-7ffc ---p 00000000 00:00 0 [rollup]\nRss:   900 kB\nPss:   500 kB\n\
+                      Shared_Clean: 70 kB\nPrivate_Clean:   12 kB\nPrivate_Dirty:  400 kB\n\
+                      Private_Hugetlb: 9 kB\nSwap:   30 kB\nSwapPss: 15 kB\n";
+        assert_eq!(unique_in(rollup), 442);
+    }
 }
