@@ -20,7 +20,7 @@ use crate::process::{Processes, Reaper};
 use crate::rpc::Polled;
 use crate::settings::Settings;
 use crate::watch::Hub;
-use crate::{control, memory, metrics, procfiles, route};
+use crate::{control, memory, metrics, procfiles, route, trial};
 
 /// Threads for file transfers and long walks at a time; more wait.
 const MAX_BLOCKING_THREADS: usize = 16;
@@ -40,6 +40,8 @@ pub struct Options {
     /// Whether to write the files that belong to a sandbox (`/run/e2b`, the
     /// certificate bundle, `/run/warren/proc`). Tests on a host do not.
     pub owns_root: bool,
+    /// Answer askers of a trial of checkpoints on this port of loopback.
+    pub trial_port: Option<u16>,
     /// How much it holds.
     pub bounds: Bounds,
 }
@@ -55,6 +57,7 @@ impl Default for Options {
             trust_local_control: false,
             helper: PathBuf::from("/proc/self/exe"),
             owns_root: true,
+            trial_port: None,
             bounds: Bounds::default(),
         }
     }
@@ -136,6 +139,9 @@ pub async fn run_async(options: Options) -> io::Result<()> {
     }
     if let Some(listener) = control {
         tasks.spawn_local(control::serve(listener, Rc::clone(&daemon)));
+    }
+    if let Some(port) = daemon.options.trial_port {
+        tasks.spawn_local(trial::serve(port));
     }
     // None of them ends by itself; if one fails, the daemon is of no use.
     match tasks.join_next().await {

@@ -26,6 +26,7 @@ mod procfiles;
 mod route;
 mod rpc;
 mod settings;
+mod trial;
 mod user;
 mod watch;
 

@@ -1,7 +1,7 @@
 //! The guest binary: the daemon, and its exec helper.
 //!
-//! Without arguments it is the first process of a sandbox. The flags serve tests
-//! and development on a host.
+//! Without arguments it is the first process of a sandbox. The flags serve tests,
+//! development on a host, and the server's trial of checkpoints.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -40,6 +40,10 @@ fn options(arguments: &[String]) -> Result<Options, String> {
                 options.envd_addresses = addresses.collect::<Result<_, _>>()?;
             }
             "--control-socket" => options.control_socket = Some(value()?.clone()),
+            wire::control::TRIAL_ARG => {
+                let port = value()?;
+                options.trial_port = Some(port.parse().map_err(|e| format!("{port}: {e}"))?);
+            }
             "--no-init" => {
                 options.owns_root = false;
                 options.trust_local_control = true;

@@ -14,6 +14,7 @@ pub mod network;
 pub mod sim;
 pub mod storage;
 mod trees;
+pub mod trial;
 
 pub use backend::{
     Backend, BoxFuture, Connection, Dial, DialError, Error, ErrorKind, Exit, Machine, MachineSpec, Usage,

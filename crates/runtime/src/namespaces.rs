@@ -29,7 +29,7 @@ mod workshop;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use model::Isolation;
 use rustix::process::Pid;
@@ -84,6 +84,8 @@ struct Host {
     controls: Controls,
     /// One task for each machine waits for its end.
     tasks: TaskTracker,
+    /// Why checkpoints turned out to have no memory, although the tool is there.
+    disproved: Mutex<Option<String>>,
 }
 
 impl Host {
@@ -119,8 +121,14 @@ impl Namespaces {
                 sockets,
                 controls: Controls::default(),
                 tasks,
+                disproved: Mutex::default(),
             }),
         })
+    }
+
+    /// What a trial said of checkpoints with memory; until then the tool's version does.
+    pub fn judge_memory(&self, verdict: Result<(), String>) {
+        *self.host.disproved.lock().unwrap_or_else(PoisonError::into_inner) = verdict.err();
     }
 
     /// The most processors that a machine can have here; more are cut to this.
@@ -140,6 +148,17 @@ impl Namespaces {
         let done = done.unwrap_or_else(|panic| Err(StepError::new(ErrorKind::Bug, panic)));
         done.map_err(|e| e.named(spec, step))
     }
+}
+
+/// Ends machines of a server that is gone, and removes their control groups and
+/// that server's subtree with them; for who has nothing else of theirs. Blocks.
+pub(crate) fn end_machines(cgroup_name: &str, ids: &[model::SandboxId]) -> Result<(), CgroupError> {
+    let groups = Cgroups::open(cgroup_name)?;
+    for id in ids {
+        groups.kill(id)?;
+        groups.remove(id)?;
+    }
+    Ok(())
 }
 
 /// The backend cannot be opened on this host.
@@ -325,7 +344,11 @@ impl Backend for Namespaces {
     }
 
     fn memory_checkpoints(&self) -> Result<(), String> {
-        self.host.options.criu.as_ref().map(drop).map_err(Clone::clone)
+        self.host.options.criu.as_ref().map(drop).map_err(Clone::clone)?;
+        match &*self.host.disproved.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(reason) => Err(reason.clone()),
+            None => Ok(()),
+        }
     }
 
     fn upper_dir(&self, spec: &MachineSpec) -> PathBuf {

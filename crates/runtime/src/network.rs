@@ -200,6 +200,17 @@ fn check_name(name: &str) -> Result<(), Error> {
     if ordinary && starts_well && name.len() <= 7 { Ok(()) } else { Err(Error::Name(name.to_owned())) }
 }
 
+/// Whether [`Network::start`] could use these options, as far as can be seen without
+/// changing anything; answers how many sandboxes could have an address.
+pub fn look(config: &NetworkConfig) -> Result<u32, Error> {
+    let plan = Plan::new(config.range).ok_or(Error::Range(config.range))?;
+    for name in [&config.name, &config.interface_prefix] {
+        check_name(name)?;
+    }
+    check_routes(config)?;
+    Ok(plan.capacity())
+}
+
 /// Refuses a range that the host already routes somewhere else.
 fn check_routes(config: &NetworkConfig) -> Result<(), Error> {
     let ours: Vec<_> = netlink::links(&config.interface_prefix)?.into_iter().map(|link| link.index).collect();

@@ -340,15 +340,17 @@ pub(crate) fn wants_plain_text() -> bool {
 
 /// Puts the settings together and checks them.
 pub(crate) fn load(flags: &Flags) -> Result<Options> {
-    let mut options = match &flags.config {
-        Some(file) => read(file)?,
-        None if Path::new(DEFAULT_FILE).exists() => read(Path::new(DEFAULT_FILE))?,
-        None => Options::default(),
-    };
+    let mut options = file(flags).map_or_else(|| Ok(Options::default()), |file| read(&file))?;
     apply_environment(&mut options, |name| env::var(name).ok().filter(|value| !value.is_empty()))?;
     apply_flags(&mut options, flags);
     check(&options)?;
     Ok(options)
+}
+
+/// The file that [`load`] reads, if it reads one.
+pub(crate) fn file(flags: &Flags) -> Option<PathBuf> {
+    let default = || Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.exists());
+    flags.config.clone().or_else(default)
 }
 
 fn read(file: &Path) -> Result<Options> {

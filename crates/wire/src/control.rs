@@ -25,6 +25,11 @@ pub const ENVD_VERSION: &str = "0.6.4";
 /// Where the guest's own layer holds the daemon, inside the root.
 pub const GUEST_PATH: &str = "/usr/lib/warren/guest";
 
+/// The flag, followed by a port of loopback, with which the daemon answers askers of
+/// a trial of checkpoints: each gets a line `<name> <count>`, the name as long as the
+/// process lives, the count one more for each.
+pub const TRIAL_ARG: &str = "--trial-port";
+
 /// `POST /init`: everything the daemon is told when a sandbox starts, and again
 /// after each resume. A field left out keeps what was there.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

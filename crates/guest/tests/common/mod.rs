@@ -50,6 +50,7 @@ pub(crate) fn with_bounds(bounds: Bounds, test: impl AsyncFnOnce(Guest)) {
 pub(crate) fn within(limit: Duration, bounds: Bounds, test: impl AsyncFnOnce(Guest)) {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let options = Options {
+        trial_port: None,
         envd_addresses: vec![address],
         control_socket: Some(format!("warren-test-{}", address.port())),
         trust_local_control: true,

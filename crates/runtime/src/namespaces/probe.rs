@@ -1,9 +1,8 @@
 //! What this host can do, for `warren doctor` and the messages of a start that fails.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::cgroup::Cgroups;
-use super::criu::Criu;
 
 /// One capability of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,12 +72,6 @@ pub fn probe() -> Vec<Finding> {
         )
         .optional(),
         Finding::new("btrfs tools", program("mkfs.btrfs"), "install the package btrfs-progs").optional(),
-        Finding::new(
-            "checkpoint tool",
-            checkpoint_tool(),
-            "pauses keep files only; cargo xtask up fetches CRIU, or node.criu names it",
-        )
-        .optional(),
         Finding::new("loop devices", exists("/dev/loop-control"), "load the module: modprobe loop")
             .optional(),
     ]
@@ -159,13 +152,6 @@ fn program(name: &str) -> Result<String, String> {
     let dirs = ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin"];
     let found = dirs.iter().map(|dir| Path::new(dir).join(name)).find(|path| path.exists());
     found.map(|path| path.display().to_string()).ok_or_else(|| format!("{name} is not installed"))
-}
-
-/// In its usual places; the server tries whether it works when it starts.
-fn checkpoint_tool() -> Result<String, String> {
-    let trees = ["/var/lib/warren/criu", "/var/lib/criu", "target/criu", "/"].map(PathBuf::from);
-    let found = Criu::find(&trees).map(|tool| tool.path().display().to_string());
-    found.ok_or_else(|| "CRIU is not in its usual places".to_owned())
 }
 
 fn exists(path: &str) -> Result<String, String> {

@@ -42,6 +42,12 @@ pub(super) struct Memory {
     /// Whom it tells to have died for want of memory.
     #[serde(default)]
     oom_victims: Vec<Value>,
+    /// How many asked the program of a trial.
+    #[serde(default)]
+    asked: u64,
+    /// What that program called itself, from the first asker on.
+    #[serde(default)]
+    trial_name: Option<String>,
     /// What processes put there: see [`super::process`].
     pub(super) variables: BTreeMap<String, String>,
 }
@@ -217,6 +223,19 @@ where
 
 pub(super) async fn serve_control(guest: Arc<Guest>, stream: DuplexStream) {
     serve(stream, |request| control(Arc::clone(&guest), request)).await;
+}
+
+/// Tells an asker the name that stands in the memory, and the next number.
+pub(super) async fn serve_trial(guest: Arc<Guest>, mut stream: DuplexStream) {
+    let line = {
+        let mut memory = guest.lock();
+        memory.asked = memory.asked.saturating_add(1);
+        let own = || guest.upper.display().to_string();
+        let name = memory.trial_name.get_or_insert_with(own).clone();
+        format!("{name} {}\n", memory.asked)
+    };
+    // An asker that is gone asks again.
+    let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, line.as_bytes()).await;
 }
 
 pub(super) async fn serve_envd(guest: Arc<Guest>, stream: DuplexStream) {

@@ -18,6 +18,8 @@ use crate::{BoxFuture, Connection, Dial, DialError, Error, Exit, Machine, Machin
 pub const ECHO_PORT: u16 = 7;
 /// The daemon's HTTP.
 pub const ENVD_PORT: u16 = 49983;
+/// Answers askers of a trial of checkpoints.
+pub const TRIAL_PORT: u16 = 49_982;
 /// The interpreter's HTTP; open once the guest was told to run one.
 pub const INTERPRETER_PORT: u16 = 49999;
 
@@ -118,6 +120,7 @@ impl Dial for SimDial {
                 ECHO_PORT => Box::pin(echo(theirs)),
                 ENVD_PORT => Box::pin(guest::serve_envd(guest, theirs)),
                 INTERPRETER_PORT if guest.runs_interpreter() => Box::pin(guest::serve_interpreter(theirs)),
+                TRIAL_PORT => Box::pin(guest::serve_trial(guest, theirs)),
                 other => return Err(DialError::Refused(other)),
             };
             tokio::spawn(machine.gone.clone().run_until_cancelled_owned(served));

@@ -8,6 +8,7 @@ mod limits;
 mod namespaces;
 mod promises;
 mod sim;
+mod trials;
 
 use std::path::PathBuf;
 use std::sync::Arc;

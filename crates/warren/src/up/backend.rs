@@ -34,6 +34,8 @@ pub(crate) enum Open {
         storage: Arc<Storage>,
         /// The sandboxes' way to the outside.
         network: Arc<Network>,
+        /// The checkpoint tool, where there is one.
+        tool: Option<PathBuf>,
     },
     /// Machines in this process's memory.
     Sim {
@@ -98,15 +100,10 @@ async fn open_namespaces(launcher: Launcher, options: &Options, state: &StateDir
     let storage =
         Arc::new(storage.context("open the state file system")?.context("open the state file system")?);
     tracing::info!(kind = %storage.kind(), "sandboxes' disks are bounded");
-    let range = options.network.range.parse().context("read network.range")?;
-    let network = NetworkConfig {
-        name: options.instance.clone(),
-        interface_prefix: options.network.interface_prefix.clone(),
-        range,
-        ..NetworkConfig::default()
-    };
+    let network = network_config(options)?;
     let network = Arc::new(Network::start(network).await.context("set up the sandboxes' network")?);
     let criu = criu(options);
+    let tool = criu.as_ref().ok().map(Criu::path);
     let wanted = namespaces::Options {
         cgroup_name: options.instance.clone(),
         first_user_id: options.node.first_uid,
@@ -114,15 +111,24 @@ async fn open_namespaces(launcher: Launcher, options: &Options, state: &StateDir
     };
     let machines = Namespaces::open(wanted, launcher, storage.clone(), network.clone());
     let machines = machines.context("open the namespaces backend")?;
-    match machines.memory_checkpoints() {
-        Ok(()) => tracing::info!("pauses can keep memory"),
-        Err(reason) => tracing::info!(%reason, "pauses keep files only"),
+    if let Err(reason) = machines.memory_checkpoints() {
+        tracing::info!(%reason, "pauses keep files only");
     }
-    Ok(Open::Namespaces { machines: Arc::new(machines), storage, network })
+    Ok(Open::Namespaces { machines: Arc::new(machines), storage, network, tool })
+}
+
+/// The sandboxes' network as the settings have it.
+pub(crate) fn network_config(options: &Options) -> Result<NetworkConfig> {
+    Ok(NetworkConfig {
+        name: options.instance.clone(),
+        interface_prefix: options.network.interface_prefix.clone(),
+        range: options.network.range.parse().context("read network.range")?,
+        ..NetworkConfig::default()
+    })
 }
 
 /// The checkpoint tool, or why there is none.
-fn criu(options: &Options) -> Result<Criu, String> {
+pub(crate) fn criu(options: &Options) -> Result<Criu, String> {
     if let Some(path) = &options.node.criu {
         return Criu::at(path);
     }
@@ -165,7 +171,7 @@ impl Open {
 
     /// Lets go of what no sandbox needs any more.
     pub(crate) async fn close(self, nothing_runs: bool) {
-        let Self::Namespaces { machines, storage, network } = self else { return };
+        let Self::Namespaces { machines, storage, network, .. } = self else { return };
         drop(machines);
         network.stop().await;
         if !nothing_runs {

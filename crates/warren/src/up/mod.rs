@@ -9,17 +9,19 @@
 //!
 //! No rule lives here: a part gets its options and the parts it may call.
 
-mod backend;
-mod ca;
+pub(crate) mod backend;
+pub(crate) mod ca;
 mod log;
 mod secret;
 mod signals;
-mod state;
+pub(crate) mod state;
 mod templates;
-mod tls;
+pub(crate) mod tls;
 mod traces;
+pub(crate) mod trial;
 mod welcome;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,8 +89,13 @@ async fn serve(options: &Options, state: &StateDir, ground: Ground) -> Result<()
     let stop = signals::stop_on_signal()?;
     let listeners = listen::main_ports(&options.listen.main).await?;
     let port = listeners[0].local_addr().context("read the port of the first listener")?.port();
+    crate::cli::doctor::sweep(state.path());
     let backend = ground.open(options, state).await?;
-    let node = open_node(options, state, &backend).await?;
+    let guest = guest_layer::ensure(&state.path().join("guest"))?;
+    if let backend::Open::Namespaces { machines, .. } = &backend {
+        trial::sweep(machines, backend.bulk_dir(), &guest).await;
+    }
+    let node = open_node(options, state, &backend, &guest).await?;
     let secured = tls::open(options, state)?;
     let domain = domain(options, secured.as_ref(), port);
     let counts = Arc::<Counts>::default();
@@ -102,6 +109,7 @@ async fn serve(options: &Options, state: &StateDir, ground: Ground) -> Result<()
         templates::offer(&app);
     }
     let mut parts = traffic(options, listeners, secured.as_ref(), &node, &app, counts, &stop).await;
+    try_checkpoints(&mut parts, &backend, state, &node, guest, &stop);
     let ready = ready(options, state, &node, &app, &stop).await;
     if let Ok(true) = ready {
         let trust = secured.as_ref().map(|secured| secured.trust.as_ref());
@@ -118,6 +126,27 @@ async fn serve(options: &Options, state: &StateDir, ground: Ground) -> Result<()
     drop((app, node));
     backend.close(nothing_runs).await;
     ready.map(drop)
+}
+
+/// Beside everything else: serving does not wait for it.
+fn try_checkpoints(
+    parts: &mut JoinSet<()>,
+    backend: &backend::Open,
+    state: &StateDir,
+    node: &Handle,
+    guest_layer: PathBuf,
+    stop: &CancellationToken,
+) {
+    let backend::Open::Namespaces { machines, tool: Some(tool), .. } = backend else { return };
+    let tried = trial::Tried {
+        machines: Arc::clone(machines),
+        node: node.clone(),
+        tool: tool.clone(),
+        guest_layer,
+        state: state.path().to_owned(),
+        bulk: backend.bulk_dir().to_owned(),
+    };
+    parts.spawn(tried.find_out(stop.clone()));
 }
 
 /// The debug sandbox is nobody's and is made anew on first use: it does not
@@ -153,12 +182,16 @@ async fn ready(
     Ok(all_there)
 }
 
-async fn open_node(options: &Options, state: &StateDir, backend: &backend::Open) -> Result<Handle> {
-    let guest = guest_layer::ensure(&state.path().join("guest"))?;
+async fn open_node(
+    options: &Options,
+    state: &StateDir,
+    backend: &backend::Open,
+    guest: &Path,
+) -> Result<Handle> {
     let bulk = backend.bulk_dir().to_owned();
     let capacity = node::measure_capacity(&bulk, options.node.max_sandboxes.min(backend.slots()));
     let capacity = capacity.context("measure what this machine has")?;
-    let mut wanted = NodeOptions::new(state.path(), &guest, backend.machines(), capacity);
+    let mut wanted = NodeOptions::new(state.path(), guest, backend.machines(), capacity);
     wanted.bulk_dir = bulk;
     wanted.limits = options.build.limits();
     wanted.warm = options.node.warm_templates;
@@ -218,7 +251,7 @@ async fn open_control(
     Ok(App::new(wanted, store, Arc::new(LocalNode::new(node.clone()))))
 }
 
-fn session(options: &config::Session) -> Result<SessionOptions> {
+pub(crate) fn session(options: &config::Session) -> Result<SessionOptions> {
     let template = |name: &str, key: &str| name.parse().with_context(|| format!("read {key}"));
     let custom = options.custom_template.as_deref();
     Ok(SessionOptions {

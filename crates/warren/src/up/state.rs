@@ -35,6 +35,43 @@ impl StateDir {
     }
 }
 
+/// What [`StateDir::open`] would find.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Looked {
+    /// Nothing; its parent is there and can be written.
+    ToBeMade,
+    /// A directory that no server has.
+    Free,
+    /// A directory that a server has now.
+    InUse,
+}
+
+/// Looks, and makes nothing.
+pub(crate) fn look(path: &Path) -> Result<Looked> {
+    let existing = nearest(path);
+    let meta = fs::metadata(existing).with_context(|| format!("look at {}", existing.display()))?;
+    if !meta.is_dir() {
+        bail!("{} is no directory", existing.display());
+    }
+    rustix::fs::access(existing, rustix::fs::Access::WRITE_OK)
+        .with_context(|| format!("write in {}", existing.display()))?;
+    if existing != path {
+        return Ok(Looked::ToBeMade);
+    }
+    known_format(&path.join("format"))?;
+    let Ok(lock) = File::open(path.join("lock")) else { return Ok(Looked::Free) };
+    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(Looked::InUse),
+        _ => Ok(Looked::Free),
+    }
+}
+
+/// The directory itself, or what it would be made in.
+pub(crate) fn nearest(path: &Path) -> &Path {
+    let existing = path.ancestors().find(|dir| !dir.as_os_str().is_empty() && dir.exists());
+    existing.unwrap_or(Path::new(if path.is_absolute() { "/" } else { "." }))
+}
+
 fn lock(dir: &Path) -> Result<File> {
     let path = dir.join("lock");
     let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
@@ -53,7 +90,16 @@ fn lock(dir: &Path) -> Result<File> {
 
 fn check_format(dir: &Path) -> Result<()> {
     let path = dir.join("format");
-    match fs::read_to_string(&path) {
+    if known_format(&path)? {
+        return Ok(());
+    }
+    fs::write(&path, format!("{FORMAT}\n")).with_context(|| format!("write {}", path.display()))
+}
+
+/// Whether it is there; an error where it is not ours to read.
+fn known_format(path: &Path) -> Result<bool> {
+    let dir = path.parent().unwrap_or(path);
+    match fs::read_to_string(path) {
         Ok(text) => {
             let found: u32 =
                 text.trim().parse().with_context(|| format!("read the number in {}", path.display()))?;
@@ -63,18 +109,30 @@ fn check_format(dir: &Path) -> Result<()> {
                     dir.display()
                 );
             }
-            Ok(())
+            Ok(true)
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            fs::write(&path, format!("{FORMAT}\n")).with_context(|| format!("write {}", path.display()))
-        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{FORMAT, StateDir};
+    use super::{FORMAT, Looked, StateDir, look};
+
+    #[test]
+    fn a_look_makes_nothing_and_sees_who_has_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b");
+        assert_eq!(look(&path).unwrap(), Looked::ToBeMade);
+        assert!(!dir.path().join("a").exists());
+        let held = StateDir::open(&path).unwrap();
+        assert_eq!(look(&path).unwrap(), Looked::InUse);
+        drop(held);
+        assert_eq!(look(&path).unwrap(), Looked::Free);
+        // A look lets go of what it tried.
+        drop(StateDir::open(&path).unwrap());
+    }
 
     #[test]
     fn a_directory_has_one_server_and_a_known_format() {

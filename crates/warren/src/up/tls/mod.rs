@@ -68,6 +68,24 @@ pub(crate) fn open(options: &Options, state: &StateDir) -> Result<Option<Secured
     Ok(Some(Secured { certificates, tls, trust }))
 }
 
+/// What [`open`] would find, in words, without making an authority; `None` where
+/// TLS is off.
+pub(crate) fn look(options: &Options) -> Result<Option<String>> {
+    let wanted = &options.tls;
+    let (Some(certificate), Some(key)) = (&wanted.certificate, &wanted.key) else {
+        let domain = options.api.domain.as_deref().filter(|_| wanted.own_authority);
+        return Ok(domain.map(|domain| format!("of an authority of this server's own, for {domain}")));
+    };
+    let origin = Origin::Files { certificate: certificate.clone(), key: key.clone() };
+    let certificates = Certificates::open(origin)?;
+    match options.api.domain.as_deref().map(without_port) {
+        Some(domain) if !certificates.covers(&format!("49983-i0.{domain}")) => {
+            anyhow::bail!("{} does not hold for *.{domain}: clients will refuse it", certificate.display())
+        }
+        _ => Ok(Some(certificate.display().to_string())),
+    }
+}
+
 /// The domain as clients have to write it: with the port, where it is not the
 /// one that `https` means.
 pub(crate) fn with_port(domain: &str, port: u16) -> String {
