@@ -79,14 +79,21 @@ fn with_memory(
     let staging = Staging::new(memory)?;
     let work = WorkDir::new(host, spec, "dump")?;
     let owner = sys::namespace::owner(idmap::namespace(process.pid, "user")?.as_fd())?;
-    let room = dump_room(host, owner, &staging.0)?;
+    // While the tool starts, what was written is written back: it need not be while the
+    // machine stands still.
+    let (room, stored) = std::thread::scope(|scope| {
+        let storing = scope.spawn(|| host.storage.store(&spec.dir));
+        let room = dump_room(host, owner, &staging.0);
+        (room, storing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    let room = room?;
+    stored?;
     // Nobody outside may hold an end of a socket inside but of TCP, which can be cut.
     let _quiet = host.controls.quiet(&spec.sandbox_id, process.pid);
     if settled {
         // The tool refuses a process above the root of its control group namespace.
         host.cgroups.unsettle(&spec.sandbox_id, process.pid)?;
     }
-    host.storage.store(&spec.dir)?;
     let call = Dump {
         pid: process.pid,
         as_root: owner == 0,
