@@ -227,6 +227,42 @@ def test_a_template_of_sixty_steps_shows_all_of_them_from_few_layers(name, creat
     assert 1 < len([layer for layer in layers if layer]) <= 20, layers
 
 
+def test_a_chain_of_more_than_five_hundred_steps_creates_and_runs(name, create, context, api):
+    """A template has at most 500 steps, so the last of them stand on a template of their own;
+    more of them leave layers than a root can mount."""
+    steps, most, mark = 520, 490, uuid.uuid4()
+
+    def more(template, numbers):
+        for number in numbers:
+            if number % 20 == 0:
+                template = template.set_workdir(f"/opt/chain/{number}")
+            elif number % 20 == 10:
+                template = template.copy("folder/test.txt", f"/opt/copied-{number}")
+            elif number % 2:
+                template = template.run_cmd(f"echo {number} {mark} | tee n-{number} > /opt/last")
+            else:
+                template = template.set_envs({f"N{number}": str(number), "LAST": str(number)})
+        return template
+
+    builder = Template(file_context_path=context)
+    below = more(builder.from_template("base").set_user("root"), range(most - 1))
+    parent = f"{name}-below"
+    began = time.monotonic()
+    Template.build(below, parent)
+    try:
+        Template.build(more(Template(file_context_path=context).from_template(parent), range(most - 1, steps)), name)
+        print(f"{steps} steps were built in {time.monotonic() - began:.1f} s")
+        sandbox = create(name)
+        numbers = range(steps)
+        assert output(sandbox, "find /opt/chain -name 'n-*' | wc -l") == str(len([n for n in numbers if n % 2]))
+        assert output(sandbox, "ls -d /opt/copied-* | wc -l; ls -d /opt/chain/* | wc -l").split() == ["26", "26"]
+        assert output(sandbox, "cat /opt/last; pwd; echo $N2 $N518 $LAST; id -un").split("\n") == [f"519 {mark}", "/opt/chain/500", "2 518 518", "root"]
+        layers = output(sandbox, "sed -n 's/^[^ ]* \\/ overlay .*lowerdir=\\([^,]*\\).*/\\1/p' /proc/mounts").split(":")
+        assert 1 < len([layer for layer in layers if layer]) <= 20, layers
+    finally:
+        assert api.delete(f"/templates/{parent}").status_code == 204
+
+
 def test_two_builds_of_the_same_steps_at_once_do_the_work_once(name):
     template = AsyncTemplate().from_template("base").run_cmd(f"echo {uuid.uuid4()}; sleep 1")
     seen = []
