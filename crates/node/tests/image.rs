@@ -156,6 +156,37 @@ async fn an_image_that_is_larger_than_allowed_is_refused_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_layer_that_an_image_has_twice_is_unpacked_twice() {
+    if !is_root() {
+        return;
+    }
+    let packed = |path: &str, content: &[u8]| {
+        let mut archive =
+            tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o640);
+        archive.append_data(&mut header, path, content).unwrap();
+        archive.into_inner().unwrap().finish().unwrap()
+    };
+    let registry = Registry::open(|_| {
+        let mut shop = Shop::default();
+        let file = shop.blob(&packed("from/file", b"there again"));
+        let gone = shop.blob(&packed("from/.wh.file", b""));
+        let config = shop.blob(br#"{"os":"linux"}"#);
+        let layers = [file.clone(), gone, file];
+        let manifest = serde_json::json!({"schemaVersion": 2, "config": config, "layers": layers});
+        shop.files.insert("manifests/v1".to_owned(), manifest.to_string().into_bytes());
+        shop
+    })
+    .await;
+    let host = Host::new();
+    let handle = node(&host, plain(&registry)).await;
+    assert_eq!(build(&handle, 1, &registry.image(), None).await, BuildProgress::Ready);
+    assert_eq!(std::fs::read(layers(&host).remove(0).join("from/file")).unwrap(), b"there again");
+}
+
+#[tokio::test]
 async fn credentials_stay_with_the_registry_that_redirects() {
     if !is_root() {
         return;

@@ -56,6 +56,8 @@ impl Read for Plain {
 fn decompressed(blob: File) -> io::Result<Box<dyn Read>> {
     use io::{Seek as _, SeekFrom};
     let mut blob = blob;
+    // An image may have the same layer twice: then it was read to its end before.
+    blob.seek(SeekFrom::Start(0))?;
     let mut magic = Vec::new();
     Read::by_ref(&mut blob).take(4).read_to_end(&mut magic)?;
     blob.seek(SeekFrom::Start(0))?;
