@@ -55,8 +55,12 @@ pub(crate) fn restarts(server: &mut Server, tally: &mut Tally, histories: Histor
 
 fn run_with_restarts(server: &mut Server, histories: Histories) -> anyhow::Result<Counts> {
     let pid_file = crate::repo::tools().join("server.pid");
-    let tell =
-        |server: &Server| fs::write(&pid_file, server.pid().to_string()).context("tell the server's pid");
+    // By a rename: the suite may read at any moment.
+    let draft = pid_file.with_extension("new");
+    let tell = |server: &Server| {
+        let written = fs::write(&draft, server.pid().to_string());
+        written.and_then(|()| fs::rename(&draft, &pid_file)).context("tell the server's pid")
+    };
     tell(server)?;
     let mut pytest = venv()?.python();
     server.access().lead(&mut pytest).env("WARREN_SERVER_PID_FILE", &pid_file);
