@@ -262,6 +262,60 @@ async fn memory_that_is_damaged_is_named_and_its_files_can_be_used() {
     assert_eq!(files(&host, 1)["kept"], "yes");
 }
 
+/// The error with all its causes.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+#[tokio::test]
+async fn damage_after_a_good_wake_is_found_however_it_is_hidden() {
+    use std::fs::{self, File, FileTimes};
+    let host = Host::new();
+    let handle = host.open().await;
+    handle.create(request(1)).await.unwrap();
+    write(&host, 1, "kept", "yes");
+    snapshot(&handle, 1, Keep::Memory).await;
+    let memory = host.path().join("generations").join(&generations(&host)[0]).join("memory");
+    let path = fs::read_dir(&memory).unwrap().next().unwrap().unwrap().path();
+    let (whole, times) = (fs::read(&path).unwrap(), fs::metadata(&path).unwrap());
+    let times = FileTimes::new().set_modified(times.modified().unwrap());
+    let changed = [&whole[..whole.len() - 1], b" "].concat();
+    let put_at = |to: &std::path::Path, bytes: &[u8]| {
+        fs::write(to, bytes).unwrap();
+        File::options().write(true).open(to).unwrap().set_times(times).unwrap();
+    };
+    let put = |bytes: &[u8]| put_at(&path, bytes);
+    let beside = memory.join("beside");
+    let in_place_of = |bytes: &[u8]| {
+        put_at(&beside, bytes);
+        fs::rename(&beside, &path).unwrap();
+    };
+
+    type Act<'a> = &'a dyn Fn();
+    let ways: [(&str, Act<'_>, Act<'_>); 4] = [
+        ("was changed", &|| put(&changed), &|| put(&whole)),
+        ("was changed", &|| in_place_of(&changed), &|| in_place_of(&whole)),
+        ("does not belong there", &|| put_at(&beside, b""), &|| fs::remove_file(&beside).unwrap()),
+        ("is missing", &|| fs::remove_file(&path).unwrap(), &|| put(&whole)),
+    ];
+    for (n, (said, damage, repair)) in (2..).zip(ways) {
+        handle.create(of_snapshot(n * 10)).await.unwrap();
+        damage();
+        for _ in 0..2 {
+            let refused = handle.create(of_snapshot(n * 10 + 1)).await.unwrap_err();
+            assert!(chain(&refused).contains(said), "{refused:?}");
+        }
+        repair();
+        handle.create(of_snapshot(n * 10 + 2)).await.unwrap();
+        put(&whole);
+        handle.create(of_snapshot(n * 10 + 3)).await.unwrap();
+        for n in [n * 10, n * 10 + 2, n * 10 + 3] {
+            handle.kill(&sandbox_id(n), KilledBy::Client).await.unwrap();
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_manifest_with_a_changed_byte_is_named_and_starts_nothing() {
     let host = Host::new();

@@ -126,14 +126,9 @@ impl Prepared {
     async fn restore(self, id: GenerationId, woken: Woken) -> Result<Booted, StepError> {
         let Self(context) = self;
         let options = &context.shared.options;
-        let (kept, backend) = (Arc::clone(&context.shared.shelf), options.backend.isolation().to_string());
-        let memory = kept.memory(id);
-        disk::blocking(move || {
-            let manifest = kept.manifest(id)?;
-            manifest.fits(&backend)?;
-            manifest.verify(&kept.memory(id))
-        })
-        .await?;
+        let shelf = &context.shared.shelf;
+        shelf.verify(id, options.backend.isolation().to_string()).await?;
+        let memory = shelf.memory(id);
         let restoring = options.backend.restore(&context.spec, &memory);
         let machine =
             bounded(&*options.faults, Point::BeforeBoot, options.limits.checkpoint, restoring).await?;

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use model::{GenerationId, Timestamp};
-use runtime::manifest::Manifest as Sums;
+use runtime::manifest::{Manifest as Sums, Stamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -93,15 +93,23 @@ impl Manifest {
         }
     }
 
-    /// Takes the sums of the memory that lies in `dir`. Reads all of it.
-    pub(crate) fn sum_up(&mut self, dir: &Path) -> Result<(), Unusable> {
-        self.memory = self.keeps_memory.then(|| Sums::of(dir)).transpose()?;
-        Ok(())
+    /// Takes the sums of the memory that lies in `dir`, and says how its files stood
+    /// meanwhile. Reads all of it.
+    pub(crate) fn sum_up(&mut self, dir: &Path) -> Result<Option<Stamp>, Unusable> {
+        let summed = self.keeps_memory.then(|| Sums::of_standing(dir)).transpose()?;
+        let (sums, stamp) = summed.unzip();
+        self.memory = sums;
+        Ok(stamp.flatten())
     }
 
-    /// Whether the memory in `dir` is, to the byte, the one that was written.
-    pub(crate) fn verify(&self, dir: &Path) -> Result<(), Unusable> {
-        self.memory.as_ref().map_or(Ok(()), |sums| Ok(sums.verify(dir)?))
+    /// Whether the memory in `dir` is, to the byte, the one that was written. Reads
+    /// all of it, unless it stands as it did when it was last known to be.
+    pub(crate) fn verify(&self, dir: &Path, known: Option<Stamp>) -> Result<Option<Stamp>, Unusable> {
+        let Some(sums) = &self.memory else { return Ok(None) };
+        if known.is_some() && Some(sums.stamp(dir)?) == known {
+            return Ok(known);
+        }
+        Ok(sums.verify(dir)?)
     }
 
     pub(crate) fn read(dir: &Path, generation: GenerationId) -> Result<Self, Unusable> {

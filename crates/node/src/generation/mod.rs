@@ -14,6 +14,7 @@
 //! *their* records; a checkpoint under way holds it in memory. The count is made
 //! again from those records at every start, and what nobody holds goes then.
 
+mod known;
 mod manifest;
 mod shelf;
 pub(crate) mod sweep;

@@ -2,18 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 use model::GenerationId;
 use tokio::sync::mpsc;
 
+use super::known::Known;
 use super::{Manifest, Unusable};
 use crate::disk;
 
-const NEW: &str = ".new-";
+pub(super) const NEW: &str = ".new-";
 const GONE: &str = ".gone-";
-const MEMORY: &str = "memory";
+pub(super) const MEMORY: &str = "memory";
 
 /// All generations of a node.
 #[derive(Debug)]
@@ -24,6 +27,7 @@ pub(crate) struct Shelf {
     holders: Mutex<Option<BTreeMap<GenerationId, usize>>>,
     /// Rings when something is to be swept; more rings than one change nothing.
     bell: mpsc::Sender<()>,
+    pub(super) known: Known,
 }
 
 /// Keeps a generation from being removed.
@@ -49,7 +53,10 @@ impl Shelf {
     pub(crate) fn open(dir: PathBuf) -> Result<(Arc<Self>, mpsc::Receiver<()>), disk::Error> {
         disk::ensure_dir(&dir)?;
         let (bell, rung) = mpsc::channel(1);
-        Ok((Arc::new(Self { dir, holders: Mutex::new(Some(BTreeMap::new())), bell }), rung))
+        Ok((
+            Arc::new(Self { dir, holders: Mutex::new(Some(BTreeMap::new())), bell, known: Known::default() }),
+            rung,
+        ))
     }
 
     pub(crate) fn hold(shelf: &Arc<Self>, id: GenerationId) -> Hold {
@@ -106,15 +113,45 @@ impl Shelf {
     }
 
     /// Names a generation that is complete: its content is on the disk first, then
-    /// its name is.
+    /// its name is. The disk writes while the sums are taken.
     pub(crate) fn publish(&self, id: GenerationId, mut manifest: Manifest) -> Result<(), Unusable> {
         let staging = self.dir.join(format!("{NEW}{id}"));
-        manifest.sum_up(&staging.join(MEMORY))?;
+        let (summed, stored) = thread::scope(|scope| {
+            let store = || disk::store_all(&staging);
+            let storing = thread::Builder::new().name("write-back".to_owned()).spawn_scoped(scope, store);
+            let summed = manifest.sum_up(&staging.join(MEMORY));
+            // Without a thread for it, it is done now.
+            let stored = storing.map_or_else(
+                |_| store(),
+                |storing| storing.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            );
+            (summed, stored)
+        });
+        let stamp = summed?;
+        stored?;
         manifest.store(&staging)?;
-        disk::store_all(&staging)?;
         let path = self.path(id);
         fs::rename(&staging, &path).map_err(disk::error("naming", &path))?;
-        Ok(disk::store(&self.dir)?)
+        disk::store(&self.dir)?;
+        if let Some(stamp) = stamp {
+            self.known.note(id, stamp);
+        }
+        Ok(())
+    }
+
+    /// Answers when the memory of a generation is known to be, to the byte, what was
+    /// written, by a backend of this kind. A future that is dropped leaves a read
+    /// under way to itself; whoever comes next waits for it.
+    pub(crate) async fn verify(self: &Arc<Self>, id: GenerationId, backend: String) -> Result<(), Unusable> {
+        let mut turn = self.known.turn(id).await;
+        let shelf = Arc::clone(self);
+        disk::blocking(move || {
+            let manifest = shelf.manifest(id)?;
+            manifest.fits(&backend)?;
+            *turn = manifest.verify(&shelf.memory(id), turn.take())?;
+            Ok(())
+        })
+        .await
     }
 
     /// The manifest of a generation that stands.
@@ -133,6 +170,7 @@ impl Shelf {
     pub(crate) fn set_aside(&self) -> Result<Vec<PathBuf>, disk::Error> {
         let holders = self.holders();
         let Some(holders) = &*holders else { return Ok(Vec::new()) };
+        self.known.retain(|id| holders.contains_key(&id));
         let mut gone = Vec::new();
         for path in disk::list_dir(&self.dir)? {
             let Some(name) = name(&path) else { continue };
