@@ -15,6 +15,9 @@ use serde::de::DeserializeOwned;
 /// No record is larger.
 const READ_LIMIT: u64 = 4 << 20;
 
+/// The kernel's words for a full disk, as the C library has them.
+const FULL: [&str; 2] = ["No space left on device", "Disk quota exceeded"];
+
 /// A file operation failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{act} {}", path.display())]
@@ -42,6 +45,12 @@ pub(crate) fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
     let code = io.or_else(|| error.downcast_ref::<rustix::io::Errno>().map(|errno| errno.raw_os_error()));
     let full = [rustix::io::Errno::NOSPC, rustix::io::Errno::DQUOT].map(rustix::io::Errno::raw_os_error);
     code.is_some_and(|code| full.contains(&code)) || error.source().is_some_and(is_full)
+}
+
+/// Whether somebody says so who has only words for it, as the checkpoint tool does. Not
+/// for what a sandbox's own programs print: they mean their own disk.
+pub(crate) fn says_full(said: &str) -> bool {
+    FULL.iter().any(|words| said.contains(words))
 }
 
 pub(crate) fn error(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
@@ -150,5 +159,7 @@ mod tests {
         assert!(is_full(&failed(rustix::io::Errno::DQUOT.raw_os_error())));
         assert!(is_full(&rustix::io::Errno::NOSPC));
         assert!(!is_full(&failed(rustix::io::Errno::NOENT.raw_os_error())));
+        assert!(says_full("the checkpoint tool says: flushing image: No space left on device"));
+        assert!(!says_full("the checkpoint tool says: no space for it"));
     }
 }

@@ -57,7 +57,14 @@ pub(crate) struct Record {
     /// Present from the decision to pause it until it is usable again.
     #[serde(default)]
     pause: Option<Pause>,
+    /// States with memory that it came from or that were written of it, the youngest
+    /// first: what it has in common with them need not be stored again. They may be gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    kin: Vec<GenerationName>,
 }
+
+/// A sandbox has use for its youngest kin that stands; older ones are for when that goes.
+const MOST_KIN: usize = 4;
 
 /// What happens to it by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -170,6 +177,7 @@ impl Record {
                 wakes_by_traffic: request.policy.wakes_by_traffic,
             },
             pause: None,
+            kin: Vec::new(),
         }
     }
 
@@ -309,6 +317,18 @@ impl Record {
     /// The generation that it is being written to.
     pub(crate) fn writing_to(&self) -> Option<GenerationId> {
         self.pause?.to.map(|name| name.0)
+    }
+
+    /// The states with which it has memory in common, the youngest first.
+    pub(crate) fn kin(&self) -> Vec<GenerationId> {
+        self.kin.iter().map(|name| name.0).collect()
+    }
+
+    /// Adds the youngest; those that are gone make room.
+    pub(crate) fn add_kin(&mut self, id: GenerationId, stands: impl Fn(GenerationId) -> bool) {
+        self.kin.retain(|name| name.0 != id && stands(name.0));
+        self.kin.insert(0, GenerationName(id));
+        self.kin.truncate(MOST_KIN);
     }
 
     /// The generation that it sleeps on.

@@ -268,6 +268,9 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
+/// Something done to files.
+type Deed<'a> = &'a dyn Fn();
+
 #[tokio::test]
 async fn damage_after_a_good_wake_is_found_however_it_is_hidden() {
     use std::fs::{self, File, FileTimes};
@@ -292,8 +295,7 @@ async fn damage_after_a_good_wake_is_found_however_it_is_hidden() {
         fs::rename(&beside, &path).unwrap();
     };
 
-    type Act<'a> = &'a dyn Fn();
-    let ways: [(&str, Act<'_>, Act<'_>); 4] = [
+    let ways: [(&str, Deed<'_>, Deed<'_>); 4] = [
         ("was changed", &|| put(&changed), &|| put(&whole)),
         ("was changed", &|| in_place_of(&changed), &|| in_place_of(&whole)),
         ("does not belong there", &|| put_at(&beside, b""), &|| fs::remove_file(&beside).unwrap()),
@@ -314,6 +316,49 @@ async fn damage_after_a_good_wake_is_found_however_it_is_hidden() {
             handle.kill(&sandbox_id(n), KilledBy::Client).await.unwrap();
         }
     }
+}
+
+#[tokio::test]
+async fn the_youngest_states_that_stand_are_a_sandboxs_kin() {
+    let (host, id) = (Host::new(), sandbox_id(1));
+    let handle = host.open().await;
+    handle.create(request(1)).await.unwrap();
+    let mut made = Vec::new();
+    for n in 1..=6 {
+        let state = handle.checkpoint(&id, Keep::Memory).await.unwrap();
+        made.insert(0, state.generation.to_string());
+        handle.keep_checkpoint(&state, &template(), BuildId::from_u128(n)).await.unwrap();
+    }
+    handle.checkpoint(&id, Keep::Files).await.unwrap();
+    let sleep = || handle.pause(&id, Keep::Memory, true);
+    let kin = || {
+        let text = std::fs::read_to_string(host.sandbox_dir(&id).join("sandbox.json")).unwrap();
+        let record: serde_json::Value = serde_json::from_str(&text).unwrap();
+        serde_json::from_value::<Vec<String>>(record["kin"].clone()).unwrap()
+    };
+    sleep().await.unwrap();
+    assert_eq!(kin(), made[..4]);
+    // What it sleeps on goes when it wakes, and pushes none away that stands.
+    for _ in 0..5 {
+        handle.resume(&id, LIFE, Waking::Kept).await.unwrap();
+        until("what it slept on is removed", || generations(&host).len() == 6).await;
+        sleep().await.unwrap();
+    }
+    assert_eq!(kin()[1..], made[..3]);
+    for n in 1..=6 {
+        handle.forget_build(BuildId::from_u128(n)).await.unwrap();
+    }
+    until("only what it sleeps on stands", || generations(&host).len() == 1).await;
+    handle.resume(&id, LIFE, Waking::Kept).await.unwrap();
+    sleep().await.unwrap();
+    assert_eq!(kin().len(), 1);
+    // A child has its parent's state for kin.
+    handle.resume(&id, LIFE, Waking::Kept).await.unwrap();
+    let state = handle.checkpoint(&id, Keep::Memory).await.unwrap();
+    handle.create(CreateSandbox { from: Some(state.generation), ..request(2) }).await.unwrap();
+    let text = std::fs::read_to_string(host.sandbox_dir(&sandbox_id(2)).join("sandbox.json")).unwrap();
+    let record: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(record["kin"], serde_json::json!([state.generation.to_string()]));
 }
 
 #[tokio::test]

@@ -276,4 +276,17 @@ pub trait Backend: Send + Sync + Debug {
             }
         })
     }
+
+    /// Lets a memory that was just written, and that nobody has seen yet, share on the
+    /// disk what it has in common with an older one, where the state file system can;
+    /// answers how much that is. The bytes of both stay what they are, also on an
+    /// error. Dropping the future does not stop the work.
+    fn share_memory<'a>(
+        &'a self,
+        memory: &'a Path,
+        with: &'a Path,
+    ) -> BoxFuture<'a, Result<ByteSize, std::io::Error>> {
+        let _ = (memory, with);
+        Box::pin(async { Ok(ByteSize::bytes(0)) })
+    }
 }

@@ -31,7 +31,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use model::Isolation;
+use model::{ByteSize, Isolation};
 use rustix::process::Pid;
 use tokio_util::task::TaskTracker;
 
@@ -340,6 +340,18 @@ impl Backend for Namespaces {
             let restore = move |host: &Host, spec: &MachineSpec| restore::restore(host, spec, &memory);
             let process = self.step(spec, "restoring its memory", restore).await?;
             self.machine(spec, process, false)
+        })
+    }
+
+    fn share_memory<'a>(
+        &'a self,
+        memory: &'a Path,
+        with: &'a Path,
+    ) -> BoxFuture<'a, Result<ByteSize, std::io::Error>> {
+        let [memory, with] = [memory, with].map(|dir| dir.join(checkpoint::IMAGES));
+        Box::pin(async move {
+            let shared = tokio::task::spawn_blocking(move || criu::share(&memory, &with)).await;
+            shared.map_err(std::io::Error::other)?.map(ByteSize::bytes)
         })
     }
 

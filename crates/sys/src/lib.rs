@@ -8,6 +8,7 @@ pub mod memory;
 pub mod mount;
 pub mod namespace;
 pub mod netlink;
+pub mod reflink;
 pub mod seccomp;
 pub mod signal;
 pub mod wait;

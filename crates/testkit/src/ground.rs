@@ -44,6 +44,18 @@ impl Ground {
     where
         F: Future<Output = ()>,
     {
+        Self::run_on(n, ByteSize::gib(2), test)
+    }
+
+    /// As [`Self::run`], with a state file system of this size.
+    pub fn run_on<F>(
+        n: u32,
+        disk: ByteSize,
+        test: impl FnOnce(Arc<Self>) -> F + Send + 'static,
+    ) -> Result<bool>
+    where
+        F: Future<Output = ()>,
+    {
         if !rustix::process::geteuid().is_root() || busybox().is_none() {
             skip();
             return Ok(false);
@@ -55,7 +67,7 @@ impl Ground {
             // Every thread of the runtime is a descendant of this one and stands in its namespace.
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
-                let ground = Arc::new(Self::new(n).await?);
+                let ground = Arc::new(Self::new(n, disk).await?);
                 test(Arc::clone(&ground)).await;
                 Arc::into_inner(ground).context("the test keeps its ground")?.close().await
             })
@@ -64,9 +76,9 @@ impl Ground {
         Ok(true)
     }
 
-    async fn new(n: u32) -> Result<Self> {
+    async fn new(n: u32, disk: ByteSize) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("warren-ground").tempdir_in("/var/tmp")?;
-        let options = StorageOptions { image_size: Some(ByteSize::gib(2)), only: None };
+        let options = StorageOptions { image_size: Some(disk), only: None };
         let storage = Arc::new(Storage::open(dir.path(), &options).context("open the storage")?);
         busybox_root(&storage.root().join("layers/root"))?;
         let network = Network::start(NetworkConfig::default()).await.context("start the network")?;

@@ -7,8 +7,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use model::GenerationId;
 use model::lifecycle::Event;
+use model::{ByteSize, GenerationId};
 use runtime::{CheckpointTo, Checkpointed, Machine, Then};
 use tokio::sync::oneshot;
 
@@ -49,6 +49,11 @@ impl Driver {
             result = self.checkpoint(keep, machine) => result,
         };
         self.apply(if result.is_ok() { Event::StepDone } else { Event::StepFailed });
+        if let Ok(made) = &result
+            && made.keep == Keep::Memory
+        {
+            self.add_kin(made.generation);
+        }
         let result = result.map_err(|source| {
             tracing::warn!(error = chain(&source), "a sandbox's state was not kept");
             self.not_kept(&source)
@@ -60,11 +65,11 @@ impl Driver {
     }
 
     pub(super) fn not_kept(&self, source: &StepError) -> Error {
-        let sandbox_id = self.id().clone();
-        if disk::is_full(source) {
-            return Error::DiskFull { sandbox_id, what: "keeping the state", why: chain(source) };
+        let (sandbox_id, why) = (self.id().clone(), chain(source));
+        if disk::is_full(source) || disk::says_full(&why) {
+            return Error::DiskFull { sandbox_id, what: "keeping the state", why };
         }
-        Error::Checkpoint { sandbox_id, source: chain(source).into() }
+        Error::Checkpoint { sandbox_id, source: why.into() }
     }
 
     async fn checkpoint(&self, keep: Keep, machine: &Arc<dyn Machine>) -> Result<Checkpoint, StepError> {
@@ -118,11 +123,54 @@ impl Driver {
             memory_bytes: done.memory_bytes.as_u64(),
             was_healthy,
         });
+        let mut manifest = manifest;
+        let shared = self.share_memory(id, &mut manifest).await;
         let kept = Arc::clone(&self.shared.shelf);
         disk::blocking(move || kept.publish(id, manifest)).await?;
         options.faults.at(Point::AfterPublish).await?;
-        tracing::info!(generation = %id, frozen_us = done.frozen.as_micros(), "the sandbox's state was kept");
+        let (frozen_us, shared_bytes) = (done.frozen.as_micros(), shared.as_u64());
+        tracing::info!(generation = %id, frozen_us, shared_bytes, "the sandbox's state was kept");
         Ok(Checkpoint { generation: id, keep, size: done.memory_bytes, frozen: done.frozen, hold })
+    }
+}
+
+impl Driver {
+    /// Notes a state whose memory it has in common.
+    pub(super) fn add_kin(&mut self, id: GenerationId) {
+        let kept = &self.shared.shelf;
+        self.record.add_kin(id, |kin| kept.exists(kin));
+    }
+
+    /// Stores what the memory of a draft has in common with the youngest of its kin that
+    /// stands only once. Without it the state takes more room, and nothing else.
+    async fn share_memory(&self, id: GenerationId, manifest: &mut Manifest) -> ByteSize {
+        let none = ByteSize::bytes(0);
+        if !manifest.keeps_memory {
+            return none;
+        }
+        let kept = &self.shared.shelf;
+        for kin in self.record.kin() {
+            // Held before it is looked at.
+            let _hold = Shelf::hold(kept, kin);
+            let look = Arc::clone(kept);
+            let Ok(with) = disk::blocking(move || look.manifest(kin)).await else { continue };
+            if !with.may_be_shared() {
+                continue;
+            }
+            let (memory, with_memory) = (kept.staged_memory(id), kept.memory(kin));
+            match self.shared.options.backend.share_memory(&memory, &with_memory).await {
+                Ok(shared) if shared == none => return none,
+                Ok(shared) => {
+                    manifest.shares_with(&with);
+                    return shared;
+                }
+                Err(e) => {
+                    tracing::warn!(error = chain(&e), "a memory is stored without what it shares");
+                    return none;
+                }
+            }
+        }
+        none
     }
 }
 

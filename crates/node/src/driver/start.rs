@@ -126,9 +126,9 @@ impl Prepared {
     async fn restore(self, id: GenerationId, woken: Woken) -> Result<Booted, StepError> {
         let Self(context) = self;
         let options = &context.shared.options;
-        let shelf = &context.shared.shelf;
-        shelf.verify(id, options.backend.isolation().to_string()).await?;
-        let memory = shelf.memory(id);
+        let kept = &context.shared.shelf;
+        kept.verify(id, options.backend.isolation().to_string()).await?;
+        let memory = kept.memory(id);
         let restoring = options.backend.restore(&context.spec, &memory);
         let machine =
             bounded(&*options.faults, Point::BeforeBoot, options.limits.checkpoint, restoring).await?;
@@ -210,7 +210,11 @@ impl Driver {
         };
         let prepared = prepared.map_err(at("preparing its root and network"))?;
         let booted = match state.filter(|_| waking == Waking::Kept && self.record.keeps_memory()) {
-            Some(id) => prepared.restore(id, same_one()).await.map_err(at("reading its memory back"))?,
+            Some(id) => {
+                let restored = prepared.restore(id, same_one()).await;
+                self.add_kin(id);
+                restored.map_err(at("reading its memory back"))?
+            }
             None => prepared.boot().await.map_err(at("starting its first process"))?,
         };
         self.machine = Some(Arc::clone(&booted.machine));
@@ -252,6 +256,9 @@ impl Driver {
             }
         };
         let booted = self.preemptible("starting its first process", reply, booting).await?;
+        if let Some(from) = from.filter(|from| from.keep == Keep::Memory) {
+            self.add_kin(from.generation);
+        }
         self.machine = Some(Arc::clone(&booted.machine));
         self.apply(Event::StepDone);
         let ready = self.preemptible("waiting for its daemon", reply, Box::pin(booted.init())).await?;

@@ -59,19 +59,6 @@ mod tests {
     use super::super::{Manifest, Shelf};
     use super::*;
 
-    fn manifest(id: GenerationId) -> Manifest {
-        let template = serde_json::json!({
-            "format": 1, "build_id": "", "template_id": "", "aliases": [], "cpu_count": 1, "memory_bytes": 1,
-            "disk_bytes": 1, "envd_version": "", "layers": [], "interpreter": false, "env": {},
-            "default_user": null, "default_workdir": null, "created_at": 1,
-        });
-        serde_json::from_value(serde_json::json!({
-            "format": 1, "generation": id.to_string(), "source": "", "made_at": 1, "backend": "sim", "kernel": "",
-            "layers": [], "template": template, "keeps_memory": true, "memory_bytes": 2, "was_healthy": true,
-        }))
-        .unwrap()
-    }
-
     /// A shelf with one published generation that keeps a memory of two files, which
     /// another server made; and a watch on who opens them.
     fn with_memory() -> (tempfile::TempDir, Arc<Shelf>, GenerationId, OwnedFd) {
@@ -83,7 +70,7 @@ mod tests {
         for name in ["a", "b"] {
             fs::write(memory.join(name), name).unwrap();
         }
-        shelf.publish(id, manifest(id)).unwrap();
+        shelf.publish(id, Manifest::sample(id)).unwrap();
         let (shelf, _rung) = Shelf::open(dir.path().join("generations")).unwrap();
         let watch = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
         let events = inotify::WatchFlags::OPEN | inotify::WatchFlags::CLOSE_NOWRITE;
@@ -154,7 +141,7 @@ mod tests {
         let made = GenerationId::from_u128(8);
         fs::create_dir(shelf.stage(made).unwrap().join(MEMORY)).unwrap();
         fs::write(dir.path().join("generations").join(format!("{NEW}{made}/{MEMORY}/a")), "a").unwrap();
-        shelf.publish(made, manifest(made)).unwrap();
+        shelf.publish(made, Manifest::sample(made)).unwrap();
         let watch = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
         inotify::add_watch(&watch, shelf.memory(made), inotify::WatchFlags::OPEN).unwrap();
         verify(&shelf, made).await.unwrap();

@@ -18,6 +18,9 @@ const FORMAT: u32 = 1;
 const FILE: &str = "manifest.json";
 /// Its SHA-256, in hexadecimal; states of earlier servers have none.
 const SUM: &str = "manifest.sha256";
+/// Memories that share pages one with the next. Each may keep blocks on the disk of one
+/// that is gone, as the file system frees only extents of which nothing is used.
+const LONGEST_CHAIN: u32 = 8;
 
 /// Everything that it takes to start a sandbox from a generation. Holds the
 /// variables of its source, so only its owner may read it.
@@ -38,6 +41,9 @@ pub(crate) struct Manifest {
     pub(crate) keeps_memory: bool,
     /// Size of the memory image.
     pub(crate) memory_bytes: u64,
+    /// How many memories before it share their pages on the disk, one with the next.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    shares: u32,
     /// Every file of the memory image, with its sum.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     memory: Option<Sums>,
@@ -88,6 +94,7 @@ impl Manifest {
             template: record.as_template(generation, at),
             keeps_memory: keep == Keep::Memory,
             memory_bytes,
+            shares: 0,
             memory: None,
             was_healthy,
         }
@@ -110,6 +117,16 @@ impl Manifest {
             return Ok(known);
         }
         Ok(sums.verify(dir)?)
+    }
+
+    /// Whether another memory may share pages with this one.
+    pub(crate) fn may_be_shared(&self) -> bool {
+        self.keeps_memory && self.shares < LONGEST_CHAIN
+    }
+
+    /// Notes with which it does.
+    pub(crate) fn shares_with(&mut self, other: &Self) {
+        self.shares = other.shares + 1;
     }
 
     pub(crate) fn read(dir: &Path, generation: GenerationId) -> Result<Self, Unusable> {
@@ -154,8 +171,49 @@ impl Manifest {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
 /// Of the bytes, not of what they mean: a newer server's manifest has a sum, too.
 fn sum(path: &Path) -> Result<String, disk::Error> {
     let bytes = std::fs::read(path).map_err(disk::error("reading", path))?;
     Ok(crate::hex::hex(&Sha256::digest(&bytes)))
+}
+
+#[cfg(test)]
+impl Manifest {
+    /// Of a memory that a simulated machine left.
+    pub(crate) fn sample(id: GenerationId) -> Self {
+        let template = serde_json::json!({
+            "format": 1, "build_id": "", "template_id": "", "aliases": [], "cpu_count": 1, "memory_bytes": 1,
+            "disk_bytes": 1, "envd_version": "", "layers": [], "interpreter": false, "env": {},
+            "default_user": null, "default_workdir": null, "created_at": 1,
+        });
+        let manifest = serde_json::json!({
+            "format": 1, "generation": id.to_string(), "source": "", "made_at": 1, "backend": "sim", "kernel": "",
+            "layers": [], "template": template, "keeps_memory": true, "memory_bytes": 2, "was_healthy": true,
+        });
+        serde_json::from_value(manifest).expect("it is one")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_of_memories_that_share_has_an_end() {
+        let mut last = Manifest::sample(GenerationId::from_u128(1));
+        let mut shared = 0;
+        while last.may_be_shared() {
+            let mut next = Manifest::sample(GenerationId::from_u128(2));
+            next.shares_with(&last);
+            let text = serde_json::to_string(&next).unwrap();
+            last = serde_json::from_str(&text).unwrap();
+            shared += 1;
+        }
+        assert_eq!(shared, LONGEST_CHAIN);
+    }
 }

@@ -101,6 +101,11 @@ impl Shelf {
         self.path(id).join(MEMORY)
     }
 
+    /// The memory of a generation that is being put together.
+    pub(crate) fn staged_memory(&self, id: GenerationId) -> PathBuf {
+        self.dir.join(format!("{NEW}{id}")).join(MEMORY)
+    }
+
     pub(crate) fn exists(&self, id: GenerationId) -> bool {
         self.path(id).is_dir()
     }
@@ -119,7 +124,7 @@ impl Shelf {
         let (summed, stored) = thread::scope(|scope| {
             let store = || disk::store_all(&staging);
             let storing = thread::Builder::new().name("write-back".to_owned()).spawn_scoped(scope, store);
-            let summed = manifest.sum_up(&staging.join(MEMORY));
+            let summed = manifest.sum_up(&self.staged_memory(id));
             // Without a thread for it, it is done now.
             let stored = storing.map_or_else(
                 |_| store(),
@@ -144,11 +149,11 @@ impl Shelf {
     /// under way to itself; whoever comes next waits for it.
     pub(crate) async fn verify(self: &Arc<Self>, id: GenerationId, backend: String) -> Result<(), Unusable> {
         let mut turn = self.known.turn(id).await;
-        let shelf = Arc::clone(self);
+        let kept = Arc::clone(self);
         disk::blocking(move || {
-            let manifest = shelf.manifest(id)?;
+            let manifest = kept.manifest(id)?;
             manifest.fits(&backend)?;
-            *turn = manifest.verify(&shelf.memory(id), turn.take())?;
+            *turn = manifest.verify(&kept.memory(id), turn.take())?;
             Ok(())
         })
         .await

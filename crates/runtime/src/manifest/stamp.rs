@@ -133,7 +133,8 @@ mod tests {
 
     #[test]
     fn every_change_shows_also_at_once_and_with_the_times_set_back() {
-        let changes: [(&str, fn(&Path)); 6] = [
+        type Change = fn(&Path);
+        let changes: [(&str, Change); 6] = [
             ("a byte, at once", |images| {
                 let path = images.join("pages-1.img");
                 let times = times(&path);

@@ -7,14 +7,17 @@
 mod bound;
 mod entries;
 mod images;
+mod pagemap;
 mod proto;
 mod removed;
 mod rpc;
+mod share;
 mod tool;
 
 pub(super) use bound::keep_bound;
 pub(super) use images::move_users;
 pub(super) use removed::set_removed_aside;
 pub(super) use rpc::{Ask, Dump, Restore, stood_still};
+pub(super) use share::share;
 pub use tool::Criu;
 pub(super) use tool::{check, run};
