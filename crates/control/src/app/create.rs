@@ -159,27 +159,42 @@ impl App {
         order: CreateSandbox,
         max: u64,
     ) -> Result<Live, Error> {
+        self.start_by(tokio::time::Instant::now() + self.options().create_limit, row, order, max).await
+    }
+
+    /// The same for one of several that have their time together.
+    pub(super) async fn start_by(
+        &self,
+        deadline: tokio::time::Instant,
+        row: store::Sandbox,
+        order: CreateSandbox,
+        max: u64,
+    ) -> Result<Live, Error> {
         let began = tokio::time::Instant::now();
-        let outcome = self.start_uncounted(row, order, max).await;
+        let outcome = self.start_uncounted(deadline, row, order, max).await;
         self.0.meter.note_create(&outcome, began.elapsed());
         outcome
     }
 
     async fn start_uncounted(
         &self,
+        deadline: tokio::time::Instant,
         row: store::Sandbox,
         order: CreateSandbox,
         max: u64,
     ) -> Result<Live, Error> {
+        let limit = self.options().create_limit;
+        if tokio::time::Instant::now() >= deadline {
+            return Err(Error::CreateTimedOut(limit));
+        }
         self.refuse_if_drained().await?;
         match self.store().reserve(&row, max).await? {
             Reservation::Full => return Err(Error::TooManySandboxes(max)),
             Reservation::Made => {}
         }
-        let limit = self.options().create_limit;
         let span = tracing::info_span!(target: "warren_trace", "create", sandbox_id = %row.sandbox_id);
         let creating = traced(span, self.node().create(order));
-        let started = match tokio::time::timeout(limit, creating).await {
+        let started = match tokio::time::timeout_at(deadline, creating).await {
             Ok(started) => started.map_err(refusal),
             Err(_elapsed) => Err(Error::CreateTimedOut(limit)),
         };

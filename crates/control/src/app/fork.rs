@@ -9,6 +9,7 @@ use futures_util::StreamExt as _;
 use model::SandboxId;
 use node::{Checkpoint, CreateSandbox, Keep};
 use store::Intent;
+use tokio::time::Instant;
 use wire::control::LogLevel;
 
 use super::event::checkpointed_event;
@@ -51,6 +52,8 @@ impl App {
         max: u64,
     ) -> Result<Vec<Result<Live, Error>>, Error> {
         let id = &source.row.sandbox_id;
+        // Whoever is told has all of them: what is not usable by then is no longer begun.
+        let deadline = Instant::now() + self.options().create_limit;
         let state = self.within(id, self.node().checkpoint(id, keep)).await?;
         let state = state.map_err(|e| self.not_kept(id, e))?;
         let now = self.options().clock.now();
@@ -59,7 +62,7 @@ impl App {
             tracing::warn!(sandbox_id = %id, error, "an event was not written");
         }
         let order = source.env_order(&state, timeout);
-        let forks = (0..count).map(|_| self.start_fork(&source, order.clone(), max));
+        let forks = (0..count).map(|_| self.start_fork(deadline, &source, order.clone(), max));
         let forks: Vec<_> = futures_util::stream::iter(forks).buffered(AT_A_TIME).collect().await;
         let made = forks.iter().filter(|fork| fork.is_ok()).count().to_string();
         let facts = [("forks", made), ("frozen_us", state.frozen.as_micros().to_string())];
@@ -68,7 +71,13 @@ impl App {
         Ok(forks)
     }
 
-    async fn start_fork(&self, source: &Live, order: CreateSandbox, max: u64) -> Result<Live, Error> {
+    async fn start_fork(
+        &self,
+        deadline: Instant,
+        source: &Live,
+        order: CreateSandbox,
+        max: u64,
+    ) -> Result<Live, Error> {
         let row = store::Sandbox {
             sandbox_id: SandboxId::from_random(random()),
             intent: Intent::Starting,
@@ -78,7 +87,7 @@ impl App {
         let sandbox_id = row.sandbox_id.clone();
         let order = CreateSandbox { sandbox_id, access_token: self.token_of(&row), ..order };
         let _guard = self.in_flight(row.sandbox_id.clone());
-        self.start(row, order, max).await
+        self.start_by(deadline, row, order, max).await
     }
 }
 

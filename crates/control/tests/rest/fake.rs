@@ -75,6 +75,11 @@ impl FakeNode {
     }
 
     /// Creates take for ever, with the sandbox half up.
+    /// How many creates were begun.
+    pub(crate) fn created(&self) -> usize {
+        self.state().orders.len()
+    }
+
     pub(crate) fn hang_creates(&self) {
         self.state().create_hangs = true;
     }

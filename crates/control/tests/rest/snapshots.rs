@@ -109,6 +109,19 @@ async fn a_snapshot_without_a_row_is_forgotten() {
 }
 
 #[tokio::test]
+async fn forks_have_their_time_together() {
+    let world = World::with(|options| options.create_limit = std::time::Duration::from_millis(200)).await;
+    world.node.give_memory();
+    let id = world.create_base().await;
+    world.node.hang_creates();
+    let forks = world.post(&format!("/sandboxes/{id}/fork"), r#"{"count":30}"#).await.expect(201).json();
+    let failed = forks.as_array().unwrap().iter().filter(|fork| fork["error"]["code"] == 504).count();
+    assert_eq!(failed, 30, "{forks}");
+    // The source, and those that are begun at a time: no others after their time was up.
+    assert_eq!(world.node.created(), 1 + 8);
+}
+
+#[tokio::test]
 async fn forks_are_told_one_by_one() {
     let world = with_memory().await;
     let id = world.create_base().await;
