@@ -1,7 +1,8 @@
 #!/bin/bash
 # Runs as root in the emulated machine: the server as a systemd unit, on an older
 # kernel with cgroup version 2 only. Prints one line a check: "PASS name" or
-# "FAIL name: why"; the last line of a whole run is "DONE".
+# "FAIL name: why"; "AGAIN" says that it goes on after a restart of the machine, and
+# the last line of a whole run is "DONE".
 export PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8
 
 check() {
@@ -23,8 +24,12 @@ cgroups() { find /sys/fs/cgroup -type d -name "$BOX*" | wc -l; }
 no_cgroup() { equals "$(cgroups)" 0; }
 no_interface() { equals "$(ip -o link | grep -c ': wv')" 0; }
 
+# What has to be known after a restart of the machine.
+KEPT=/root/paused
+
 state_directory() {
-    mkdir -p /var/lib/warren && mount -o compress=no /dev/vdb /var/lib/warren && btrfs quota enable /var/lib/warren
+    mkdir -p /var/lib/warren && echo '/dev/vdb /var/lib/warren btrfs compress=no 0 0' >>/etc/fstab &&
+        mount /var/lib/warren && btrfs quota enable /var/lib/warren
 }
 
 limits_memory() {
@@ -79,20 +84,81 @@ runs_cells() {
     [[ $cell == *'"text":"42"'* ]] || { echo "$cell"; return 1; }
 }
 
+monotonic() { in_box python3 -c 'import time; print(int(time.monotonic()))'; }
+
+# A shell with a word in its memory and nowhere else, which it writes down when asked.
+remember() {
+    in_box bash -c 'cat >/tmp/shell.sh' <<'END'
+word=$RANDOM$RANDOM$RANDOM
+trap 'echo $word >/tmp/said' USR1
+while :; do sleep 1; done
+END
+    in_box bash -c 'setsid bash /tmp/shell.sh >/dev/null 2>&1 </dev/null &'
+}
+
+said() {
+    in_box bash -c 'rm -f /tmp/said
+        for _ in $(seq 50); do
+            pkill -USR1 -f "^bash /tmp/shell.s[h]"
+            sleep 0.5
+            [ -s /tmp/said ] && exec cat /tmp/said
+        done'
+}
+
+pauses_with_memory() {
+    warren sandbox pause "$BOX" || return 1
+    no_cgroup
+}
+
+wakes() { warren sandbox resume "$BOX" --timeout 3600 && wait_for still_sleeps; }
+
+says_its_word() { equals "$(said)" "$WORD"; }
+
+# The host's own clock began anew; the sandbox's goes on.
+clock_goes_on() {
+    local now
+    now=$(monotonic)
+    [ "$now" -ge "$MONOTONIC" ] && [ "$now" -lt $((MONOTONIC + 1800)) ] || { echo "$MONOTONIC became $now"; return 1; }
+}
+
 nothing_left() {
     warren sandbox kill --all || return 1
     wait_for no_box_on_disk && wait_for no_cgroup && wait_for no_interface
 }
 
+# Steers the server that runs.
+reach_server() {
+    export E2B_API_URL=http://127.0.0.1:3000 E2B_SANDBOX_URL=http://127.0.0.1:3000
+    E2B_API_KEY=$(cat /var/lib/warren/api-key)
+    export E2B_API_KEY BOX
+}
+
+end() {
+    check "nothing is left behind" nothing_left
+    echo "the server's log:"
+    journalctl -u warren -b --no-pager -o cat | tail -60
+    echo DONE
+    exit
+}
+
+if [ -e "$KEPT" ]; then
+    # shellcheck disable=SC1090
+    . "$KEPT"
+    wait_for answers
+    reach_server
+    check "a paused sandbox wakes after a restart of the machine" wakes
+    check "its processes go on with their memory after that" says_its_word
+    check "its clock goes on where it stood" clock_goes_on
+    check "a command runs in it as before" equals "$(in_box id -u)" 0
+    end
+fi
+
 echo "kernel $(uname -r), $(cat /sys/fs/cgroup/cgroup.controllers), systemd $(systemctl --version | head -1)"
 check "the state directory is a btrfs of its own" state_directory
 check "doctor finds everything" warren doctor
 check "the service is installed, starts at boot and answers" installs_service
-export E2B_API_URL=http://127.0.0.1:3000 E2B_SANDBOX_URL=http://127.0.0.1:3000
-E2B_API_KEY=$(cat /var/lib/warren/api-key)
-export E2B_API_KEY
+reach_server
 BOX=$(warren sandbox create base --timeout 3600)
-export BOX
 check "a sandbox is created" test -n "$BOX"
 check "a command runs as root inside" equals "$(in_box id -u)" 0
 check "root inside is nobody outside" test "$(ps -eo uid,comm | awk '$2 == "guest" || $2 == "warren-guest" {print $1; exit}')" -ge 1000000
@@ -106,7 +172,18 @@ check "a sandbox outlives a restart of the unit" survives_restart
 check "a sandbox outlives kill -9 of the server" survives_kill_9
 check "a sandbox outlives another installation of the service" installs_again
 check "cells of code run" runs_cells
-check "nothing is left behind" nothing_left
-echo "the server's log:"
-journalctl -u warren --no-pager -o cat | tail -60
-echo DONE
+if [ ! -x /var/lib/criu/usr/sbin/criu ]; then
+    echo "SKIP pauses with memory: no checkpoint tool came along"
+    end
+fi
+remember
+WORD=$(said)
+check "a shell keeps a word in its memory" test -n "$WORD"
+check "a sandbox is paused with its memory, and holds nothing of the machine" pauses_with_memory
+check "it wakes" wakes
+check "its processes go on with their memory" says_its_word
+MONOTONIC=$(monotonic)
+check "it is paused again" pauses_with_memory
+declare -p BOX MONOTONIC WORD >"$KEPT"
+sync
+echo AGAIN

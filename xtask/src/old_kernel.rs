@@ -2,7 +2,7 @@
 //! version 2 and all capabilities, in an emulated machine.
 //!
 //! The machine is Debian 12 with its cloud kernel; it needs no hardware
-//! virtualisation and takes a few minutes. What is checked stands in
+//! virtualisation, is started anew once, and takes a few minutes. What is checked stands in
 //! `tests/old-kernel/inside.sh`. The templates come ready from this host, because
 //! the machine has no network.
 
@@ -55,7 +55,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let root = system(&work)?;
     let state = templates(args.state.as_deref(), &warren, &work)?;
     let disks = disks(&work, &root, &state, &warren)?;
-    let console = boot(&root, &disks, &work, Duration::from_mins(args.minutes))?;
+    let limit = Duration::from_mins(args.minutes);
+    let mut console = boot(&root, &disks, &work, limit)?;
+    if console.lines().any(|line| line.trim() == "AGAIN") {
+        // The same disks: the machine is started anew.
+        console.push_str(&boot(&root, &disks, &work, limit)?);
+    }
     count(&console, &mut tally);
     tally.close()
 }
@@ -129,6 +134,14 @@ fn disks(work: &Path, root: &Path, state: &Path, warren: &Path) -> anyhow::Resul
             .with_context(|| format!("copy {from}"))?;
     }
     fs::copy(warren, root.join("usr/local/bin/warren")).context("copy the server")?;
+    let tool = root.join("var/lib/criu");
+    remove(&tool)?;
+    crate::criu::ensure();
+    if let Some(usr) = crate::criu::usr() {
+        // Beside the state directory the server looks for it.
+        fs::create_dir_all(&tool).context("make the checkpoint tool's directory")?;
+        command::run(command("cp").arg("-a").arg(usr).arg(tool.join("usr")))?;
+    }
     // The test installs it; what an earlier version of this left would be another's.
     remove(&root.join("etc/systemd/system/warren.service"))?;
     let wants = root.join("etc/systemd/system/multi-user.target.wants");
@@ -188,6 +201,9 @@ fn count(console: &str, tally: &mut Tally) {
         if let Some(name) = line.strip_prefix("PASS ") {
             println!("    passed: {name}");
             tally.add(name, 1, 0, 0);
+        } else if let Some(reason) = line.strip_prefix("SKIP ") {
+            println!("    skipped: {reason}");
+            tally.add("old kernel", 0, 0, 1);
         } else if let Some(failure) = line.strip_prefix("FAIL ") {
             tally.fail("old kernel", failure);
         } else if line.starts_with("kernel ") {
