@@ -60,6 +60,7 @@ impl Store {
     /// are new, the build, its tags. Earlier ones that still wait and share a tag
     /// are given up. One transaction.
     pub async fn begin_build(&self, wanted: &NewBuild) -> Result<Begun, Error> {
+        let _change = self.names.changing();
         let op = || Error::query("entering a build");
         let mut tx = self.write.begin().await.map_err(op())?;
         let under_way: (i64,) = sqlx::query_as(
@@ -163,6 +164,7 @@ impl Store {
 
     /// Says that a waiting build has begun; `false` if it waits no more.
     pub async fn build_begins(&self, build: BuildId) -> Result<bool, Error> {
+        let _change = self.names.changing();
         let done =
             sqlx::query("UPDATE builds SET status = 'building' WHERE build_id = $1 AND status = 'waiting'")
                 .bind(build.to_string())
@@ -180,6 +182,7 @@ impl Store {
         failed: Option<&Reason>,
         at: Timestamp,
     ) -> Result<(), Error> {
+        let _change = self.names.changing();
         let op = || Error::query("entering the outcome of a build");
         let mut tx = self.write.begin().await.map_err(op())?;
         let status = if failed.is_some() { BuildStatus::Error } else { BuildStatus::Ready };

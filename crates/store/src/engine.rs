@@ -8,11 +8,13 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
+use model::KeyId;
 use sqlx::any::AnyPoolOptions;
 use sqlx::{AnyConnection, AnyPool, Connection as _, Executor as _};
 
-use crate::Error;
 use crate::known::Known;
+use crate::template::Asked;
+use crate::{Build, Error, KeyHash, Resolved, Team};
 
 /// How long a statement waits for a connection before it fails as unavailable.
 const ACQUIRE_LIMIT: Duration = Duration::from_secs(5);
@@ -25,7 +27,8 @@ const READERS: u32 = 4;
 pub struct Store {
     pub(crate) write: AnyPool,
     pub(crate) read: AnyPool,
-    pub(crate) known: Known,
+    pub(crate) keys: Known<KeyHash, (Team, KeyId)>,
+    pub(crate) names: Known<Asked, (Resolved, Option<Build>)>,
 }
 
 impl Store {
@@ -40,7 +43,7 @@ impl Store {
         let write = pool(1).connect(&url).await.map_err(|e| failed(e.into()))?;
         migrate(&write).await?;
         let read = pool(READERS).connect(&url).await.map_err(|e| failed(e.into()))?;
-        Ok(Self { write, read, known: Known::default() })
+        Ok(Self { write, read, keys: Known::default(), names: Known::default() })
     }
 
     /// Waits for statements under way, writes the log back and closes.

@@ -104,7 +104,7 @@ impl Store {
 
     /// The team whose key has this hash, and the key's id.
     pub async fn team_of_key(&self, hash: &KeyHash) -> Result<Option<(Team, KeyId)>, Error> {
-        let before = match self.known.find(hash) {
+        let before = match self.keys.find(hash) {
             Ok(found) => return Ok(Some(found)),
             Err(before) => before,
         };
@@ -118,7 +118,7 @@ impl Store {
         .map_err(Error::query("looking up an API key"))?;
         let Some(row) = row else { return Ok(None) };
         let (team, key_id) = (team::read(&row)?, Columns(&row).parsed("key_id")?);
-        self.known.keep(before, hash, &team, key_id);
+        self.keys.keep(before, hash.clone(), (team.clone(), key_id));
         Ok(Some((team, key_id)))
     }
 
@@ -169,7 +169,7 @@ impl Store {
     /// Revokes a key of a team: from now on it is nobody's. `false` if the team
     /// has no such key.
     pub async fn remove_key(&self, team_id: TeamId, key_id: KeyId) -> Result<bool, Error> {
-        let _change = self.known.changing();
+        let _change = self.keys.changing();
         let removed = sqlx::query("DELETE FROM api_keys WHERE team_id = $1 AND key_id = $2")
             .bind(team_id.to_string())
             .bind(key_id.to_string())
@@ -188,7 +188,7 @@ impl Store {
         name: &str,
         few: u64,
     ) -> Result<(), Error> {
-        let _change = self.known.changing();
+        let _change = self.keys.changing();
         sqlx::query(
             "DELETE FROM api_keys WHERE key_id IN (SELECT key_id FROM api_keys \
              WHERE team_id = $1 AND created_by = $2 AND name = $3 \

@@ -55,6 +55,7 @@ impl Store {
     /// Enters a snapshot: its template and name if they are new, its build, its
     /// tag, and the event that tells of it. One transaction.
     pub async fn keep_snapshot(&self, new: &NewSnapshot, event: &Event) -> Result<Kept, Error> {
+        let _change = self.names.changing();
         let op = || Error::query("entering a snapshot");
         let mut tx = self.write.begin().await.map_err(op())?;
         let Some(template_id) = snapshot_template(&mut tx, new).await? else { return Ok(Kept::NameTaken) };

@@ -38,6 +38,7 @@ impl Store {
         tags: &[String],
         at: Timestamp,
     ) -> Result<(), Error> {
+        let _change = self.names.changing();
         let op = || Error::query("assigning tags");
         let mut tx = self.write.begin().await.map_err(op())?;
         for tag in tags {
@@ -58,6 +59,7 @@ impl Store {
 
     /// Removes tags; those that are not there are no matter.
     pub async fn remove_tags(&self, template_id: &TemplateId, tags: &[String]) -> Result<(), Error> {
+        let _change = self.names.changing();
         let op = || Error::query("removing tags");
         let mut tx = self.write.begin().await.map_err(op())?;
         for tag in tags {
@@ -104,6 +106,7 @@ impl Store {
 
     /// Opens a template to other teams, or closes it.
     pub async fn set_public(&self, template_id: &TemplateId, public: bool) -> Result<(), Error> {
+        let _change = self.names.changing();
         sqlx::query("UPDATE templates SET public = $1 WHERE template_id = $2")
             .bind(i64::from(public))
             .bind(template_id.as_str())
@@ -116,6 +119,7 @@ impl Store {
     /// Removes a template with its names, tags and builds, unless a sandbox
     /// stands on it. One transaction, so that no sandbox comes in between.
     pub async fn remove_template(&self, template_id: &TemplateId) -> Result<Removal, Error> {
+        let _change = self.names.changing();
         let op = || Error::query("removing a template");
         let mut tx = self.write.begin().await.map_err(op())?;
         let id = template_id.as_str();

@@ -125,7 +125,7 @@ impl Store {
 
     /// Changes a team; `None` if there is none.
     pub async fn change_team(&self, team_id: TeamId, change: &TeamChange) -> Result<Option<Team>, Error> {
-        let _change = self.known.changing();
+        let _change = self.keys.changing();
         let max = change.max_sandboxes;
         let row = sqlx::query(
             "UPDATE teams SET name = COALESCE($2, name), standing = COALESCE($3, standing), \

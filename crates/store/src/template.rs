@@ -170,11 +170,21 @@ const RESOLVE: &str = "WITH found AS ( \
      AND builds.build_id = COALESCE($5, (SELECT tags.build_id FROM tags \
      WHERE tags.template_id = found.template_id AND tags.tag = $4))";
 
+/// What [`Store::resolve_build`] is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Asked {
+    namespace: String,
+    alias: String,
+    is_whole: bool,
+    build: String,
+}
+
 impl Store {
     /// Writes a ready build of a template that comes with the server: the
     /// template, its names everywhere, the build, and the tag `default` on it
     /// unless a newer build has it. One transaction; safe twice.
     pub async fn put_builtin(&self, build: &Build, aliases: &[String]) -> Result<(), Error> {
+        let _change = self.names.changing();
         let op = || Error::query("registering a built-in template");
         let mut tx = self.write.begin().await.map_err(op())?;
         let (template_id, build_id) = (build.template_id.as_str(), build.build_id.to_string());
@@ -237,6 +247,16 @@ impl Store {
         own_namespace: &str,
         build: &str,
     ) -> Result<Option<(Resolved, Option<Build>)>, Error> {
+        let asked = Asked {
+            namespace: namespace.unwrap_or(own_namespace).to_owned(),
+            alias: alias.to_owned(),
+            is_whole: namespace.is_some(),
+            build: build.to_owned(),
+        };
+        let before = match self.names.find(&asked) {
+            Ok(found) => return Ok(Some(found)),
+            Err(before) => before,
+        };
         let row = sqlx::query(RESOLVE)
             .bind(namespace.unwrap_or(own_namespace))
             .bind(alias)
@@ -251,7 +271,9 @@ impl Store {
         let resolved = Resolved { template: read_template(&row)?, alias: columns.maybe_text("first_alias")? };
         let has_build = columns.maybe_text("build_id")?.is_some();
         let build = has_build.then(|| read_build_beside_template(&columns)).transpose()?;
-        Ok(Some((resolved, build)))
+        let found = (resolved, build);
+        self.names.keep(before, asked, found.clone());
+        Ok(Some(found))
     }
 
     /// The names of a template, first one first.
