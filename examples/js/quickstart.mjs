@@ -10,7 +10,7 @@ import { Sandbox } from '@e2b/code-interpreter'
 
 const CHART = `
 import matplotlib.pyplot as plt
-years = list(range(2020, 2020 + len(visitors)))
+years = [str(2020 + n) for n in range(len(visitors))]
 plt.figure(figsize=(6, 3))
 plt.plot(years, visitors, label="museum")
 plt.title("Visitors a year")

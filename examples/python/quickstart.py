@@ -14,7 +14,7 @@ from e2b_code_interpreter import Sandbox
 
 CHART = """
 import matplotlib.pyplot as plt
-years = list(range(2020, 2020 + len(visitors)))
+years = [str(2020 + n) for n in range(len(visitors))]
 plt.figure(figsize=(6, 3))
 plt.bar(years, visitors)
 plt.title("Visitors a year")

@@ -81,7 +81,7 @@ runs_cells() {
     CELLS=$(warren sandbox create code-interpreter-v1 --timeout 3600) || return 1
     cell=$(curl -fsS --max-time 120 -H "E2b-Sandbox-Id: $CELLS" -H 'E2b-Sandbox-Port: 49999' \
         -H 'Content-Type: application/json' -d '{"code": "6 * 7"}' http://127.0.0.1:3000/execute) || return 1
-    [[ $cell == *'"text":"42"'* ]] || { echo "$cell"; return 1; }
+    [[ $cell == *'"text": "42"'* ]] || { echo "$cell"; return 1; }
 }
 
 monotonic() { in_box python3 -c 'import time; print(int(time.monotonic()))'; }

@@ -212,7 +212,10 @@ fn become_owner(user: u32) -> Result<(), StepFailed> {
                 .step("keeping a capability")?;
         }
     }
-    set_thread_res_uid(Uid::ROOT, Uid::from_raw(user), Uid::ROOT).step("becoming the owner")
+    // All three: Linux before 6.16 takes an `exec` under two user ids for one of a
+    // set-user-id program, and lets the ambient capabilities go.
+    let user = Uid::from_raw(user);
+    set_thread_res_uid(user, user, user).step("becoming the owner")
 }
 
 fn become_tool(orders: &OwnedFd, user: u32) -> Result<Infallible, StepFailed> {
