@@ -5,6 +5,9 @@
 # the last line of a whole run is "DONE".
 export PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8
 
+# The console begins with what the boot left on its line.
+echo
+
 check() {
     local name=$1 output
     shift
