@@ -66,7 +66,7 @@ pub(crate) struct Args {
 }
 
 /// A hundred interpreters are promised more memory than they use.
-const PROMISES: &str = "memory_overcommit = 64.0\n";
+const PROMISES: &str = "memory_overcommit = 64.0\ndisk_overcommit = 200.0\n";
 
 /// What one soak does.
 #[derive(Debug, Clone, Copy)]
