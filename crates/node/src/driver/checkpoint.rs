@@ -114,7 +114,7 @@ impl Driver {
         let options = &self.shared.options;
         let Written { draft: Draft { id, hold }, keep, done } = written;
         options.faults.at(Point::BeforePublish).await?;
-        let manifest = Manifest::new(Made {
+        let mut manifest = Manifest::new(Made {
             generation: id,
             record: &self.record,
             at: options.clock.now(),
@@ -123,7 +123,6 @@ impl Driver {
             memory_bytes: done.memory_bytes.as_u64(),
             was_healthy,
         });
-        let mut manifest = manifest;
         let shared = self.share_memory(id, &mut manifest).await;
         let kept = Arc::clone(&self.shared.shelf);
         disk::blocking(move || kept.publish(id, manifest)).await?;

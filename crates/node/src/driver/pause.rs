@@ -35,20 +35,20 @@ impl Driver {
     /// Whether the daemon answers, unless somebody kills the sandbox meanwhile.
     pub(super) async fn guest_answers(&self, machine: &Arc<dyn Machine>) -> bool {
         let guest = Guest::new(machine.dialer());
-        tokio::select! {
-            biased;
-            _ = killed(&self.entry) => false,
-            answers = guest.answers(ANSWER) => answers,
-        }
+        self.unless_killed(guest.answers(ANSWER)).await
     }
 
     /// Asks the daemon to give up what need not be written down; whether it answers.
     pub(super) async fn guest_rests(&self, machine: &Arc<dyn Machine>) -> bool {
         let guest = Guest::new(machine.dialer());
+        self.unless_killed(guest.rests(ANSWER)).await
+    }
+
+    async fn unless_killed(&self, answers: impl Future<Output = bool>) -> bool {
         tokio::select! {
             biased;
             _ = killed(&self.entry) => false,
-            answers = guest.rests(ANSWER) => answers,
+            answers = answers => answers,
         }
     }
 
