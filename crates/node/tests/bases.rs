@@ -20,11 +20,9 @@ use std::time::Duration;
 use model::{BuildId, ByteSize, Resources, TeamId};
 use runtime::sim::Sim;
 use runtime::storage::{Storage, StorageKind, StorageOptions};
-use shop::{Registry, Shop, digest};
+use shop::{Registry, Shop, digest, log};
 use support::{Host, until};
-use warren_node::build::{
-    BuildFailure, BuildOrder, BuildProgress, CachedStep, LogLevel, LogPage, Source, Start,
-};
+use warren_node::build::{BuildFailure, BuildOrder, BuildProgress, CachedStep, Source, Start};
 use warren_node::image::ImageOptions;
 use warren_node::{Handle, NodeOptions, Sandboxes};
 
@@ -236,22 +234,7 @@ async fn build(handle: &Handle, team_id: TeamId, n: u128, registry: &Registry, t
         force: false,
         resources: Resources { cpu_count: 1, memory: ByteSize::mib(512), disk: ByteSize::gib(1) },
     };
-    handle.start_build(order).await.unwrap();
-    let ending = async {
-        loop {
-            match handle.build_progress(BuildId::from_u128(n)).await.unwrap() {
-                BuildProgress::Building => tokio::time::sleep(Duration::from_millis(2)).await,
-                progress => return progress,
-            }
-        }
-    };
-    tokio::time::timeout(Duration::from_mins(2), ending).await.expect("a build comes to its end")
-}
-
-async fn log(handle: &Handle, n: u128) -> String {
-    let all = LogPage { offset: 0, limit: usize::MAX, level: LogLevel::Debug };
-    let entries = handle.build_log(BuildId::from_u128(n), all).await.unwrap();
-    entries.into_iter().map(|entry| entry.message).collect::<Vec<_>>().join("\n")
+    shop::build(handle, order, Duration::from_mins(2)).await
 }
 
 /// A team's entry whose title has this in it.

@@ -16,9 +16,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use model::{BuildId, ByteSize, Resources, TeamId};
-use shop::{Registry, Shop};
+use shop::{Registry, Shop, log};
 use support::Host;
-use warren_node::build::{BuildFailure, BuildOrder, BuildProgress, LogLevel, LogPage, Source, Start};
+use warren_node::build::{BuildFailure, BuildOrder, BuildProgress, Source, Start};
 use warren_node::image::{Credentials, ImageOptions};
 use warren_node::{Handle, NodeOptions};
 
@@ -51,22 +51,7 @@ async fn build(handle: &Handle, n: u128, image: &str, credentials: Option<Creden
         force: false,
         resources: Resources { cpu_count: 1, memory: ByteSize::mib(512), disk: ByteSize::gib(1) },
     };
-    handle.start_build(order).await.unwrap();
-    let ending = async {
-        loop {
-            match handle.build_progress(BuildId::from_u128(n)).await.unwrap() {
-                BuildProgress::Building => tokio::time::sleep(Duration::from_millis(2)).await,
-                progress => return progress,
-            }
-        }
-    };
-    tokio::time::timeout(Duration::from_mins(1), ending).await.expect("a build comes to its end")
-}
-
-async fn log(handle: &Handle, n: u128) -> String {
-    let all = LogPage { offset: 0, limit: usize::MAX, level: LogLevel::Debug };
-    let entries = handle.build_log(BuildId::from_u128(n), all).await.unwrap();
-    entries.into_iter().map(|entry| entry.message).collect::<Vec<_>>().join("\n")
+    shop::build(handle, order, Duration::from_mins(1)).await
 }
 
 fn reason(progress: BuildProgress) -> String {

@@ -6,13 +6,17 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use model::BuildId;
 use sha2::Digest as _;
+use warren_node::Handle;
+use warren_node::build::{BuildOrder, BuildProgress, LogLevel, LogPage};
 
 /// A request: path, range and authorization.
 pub(crate) type Seen = (String, Option<String>, Option<String>);
@@ -155,4 +159,26 @@ fn reply(status: u16, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut reply = Response::new(Full::new(body.into()));
     *reply.status_mut() = StatusCode::from_u16(status).unwrap();
     reply
+}
+
+/// Builds, and waits for the end of it.
+pub(crate) async fn build(handle: &Handle, order: BuildOrder, limit: Duration) -> BuildProgress {
+    let id = order.build_id;
+    handle.start_build(order).await.unwrap();
+    let ending = async {
+        loop {
+            match handle.build_progress(id).await.unwrap() {
+                BuildProgress::Building => tokio::time::sleep(Duration::from_millis(2)).await,
+                progress => return progress,
+            }
+        }
+    };
+    tokio::time::timeout(limit, ending).await.expect("a build comes to its end")
+}
+
+/// What a build wrote.
+pub(crate) async fn log(handle: &Handle, n: u128) -> String {
+    let all = LogPage { offset: 0, limit: usize::MAX, level: LogLevel::Debug };
+    let entries = handle.build_log(BuildId::from_u128(n), all).await.unwrap();
+    entries.into_iter().map(|entry| entry.message).collect::<Vec<_>>().join("\n")
 }
