@@ -13,7 +13,7 @@ use testkit::Ground;
 
 /// Starts one that stops dead at the point; the caller ends the wait.
 async fn stuck(host: &Host, node: &Handle, point: Point) -> tokio::task::JoinHandle<()> {
-    host.script.stop_at(Some(point));
+    host.script.stop(Some(point));
     let node = node.clone();
     let mut creating = tokio::spawn(async move {
         // The one before is forgotten a moment after its last trace is gone. How this
@@ -26,7 +26,7 @@ async fn stuck(host: &Host, node: &Handle, point: Point) -> tokio::task::JoinHan
         () = host.script.stopped.notified() => {}
         ended = &mut creating => panic!("a start ended before {point:?}: {ended:?}"),
     }
-    host.script.stop_at(None);
+    host.script.stop(None);
     creating
 }
 
@@ -36,18 +36,20 @@ async fn failing(host: &Host) {
     let before = host.footprint();
     for point in Point::START {
         for round in 0..2 {
-            host.script.fail_at(Some(point));
+            host.script.fail(point, 1);
             let failed = node.create(request(2)).await.unwrap_err();
             assert!(matches!(failed, Error::Start { .. }), "{point:?} {failed:?}");
+            assert!(host.script.is_spent(), "{point:?}");
             host.settled(&before, &format!("{point:?} failed, round {round}")).await;
             assert_eq!(node.ended(&sandbox_id(2)).unwrap().cause, EndCause::StartFailed);
         }
     }
     for point in Point::END {
         node.create(request(2)).await.unwrap();
-        host.script.fail_at(Some(point));
+        host.script.fail(point, 1);
         node.kill(&sandbox_id(2), KilledBy::Client).await.unwrap();
         host.settled(&before, &format!("{point:?} failed")).await;
+        assert!(host.script.is_spent(), "{point:?}");
     }
     node.create(request(2)).await.unwrap();
     node.shutdown(Sandboxes::Kill).await;

@@ -4,14 +4,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::admission::{Capacity, Overcommit, Promised};
 use model::{BuildId, ByteSize, Resources, SandboxId};
-use runtime::BoxFuture;
 use runtime::sim::{Inventory, Sim, World};
-use warren_node::{CreateSandbox, Faults, Handle, InjectedFault, Limits, NodeOptions, Phase, Point, Refused};
+use testkit::Script;
+use warren_node::{CreateSandbox, Faults, Handle, Limits, NodeOptions, Phase, Refused};
 
 pub(crate) const BUILD: BuildId = BuildId::from_u128(0x1111_2222_3333_4444_8555_6666_7777_8888);
 
@@ -28,43 +28,6 @@ pub(crate) struct Footprint {
     inventory: Inventory,
     dirs: BTreeSet<PathBuf>,
     promised: Promised,
-}
-
-/// Fails or stops dead at one point.
-#[derive(Debug, Default)]
-pub(crate) struct Script {
-    fail: Mutex<Vec<Point>>,
-    stop: Mutex<Option<Point>>,
-    pub(crate) stopped: tokio::sync::Notify,
-}
-
-impl Script {
-    pub(crate) fn fail(&self, point: Point, times: usize) {
-        self.fail.lock().unwrap().extend(std::iter::repeat_n(point, times));
-    }
-
-    pub(crate) fn stop(&self, point: Option<Point>) {
-        *self.stop.lock().unwrap() = point;
-    }
-}
-
-impl Faults for Script {
-    fn at(&self, point: Point) -> BoxFuture<'_, Result<(), InjectedFault>> {
-        Box::pin(async move {
-            if *self.stop.lock().unwrap() == Some(point) {
-                self.stopped.notify_one();
-                std::future::pending::<()>().await;
-            }
-            let mut fail = self.fail.lock().unwrap();
-            match fail.iter().position(|wanted| *wanted == point) {
-                Some(at) => {
-                    fail.remove(at);
-                    Err(InjectedFault(point))
-                }
-                None => Ok(()),
-            }
-        })
-    }
 }
 
 impl Host {

@@ -6,50 +6,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::admission::Capacity;
 use model::{BuildId, ByteSize, Resources, SandboxId};
-use node::{CreateSandbox, Faults, Handle, InjectedFault, NodeOptions, Point};
-use runtime::BoxFuture;
-use testkit::Ground;
+use node::{CreateSandbox, Faults, Handle, NodeOptions};
+use testkit::{Ground, Script};
 
 pub(crate) const BUILD: BuildId = BuildId::from_u128(0x1111_2222_3333_4444_8555_6666_7777_8888);
-
-/// Fails or stops dead at one point.
-#[derive(Debug, Default)]
-pub(crate) struct Script {
-    fail: Mutex<Option<Point>>,
-    stop: Mutex<Option<Point>>,
-    pub(crate) stopped: tokio::sync::Notify,
-}
-
-impl Script {
-    pub(crate) fn fail_at(&self, point: Option<Point>) {
-        *self.fail.lock().unwrap() = point;
-    }
-
-    pub(crate) fn stop_at(&self, point: Option<Point>) {
-        *self.stop.lock().unwrap() = point;
-    }
-}
-
-impl Faults for Script {
-    fn at(&self, point: Point) -> BoxFuture<'_, Result<(), InjectedFault>> {
-        Box::pin(async move {
-            if *self.stop.lock().unwrap() == Some(point) {
-                self.stopped.notify_one();
-                std::future::pending::<()>().await;
-            }
-            // Once: an end is tried again until it succeeds.
-            match self.fail.lock().unwrap().take_if(|wanted| *wanted == point) {
-                Some(point) => Err(InjectedFault(point)),
-                None => Ok(()),
-            }
-        })
-    }
-}
 
 /// A host with one template, and what is to go wrong there.
 pub(crate) struct Host {
