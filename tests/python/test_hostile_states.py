@@ -10,19 +10,8 @@ import pytest
 from e2b import Sandbox, SandboxException
 from outside import until
 
-
-@pytest.fixture(scope="module", autouse=True)
-def memory():
-    """Skips where memory cannot be kept."""
-    sandbox = Sandbox.create(timeout=120)
-    try:
-        sandbox.pause()
-    except SandboxException as refused:
-        if "501" not in str(refused):
-            raise
-        pytest.skip(f"no memory: {refused}")
-    finally:
-        sandbox.kill()
+# A state that can mislead holds memory.
+pytestmark = pytest.mark.usefixtures("memory")
 
 
 # What every hostile program begins with; it says `ready` and then answers a request for its facts.

@@ -28,18 +28,8 @@ from outside import API_URL, routed, until
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def memory():
-    """Skips where memory cannot be kept: every row here is about that, or beside it."""
-    sandbox = Sandbox.create(timeout=120)
-    try:
-        sandbox.pause()
-    except SandboxException as refused:
-        if "501" not in str(refused):
-            raise
-        pytest.skip(f"no memory: {refused}")
-    finally:
-        sandbox.kill()
+# Every row here is about kept memory, or beside it.
+pytestmark = pytest.mark.usefixtures("memory")
 
 
 @pytest.fixture

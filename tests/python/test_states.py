@@ -15,20 +15,6 @@ def read(sandbox, path):
     return sandbox.commands.run(f"cat {path}", user="root").stdout
 
 
-@pytest.fixture(scope="module")
-def memory():
-    """Skips where memory cannot be kept."""
-    sandbox = Sandbox.create(timeout=120)
-    try:
-        sandbox.pause()
-    except SandboxException as refused:
-        if "501" not in str(refused):
-            raise
-        pytest.skip(f"no memory: {refused}")
-    finally:
-        sandbox.kill()
-
-
 @pytest.fixture
 def snapshots():
     """Snapshots to be deleted at the end, after the sandboxes of the test."""
