@@ -212,6 +212,12 @@ def test_files_of_the_kernel_can_be_read(sandbox):
     assert sandbox.files.read("/proc/self/stat", format="bytes")
 
 
+def test_devices_take_what_is_written(sandbox):
+    sandbox.files.write("/dev/null", "x")
+    with pytest.raises(NotEnoughSpaceException):
+        sandbox.files.write("/dev/full", "x")
+
+
 def test_parts_and_conditions(sandbox, stranger):
     sandbox.files.write("digits", "0123456789")
     target = {"url": "/files", "params": {"path": "digits"}}

@@ -321,6 +321,12 @@ fn packed_uploads_that_are_broken_or_bombs() {
         assert!(std::fs::read(dir.path().join("f")).unwrap() == zeros);
         assert_eq!(guest.post(&target, &gzip, b"not packed").await.status, 400);
         assert_eq!(guest.post(&target, &gzip, &bomb[..bomb.len() / 2]).await.status, 500);
+        let short = packed(b"a short text");
+        assert_eq!(
+            guest.post(&target, &gzip, &short[..short.len() - 4]).await.status,
+            500,
+            "it began as gzip"
+        );
         assert_eq!(guest.post(&target, &gzip, &packed(b"")).await.status, 200);
         assert_eq!(std::fs::read(dir.path().join("f")).unwrap(), b"");
     });

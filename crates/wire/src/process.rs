@@ -379,8 +379,10 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_body_and_two_members_are_refused() {
+    fn an_empty_body_a_list_and_two_members_are_refused() {
         assert!(ListRequest::decode(Codec::Json, b"").is_err());
+        assert!(ListRequest::decode(Codec::Json, b"[]").is_err());
+        assert!(StartRequest::decode(Codec::Json, b" [null]").is_err());
         assert!(ConnectRequest::decode(Codec::Json, br#"{"process":{"pid":1,"tag":"a"}}"#).is_err());
     }
 }

@@ -245,17 +245,20 @@ impl Counts {
         Ok(Self { passed: number("tests")?.saturating_sub(failed + skipped), failed, skipped })
     }
 
-    /// Reads the closing comments of a TAP report: `# pass 3`.
+    /// Reads the closing comments of a TAP report: `# pass 3`. A suite that was skipped as a whole is in none of them;
+    /// it counts as one.
     fn of_tap(text: &str) -> anyhow::Result<Self> {
         let number = |name: &str| -> anyhow::Result<u64> {
             let prefix = format!("# {name} ");
             let line = text.lines().find_map(|line| line.strip_prefix(&prefix));
             line.with_context(|| format!("find {name}"))?.parse().with_context(|| format!("read {name}"))
         };
+        let skipped =
+            text.lines().filter(|line| line.starts_with("ok ") && line.contains(" # SKIP")).count() as u64;
         Ok(Self {
             passed: number("pass")?,
             failed: number("fail")? + number("cancelled")?,
-            skipped: number("skipped")?,
+            skipped: number("skipped")?.max(skipped),
         })
     }
 }
@@ -271,5 +274,8 @@ mod tests {
         assert_eq!((counts.passed, counts.failed, counts.skipped), (4, 3, 3));
         let counts = Counts::of_tap("ok 1\n# pass 5\n# fail 1\n# cancelled 0\n# skipped 2\n").unwrap();
         assert_eq!((counts.passed, counts.failed, counts.skipped), (5, 1, 2));
+        let text = "ok 1 - a suite # SKIP why\n# pass 0\n# fail 0\n# cancelled 0\n# skipped 0\n";
+        let counts = Counts::of_tap(text).unwrap();
+        assert_eq!((counts.passed, counts.failed, counts.skipped), (0, 0, 1));
     }
 }

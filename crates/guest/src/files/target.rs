@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt, chown, fchown};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, chown, fchown};
 use std::path::Path;
 
 use http::StatusCode;
@@ -24,15 +24,16 @@ pub(super) fn open(
     metadata: &BTreeMap<String, String>,
 ) -> Result<File, HttpFailure> {
     ensure_parents(Path::new(path), user).map_err(|error| failure("error ensuring directories", &error))?;
-    let exists = match fs::metadata(path) {
+    let before = match fs::metadata(path) {
         Ok(about) if about.is_dir() => {
             return Err(HttpFailure::new(StatusCode::BAD_REQUEST, format!("path is a directory: {path}")));
         }
-        Ok(_) => true,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Ok(about) => Some(about.file_type()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(failure("error getting file info", &error)),
     };
-    if exists {
+    // Devices are the host's own nodes, which nobody in here can be given.
+    if before.is_some_and(|kind| !kind.is_char_device() && !kind.is_block_device()) {
         chown(path, Some(user.uid), Some(user.gid))
             .map_err(|error| failure("error changing ownership", &error))?;
     }
@@ -50,7 +51,7 @@ pub(super) fn open(
         }
         failure("error opening file", &error)
     })?;
-    if !exists {
+    if before.is_none() {
         fchown(&file, Some(user.uid), Some(user.gid))
             .map_err(|error| failure("error changing ownership", &error))?;
     }

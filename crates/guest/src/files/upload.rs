@@ -26,6 +26,10 @@ use crate::user::User;
 /// Packed bytes that are unpacked at once. They become a thousand times as many at most.
 const GUNZIP_STEP: usize = 4 << 10;
 
+/// Bytes that every gzip header has, and what it begins with.
+const GZIP_HEAD: usize = 10;
+const GZIP_DEFLATE: [u8; 3] = [0x1f, 0x8b, 8];
+
 /// Answers an upload.
 pub(crate) async fn upload(daemon: &Daemon, request: Request) -> Response {
     let (head, body) = request.into_parts();
@@ -192,13 +196,13 @@ struct Source {
 struct Gunzip {
     decoder: MultiGzDecoder<Vec<u8>>,
     packed: Bytes,
-    /// Whether anything came out: until then the body is not what its coding says.
-    has_begun: bool,
+    /// How the body begins, as far as it came.
+    head: Vec<u8>,
 }
 
 impl Default for Gunzip {
     fn default() -> Self {
-        Self { decoder: MultiGzDecoder::new(Vec::new()), packed: Bytes::new(), has_begun: false }
+        Self { decoder: MultiGzDecoder::new(Vec::new()), packed: Bytes::new(), head: Vec::new() }
     }
 }
 
@@ -206,9 +210,9 @@ impl Gunzip {
     /// Unpacks the next step of what is packed.
     fn step(&mut self) -> Result<Bytes, HttpFailure> {
         let step = self.packed.split_to(self.packed.len().min(GUNZIP_STEP));
+        self.head.extend(step.iter().take(GZIP_HEAD - self.head.len()));
         let unpacked = self.decoder.write_all(&step).map(|()| std::mem::take(self.decoder.get_mut()));
         let unpacked = unpacked.map_err(|error| self.failure(&error))?;
-        self.has_begun |= !unpacked.is_empty();
         Ok(unpacked.into())
     }
 
@@ -218,8 +222,11 @@ impl Gunzip {
         rest.map(Bytes::from).map_err(|error| self.failure(&error))
     }
 
+    /// A body that does not even begin as its coding says is the request's fault; one that breaks off or is damaged
+    /// later may have been written to in part.
     fn failure(&self, error: &io::Error) -> HttpFailure {
-        let status = if self.has_begun { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::BAD_REQUEST };
+        let has_begun = self.head.len() == GZIP_HEAD && self.head.starts_with(&GZIP_DEFLATE);
+        let status = if has_begun { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::BAD_REQUEST };
         HttpFailure::new(status, format!("error decompressing the upload: {error}"))
     }
 }

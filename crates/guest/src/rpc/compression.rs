@@ -56,6 +56,10 @@ impl Compression {
 
     /// The message in this envelope of a stream: each says for itself whether it is compressed.
     pub(super) fn unpack_envelope(self, envelope: Envelope) -> Result<Bytes, Error> {
+        if envelope.flags & !FLAG_COMPRESSED != 0 {
+            let message = format!("protocol error: invalid envelope flags {}", envelope.flags);
+            return Err(Error::new(Code::Internal, message));
+        }
         match (envelope.flags & FLAG_COMPRESSED != 0, self) {
             (false, _) => Ok(envelope.payload),
             (true, Self::Gzip) => self.unpack(envelope.payload),
@@ -109,6 +113,8 @@ mod tests {
         let small = envelope(FLAG_COMPRESSED, packed(b"y"));
         assert_eq!(Compression::Gzip.unpack_envelope(small.clone()).unwrap().as_ref(), b"y");
         assert_eq!(Compression::None.unpack_envelope(small).unwrap_err().code, Code::Internal);
+        let strange = envelope(0x80, Bytes::from_static(b"x"));
+        assert_eq!(Compression::None.unpack_envelope(strange).unwrap_err().code, Code::Internal);
     }
 
     #[test]

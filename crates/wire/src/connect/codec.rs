@@ -69,6 +69,10 @@ pub trait Message: Serialize + DeserializeOwned + Binary {
     /// is the empty message.
     fn decode(codec: Codec, bytes: &[u8]) -> Result<Self, DecodeError> {
         match codec {
+            // A list would be read as the fields in their order.
+            Codec::Json if bytes.trim_ascii_start().first() == Some(&b'[') => {
+                Err(DecodeError("a list is no message".to_owned()))
+            }
             Codec::Json => serde_json::from_slice(bytes).map_err(|e| DecodeError(e.to_string())),
             Codec::Proto => Self::from_binary(bytes).map_err(|e| DecodeError(e.to_string())),
         }
