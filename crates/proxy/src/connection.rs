@@ -63,8 +63,10 @@ pub(crate) async fn serve<R, A, F>(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a client left at once");
     }
-    let opening = tls::open(options.tls.as_ref(), stream);
-    match tokio::time::timeout(options.first_head_timeout, opening).await {
+    let opening = tokio::time::timeout(options.first_head_timeout, tls::open(options.tls.as_ref(), stream));
+    // One that said nothing yet has nothing to finish.
+    let Some(opened) = shutdown.run_until_cancelled(opening).await else { return };
+    match opened {
         Ok(Ok(Opened::Http1(stream))) => over_http1(stream, route, options, shutdown).await,
         Ok(Ok(Opened::Http2(stream))) => over_http2(stream, route, options, shutdown).await,
         Ok(Ok(Opened::Refused(stream))) => {

@@ -1,10 +1,12 @@
 //! TLS at the listeners: one port speaks it and, where that is allowed, plain HTTP.
 //!
 //! The first byte tells them apart: a TLS connection begins with a handshake
-//! record, a request with a letter.
+//! record, a request with a letter. A client that speaks HTTP/2 without TLS says
+//! so with its first bytes.
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::ServerConfig;
 use rustls::crypto::ring;
@@ -16,6 +18,12 @@ use crate::client::Stream;
 
 /// The type of the record that every TLS connection begins with.
 const HANDSHAKE: u8 = 22;
+
+/// What HTTP/2 without TLS begins with: kept free of methods for that.
+const PREFACE: &[u8] = b"PRI ";
+
+/// A look at what came does not wait for more of it.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// In the order of preference.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -60,8 +68,7 @@ impl Tls {
         }
         if first[0] != HANDSHAKE {
             let served = self.plain_everywhere || stream.local_addr()?.ip().to_canonical().is_loopback();
-            let stream = Stream::Plain(stream);
-            return Ok(if served { Opened::Http1(stream) } else { Opened::Refused(stream) });
+            return if served { plain(stream).await } else { Ok(Opened::Refused(Stream::Plain(stream))) };
         }
         let stream = self.acceptor.accept(stream).await?;
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(PROTOCOLS[0]);
@@ -74,6 +81,22 @@ impl Tls {
 pub(crate) async fn open(tls: Option<&Tls>, stream: TcpStream) -> io::Result<Opened> {
     match tls {
         Some(tls) => tls.accept(stream).await,
-        None => Ok(Opened::Http1(Stream::Plain(stream))),
+        None => plain(stream).await,
+    }
+}
+
+/// Tells the versions apart. The first bytes mostly come together, and one that
+/// does not fit is enough.
+async fn plain(stream: TcpStream) -> io::Result<Opened> {
+    let mut first = [0; PREFACE.len()];
+    loop {
+        let seen = stream.peek(&mut first).await?;
+        if seen == 0 || first[..seen] != PREFACE[..seen] {
+            return Ok(Opened::Http1(Stream::Plain(stream)));
+        }
+        if seen == PREFACE.len() {
+            return Ok(Opened::Http2(Stream::Plain(stream)));
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
     }
 }

@@ -86,6 +86,40 @@ async fn one_port_speaks_plain_http_and_tls() {
     assert!(answer.ends_with("api /tls"), "{answer}");
 }
 
+/// Whoever knows that a server speaks HTTP/2 needs no TLS for it.
+#[tokio::test]
+async fn plain_http2_leads_where_plain_http_does() {
+    let world = World::with(ProxyOptions::default()).await;
+    tokio::spawn(echo(world.sandbox.listen(8000).await));
+    let io = TokioIo::new(world.connect().await.0);
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    tokio::spawn(connection);
+    let mut text = async |host: &str| {
+        let request = Request::get(format!("http://{host}/h2c")).body(Empty::<Bytes>::new()).unwrap();
+        let answer = sender.send_request(request).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        String::from_utf8(answer.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+    };
+    assert_eq!(text("localhost").await, "api /h2c");
+    let inside = text("8000-iabc.sbx.test").await;
+    assert!(inside.starts_with("GET /h2c HTTP/1.1\r\n"), "{inside}");
+    assert!(inside.contains("host: 8000-iabc.sbx.test\r\n"), "{inside}");
+}
+
+/// Methods begin with the same letters as the preface, and letters come late.
+#[tokio::test]
+async fn a_method_is_no_preface_however_slowly_it_comes() {
+    let world = World::with(ProxyOptions::default()).await;
+    let mut client = world.connect().await;
+    for piece in ["P", "R", "OPFIND /slow HTTP/1.1\r\nhost: localhost\r\n\r\n"] {
+        client.send(piece).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let answer = client.until("api /slow").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
 #[tokio::test]
 async fn http2_carries_many_requests_to_many_hosts_on_one_connection() {
     let secure = Secure::new().await;
