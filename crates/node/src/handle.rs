@@ -195,8 +195,8 @@ impl Handle {
     }
 
     /// Puts a sandbox to sleep: its files stay, its processes end or are kept too.
-    /// If their memory cannot be kept, it goes on as it was. Whoever asks while another pause is under way waits for that one; one that sleeps
-    /// already is refused. With `demands_answer`, one whose daemon is stuck goes
+    /// If their memory cannot be kept, it goes on as it was. Whoever asks while
+    /// another pause is under way or about to be waits for that one; one that sleeps already is refused. With `demands_answer`, one whose daemon is stuck goes
     /// on as it was. Dropping this future does not stop the pause.
     pub async fn pause(
         &self,
@@ -214,7 +214,12 @@ impl Handle {
                 return Ok(seen.clone());
             }
         }
-        self.ask(sandbox_id, |reply| Request::Pause { keep, demands_answer, reply }).await
+        let was_running = observed.borrow().phase == Phase::Running;
+        match self.ask(sandbox_id, |reply| Request::Pause { keep, demands_answer, reply }).await {
+            // It ran when it was asked: another's pause came first, and this one joined it.
+            Err(Error::Paused(_)) if was_running => Ok(observed.borrow().clone()),
+            answer => answer,
+        }
     }
 
     /// Wakes a sandbox that sleeps, to live this long from then on; returns when

@@ -76,6 +76,10 @@ async fn pauses_and_resumes_at_once_are_one() {
     assert_eq!((first.unwrap().phase, second.unwrap().phase), (Phase::Paused, Phase::Paused));
     let (first, second) =
         tokio::join!(handle.resume(&id, LIFE, Waking::Kept), handle.resume(&id, LIFE, Waking::Kept));
+    // Asked before the first of them was begun, too.
+    let both = tokio::join!(handle.pause(&id, Keep::Files, true), handle.pause(&id, Keep::Files, true));
+    assert_eq!((both.0.unwrap().phase, both.1.unwrap().phase), (Phase::Paused, Phase::Paused));
+    assert!(matches!(handle.pause(&id, Keep::Files, true).await, Err(Error::Paused(_))));
     assert_eq!(first.unwrap().started_at, second.unwrap().started_at);
 }
 
