@@ -193,7 +193,7 @@ impl Handle {
             never = flush_often(&job.log) => never,
         };
         if outcome.is_ok() {
-            let text = format!("Build finished, took {} s", started.elapsed().as_secs());
+            let text = format!("Build finished, took {}s", started.elapsed().as_secs());
             job.log.add(LogLevel::Info, None, &text);
         }
         self.conclude(job, outcome).await;

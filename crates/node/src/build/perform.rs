@@ -284,6 +284,7 @@ impl Performance<'_> {
         if self.order.start != Start::default() {
             growing.start = self.order.start.clone();
         }
+        self.info("finalize", "[finalize] keeping the result");
         let layers = self.flattened(&mut growing).await?;
         if growing.start != Start::default() {
             self.prove(&growing, &layers).await?;
