@@ -251,6 +251,8 @@ pub(super) struct LogFields {
     limit: Option<usize>,
     direction: Option<String>,
     level: Option<String>,
+    /// Where the lines are kept; here there is one such place.
+    source: Option<String>,
 }
 
 /// `GET /templates/{templateID}/builds/{buildID}/logs`.
@@ -261,6 +263,9 @@ pub(super) async fn logs(
     Fields(fields): Fields<LogFields>,
 ) -> Result<Json<BuildLogs>, Failure> {
     let limit = checked_limit(fields.limit)?;
+    if !matches!(fields.source.as_deref(), None | Some("" | "temporary" | "persistent")) {
+        return Err(Failure::bad_request("source must be temporary or persistent"));
+    }
     let page = LogPage { level: level(fields.level.as_deref())?, ..WHOLE_LOG };
     let (template, build) = (template_id(&template)?, build_id(&build)?);
     let entries = app.whole_build_log(&caller, &template, build, page).await?;

@@ -46,6 +46,9 @@ fn command(
     default_timeout: i64,
     secured: bool,
 ) -> Result<CreateCommand, Failure> {
+    if new.mcp.as_ref().is_some_and(|mcp| !mcp.is_object()) {
+        return Err(Failure::bad_request("Error when parsing request: mcp must be an object"));
+    }
     let template = new
         .template_id
         .parse()

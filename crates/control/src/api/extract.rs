@@ -138,6 +138,10 @@ impl FromRequestParts<App> for Id {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
         let invalid = || Failure::bad_request("Invalid sandbox ID");
         let Path(text) = Path::<String>::from_request_parts(parts, app).await.map_err(|_| invalid())?;
+        // One suffix was a client's id; more were never anybody's.
+        if text.bytes().filter(|byte| *byte == b'-').count() > 1 {
+            return Err(invalid());
+        }
         text.parse().map(Self).map_err(|_| invalid())
     }
 }
@@ -183,7 +187,8 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Failure> {
-        parse(&read(request, app).await?).map(Self)
+        let what = what(&request);
+        parse(&read(request, app).await?, what).map(Self)
     }
 }
 
@@ -194,9 +199,20 @@ impl<T: DeserializeOwned + Default> FromRequest<App> for MaybeBody<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Failure> {
+        let what = what(&request);
         let bytes = read(request, app).await?;
         let text = bytes.trim_ascii();
-        if text.is_empty() || text == b"null" { Ok(Self(T::default())) } else { parse(text).map(Self) }
+        if text.is_empty() || text == b"null" { Ok(Self(T::default())) } else { parse(text, what).map(Self) }
+    }
+}
+
+/// How a body that cannot be read is told: templates have words of their own.
+fn what(request: &Request) -> &'static str {
+    let mut parts = request.uri().path().split('/').skip(1);
+    let is_version = |part: &&str| matches!(*part, "v2" | "v3");
+    match parts.find(|part| !is_version(part)) {
+        Some("templates") => "Invalid request body",
+        _ => "Error when parsing request",
     }
 }
 
@@ -220,7 +236,11 @@ fn unreadable(rejection: &BytesRejection) -> Failure {
     }
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
-    serde_json::from_slice(bytes)
-        .map_err(|e| Failure::bad_request(format!("Error when parsing request: {e}")))
+/// Every body here is an object. (A list would do for serde where its elements
+/// fit the fields in their order.)
+fn parse<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T, Failure> {
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Failure::bad_request(format!("{what}: expected an object, not a list")));
+    }
+    serde_json::from_slice(bytes).map_err(|e| Failure::bad_request(format!("{what}: {e}")))
 }

@@ -114,6 +114,10 @@ async fn a_source_that_is_not_there_fails_the_build_and_not_its_start() {
 #[tokio::test]
 async fn what_cannot_be_is_refused() {
     let world = World::new().await;
+    for body in ["{", "[]", r#"{"name":1}"#] {
+        let message = world.post("/v3/templates", body).await.error(400)["message"].clone();
+        assert!(message.as_str().unwrap().starts_with("Invalid request body: "), "{message}");
+    }
     for body in [
         "{}",
         r#"{"name":"a b"}"#,
@@ -133,6 +137,9 @@ async fn what_cannot_be_is_refused() {
     let malformed = world.get(&format!("/templates/{}/builds/x/status", asked.template)).await;
     assert_eq!(malformed.error(400)["message"], "Invalid build id");
     world.post(&format!("/v2/templates/{}/builds/{unknown}", asked.template), "{}").await.error(404);
+    let log = format!("/templates/{}/builds/{}/logs", asked.template, asked.build);
+    world.get(&format!("{log}?source=elsewhere")).await.error(400);
+    world.get(&format!("{log}?source=persistent")).await.expect(200);
     world.get(&format!("/templates/{}/files/xyz", asked.template)).await.error(400);
     world.get(&format!("/templates/nosuch/files/{HASH}")).await.error(404);
 }

@@ -87,6 +87,18 @@ async fn bodies_that_are_no_create() {
       "message": "Error when parsing request: invalid type: integer `1`, expected a string at line 1 column 38"
     }
     "#);
+    insta::assert_json_snapshot!(create(r#"{"templateID":"base","mcp":"x"}"#).await, @r#"
+    {
+      "code": 400,
+      "message": "Error when parsing request: mcp must be an object"
+    }
+    "#);
+    insta::assert_json_snapshot!(create(r#"["base"]"#).await, @r#"
+    {
+      "code": 400,
+      "message": "Error when parsing request: expected an object, not a list"
+    }
+    "#);
     insta::assert_json_snapshot!(create(r#"{"templateID":"a b"}"#).await, @r#"
     {
       "code": 400,
@@ -142,6 +154,8 @@ async fn unknown_things() {
       "message": "Sandbox \"inope\" doesn't exist or you don't have access to it"
     }
     "#);
+    // An old client's suffix is one.
+    assert_eq!(world.get("/sandboxes/inope-a-b").await.error(400)["message"], "Invalid sandbox ID");
     insta::assert_json_snapshot!(world.get("/sandboxes/debug_sandbox_id").await.error(400), @r#"
     {
       "code": 400,
