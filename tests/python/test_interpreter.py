@@ -74,6 +74,17 @@ def test_output_keeps_its_order_and_its_cell(interpreter):
     assert seen == [i for i in range(300) for _ in range(2)]
 
 
+def test_output_of_programs_and_libraries_is_the_cells_own(interpreter):
+    """It comes through a pipe, and the cell may end the moment it is written."""
+    for step in range(40):
+        execution = ok(interpreter.run_code(f"import os\nos.write(1, b'raw {step}\\n')\nos.write(2, b'bad\\n')"))
+        assert execution.logs.stdout == [f"raw {step}\n"]
+        assert execution.logs.stderr == ["bad\n"]
+    script = "printf 'ü✓%.0s' $(seq 5000)"
+    execution = ok(interpreter.run_code(f"import subprocess\n_ = subprocess.run({script!r}, shell=True)"))
+    assert "".join(execution.logs.stdout) == "ü✓" * 5000
+
+
 def test_what_a_kernel_loads_late_is_there_for_cells(interpreter):
     code = """
 import bz2, ctypes, curses, hashlib, hmac, ipaddress, lzma, mimetypes, msgpack, pstats, rlcompleter, socketserver, stack_data, typing_extensions
@@ -179,6 +190,13 @@ def test_a_data_frame(interpreter):
 def test_the_scientific_packages_are_there(interpreter):
     names = "numpy pandas matplotlib scipy sklearn seaborn plotly sympy openpyxl PIL requests bs4"
     ok(interpreter.run_code("\n".join(f"import {name}" for name in names.split())))
+
+
+def test_packages_find_what_they_look_for_late(interpreter):
+    pixels = ok(interpreter.run_code("import cv2, numpy\ncv2.resize(numpy.zeros((4, 4)), (2, 2)).shape"))
+    assert pixels.text == "(2, 2)"
+    shown = ok(interpreter.run_code("import plotly.graph_objects as go\ngo.Figure(go.Bar(y=[1])).show()"))
+    assert "application/vnd.plotly.v1+json" in shown.results[-1].extra
 
 
 def test_top_level_await_and_shell_lines(interpreter):

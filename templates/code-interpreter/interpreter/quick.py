@@ -5,9 +5,17 @@ through a ZeroMQ socket of its own for each of sixteen steps of the smallest cel
 waits for it six times although nothing was printed, and then sleeps half a
 millisecond, in case a client takes the reply for the end. The service does not:
 it waits for the publisher's last word, which comes after all others.
+
+What programs and libraries write to the descriptors themselves comes to ipykernel
+through a pipe and a thread that reads it, whenever that has its turn. Here nothing
+that is in the pipe when a cell ends is left for later, when nobody asks any more;
+and characters are put together that ipykernel would cut at a thousand bytes.
 """
 
+import codecs
 import os
+import select
+import sys
 import threading
 
 from ipykernel import ipkernel, iostream, kernelapp
@@ -60,8 +68,49 @@ class Outbox(iostream.IOPubThread):
             self._work()
 
 
+# As much as is in a pipe.
+PIPE = 1 << 16
+
+
+def redirect(self, name, begin=iostream.OutStream._setup_stream_redirects):
+    # A signal's handler may print while its thread takes in.
+    self._taking = threading.RLock()
+    self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    begin(self, name)
+    os.set_blocking(self._fid, False)
+
+
+def take_in(self):
+    """Puts what was written to the descriptor where the text of `print` goes."""
+    with self._taking:
+        try:
+            read = os.read(self._fid, PIPE)
+        except BlockingIOError:
+            return
+        if self._should_watch:
+            text = self._decoder.decode(read)
+            if text:
+                self.write(text)
+            os.write(self._original_stdstream_copy, read)
+
+
+def watch(self):
+    """The thread, which sees to output while a cell goes on."""
+    there = select.poll()
+    there.register(self._fid, select.POLLIN)
+    try:
+        while self._should_watch:
+            there.poll()
+            take_in(self)
+    except Exception:
+        self._exc = sys.exc_info()
+
+
 def flush(self, wait=iostream.OutStream.flush):
     """Waits only where there is something to wait for."""
+    # The child of a fork leaves its parent's output to it.
+    if self._should_watch and self._is_master_process():
+        take_in(self)
     with self._buffer_lock:
         is_empty = not self._buffers
     # What was there a moment ago is being sent, before all that is scheduled now.
@@ -95,6 +144,7 @@ def install(app):
     """Before the application makes its kernel."""
     kernelapp.IOPubThread = Outbox
     iostream.OutStream.flush, iostream.OutStream._flush = flush, flush_in_turn
+    iostream.OutStream._setup_stream_redirects, iostream.OutStream._watch_pipe_fd = redirect, watch
     ipkernel._accepts_parameters = remember(ipkernel._accepts_parameters)
     app.config.IPythonKernel._execute_sleep = 0.0
     # Records that its handler throws away; one that a user wants lowers both.
