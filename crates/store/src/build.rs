@@ -4,6 +4,7 @@ use model::{BuildId, TeamId, TemplateId, Timestamp};
 
 use crate::row::Columns;
 use crate::template::{insert_build, read_build};
+use crate::writer::Written as _;
 use crate::{Build, BuildStatus, Error, Store};
 
 /// A build that is asked for.
@@ -62,7 +63,8 @@ impl Store {
     pub async fn begin_build(&self, wanted: &NewBuild) -> Result<Begun, Error> {
         let _change = self.names.changing();
         let op = || Error::query("entering a build");
-        let mut tx = self.write.begin().await.map_err(op())?;
+        let mut held = self.write.hold().await.map_err(op())?;
+        let mut tx = held.begin().await.map_err(op())?;
         let under_way: (i64,) = sqlx::query_as(
             "SELECT COUNT(*) FROM builds JOIN templates USING (template_id) \
              WHERE templates.team_id = $1 AND builds.status = 'building'",
@@ -168,7 +170,7 @@ impl Store {
         let done =
             sqlx::query("UPDATE builds SET status = 'building' WHERE build_id = $1 AND status = 'waiting'")
                 .bind(build.to_string())
-                .execute(&self.write)
+                .execute_by(&self.write)
                 .await
                 .map_err(Error::query("starting a build"))?;
         Ok(done.rows_affected() > 0)
@@ -184,7 +186,8 @@ impl Store {
     ) -> Result<(), Error> {
         let _change = self.names.changing();
         let op = || Error::query("entering the outcome of a build");
-        let mut tx = self.write.begin().await.map_err(op())?;
+        let mut held = self.write.hold().await.map_err(op())?;
+        let mut tx = held.begin().await.map_err(op())?;
         let status = if failed.is_some() { BuildStatus::Error } else { BuildStatus::Ready };
         let changed = sqlx::query(
             "UPDATE builds SET status = $1, reason = $2, reason_step = $3, finished_at = $4 \

@@ -1,11 +1,11 @@
 //! Opening the database: one writer, a few readers, the newest format.
 //!
-//! `SQLite` allows one writer at a time; a pool of one connection makes them
-//! queue here, in order, instead of failing as busy there. With a write-ahead
-//! log, readers never wait for it.
+//! With a write-ahead log, readers never wait for the writer.
 
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use model::KeyId;
@@ -14,10 +14,11 @@ use sqlx::{AnyConnection, AnyPool, Connection as _, Executor as _};
 
 use crate::known::Known;
 use crate::template::Asked;
+use crate::writer::Writer;
 use crate::{Build, Error, KeyHash, Resolved, Team};
 
 /// How long a statement waits for a connection before it fails as unavailable.
-const ACQUIRE_LIMIT: Duration = Duration::from_secs(5);
+pub(crate) const ACQUIRE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Readers at a time; more of them would only wait for the same two disks.
 const READERS: u32 = 4;
@@ -25,10 +26,12 @@ const READERS: u32 = 4;
 /// The database. Cheap to clone; all clones share its connections.
 #[derive(Debug, Clone)]
 pub struct Store {
-    pub(crate) write: AnyPool,
+    pub(crate) write: Writer,
     pub(crate) read: AnyPool,
     pub(crate) keys: Known<KeyHash, (Team, KeyId)>,
     pub(crate) names: Known<Asked, (Resolved, Option<Build>)>,
+    /// Whether a webhook was ever seen by this process, which alone writes them.
+    pub(crate) webhooks_seen: Arc<AtomicBool>,
 }
 
 impl Store {
@@ -40,10 +43,18 @@ impl Store {
         let path = std::path::absolute(path).map_err(|e| failed(e.into()))?;
         ensure_private_file(&path).map_err(|e| failed(e.into()))?;
         let url = url(&path).ok_or_else(|| failed("the path is not UTF-8".into()))?;
-        let write = pool(1).connect(&url).await.map_err(|e| failed(e.into()))?;
+        let write = Writer::open(&url).await.map_err(|e| failed(e.into()))?;
         migrate(&write).await?;
         let read = pool(READERS).connect(&url).await.map_err(|e| failed(e.into()))?;
-        Ok(Self { write, read, keys: Known::default(), names: Known::default() })
+        let store = Self {
+            write,
+            read,
+            keys: Known::default(),
+            names: Known::default(),
+            webhooks_seen: Arc::default(),
+        };
+        store.look_for_webhooks().await?;
+        Ok(store)
     }
 
     /// Waits for statements under way, writes the log back and closes.
@@ -79,7 +90,7 @@ fn pool(connections: u32) -> AnyPoolOptions {
 /// made in the last moments before a power cut may be lost, but so are the
 /// sandboxes it spoke of. Waiting for the disk would cost each create several
 /// times its own length.
-async fn configure(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+pub(crate) async fn configure(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
     connection
         .execute(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; \
@@ -89,8 +100,10 @@ async fn configure(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
     connection.ping().await
 }
 
-async fn migrate(pool: &AnyPool) -> Result<(), Error> {
-    sqlx::migrate!().run(pool).await.map_err(|error| match error {
+async fn migrate(write: &Writer) -> Result<(), Error> {
+    let mut held = write.hold().await.map_err(Error::query("migrating"))?;
+    let connection = held.connection().map_err(Error::query("migrating"))?;
+    sqlx::migrate!().run(connection).await.map_err(|error| match error {
         sqlx::migrate::MigrateError::VersionMissing(found) => Error::Newer { found },
         other => Error::Migrate(other),
     })
@@ -105,14 +118,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("warren.db");
         let store = Store::open(&path).await.unwrap();
-        store
-            .write
+        let mut held = store.write.hold().await.unwrap();
+        held.connection()
+            .unwrap()
             .execute(
                 "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
                  VALUES (9999, 'from the future', 1, x'00', 0)",
             )
             .await
             .unwrap();
+        drop(held);
         store.close().await;
         let error = Store::open(&path).await.unwrap_err();
         assert!(matches!(error, Error::Newer { found: 9999 }), "{error:?}");

@@ -4,10 +4,11 @@
 use std::str::FromStr;
 
 use model::{BuildId, KeyId, SandboxId, TeamId, TemplateId, Timestamp};
+use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, AnyPool};
 
 use crate::row::{Columns, column};
+use crate::writer::{Writer, Written as _};
 use crate::{Error, Store};
 
 /// What happened.
@@ -114,8 +115,8 @@ pub(crate) async fn insert(connection: &mut AnyConnection, event: &Event) -> Res
 /// The same, if the sandbox is about to start; with that it has started, and its
 /// template has counted it. `false` if it is not there or somebody wants it
 /// ended meanwhile.
-pub(crate) async fn insert_start(pool: &AnyPool, event: &Event) -> Result<bool, Error> {
-    let written = with_columns(sqlx::query(INSERT_START), event).execute(pool).await;
+pub(crate) async fn insert_start(write: &Writer, event: &Event) -> Result<bool, Error> {
+    let written = with_columns(sqlx::query(INSERT_START), event).execute_by(write).await;
     Ok(written.map_err(Error::query("noting a start"))?.rows_affected() == 1)
 }
 
@@ -154,7 +155,7 @@ type Statement<'q> = sqlx::query::Query<'q, sqlx::Any, sqlx::any::AnyArguments>;
 impl Store {
     /// Writes an event that goes with no other change.
     pub async fn add_event(&self, event: &Event) -> Result<(), Error> {
-        let written = with_columns(sqlx::query(INSERT), event).execute(&self.write).await;
+        let written = with_columns(sqlx::query(INSERT), event).execute_by(&self.write).await;
         written.map(drop).map_err(Error::query("writing an event"))
     }
 
@@ -188,7 +189,7 @@ impl Store {
     pub async fn drop_events(&self, before: Timestamp) -> Result<u64, Error> {
         let dropped = sqlx::query("DELETE FROM events WHERE happened_at < $1")
             .bind(before.unix_micros())
-            .execute(&self.write)
+            .execute_by(&self.write)
             .await
             .map_err(Error::query("dropping old events"))?;
         Ok(dropped.rows_affected())

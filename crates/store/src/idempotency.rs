@@ -3,6 +3,7 @@
 use model::{SandboxId, TeamId, Timestamp};
 
 use crate::row::Columns;
+use crate::writer::Written as _;
 use crate::{Error, Store};
 
 /// A key in use.
@@ -32,7 +33,7 @@ impl Store {
         .bind(&claim.request_hash)
         .bind(claim.sandbox_id.as_str())
         .bind(claim.created_at.unix_micros())
-        .execute(&self.write)
+        .execute_by(&self.write)
         .await
         .map_err(Error::query("claiming an idempotency key"))?;
         if made.rows_affected() == 1 {
@@ -42,7 +43,7 @@ impl Store {
         let row = sqlx::query("SELECT * FROM idempotency WHERE team_id = $1 AND key = $2")
             .bind(claim.team_id.to_string())
             .bind(&claim.key)
-            .fetch_optional(&self.write)
+            .fetch_optional_by(&self.write)
             .await
             .map_err(Error::query("reading an idempotency key"))?;
         row.map(|row| {
@@ -64,7 +65,7 @@ impl Store {
             .bind(claim.team_id.to_string())
             .bind(&claim.key)
             .bind(claim.sandbox_id.as_str())
-            .execute(&self.write)
+            .execute_by(&self.write)
             .await
             .map_err(Error::query("releasing an idempotency key"))?;
         Ok(())
@@ -74,7 +75,7 @@ impl Store {
     pub async fn drop_claims(&self, before: Timestamp) -> Result<u64, Error> {
         let dropped = sqlx::query("DELETE FROM idempotency WHERE created_at < $1")
             .bind(before.unix_micros())
-            .execute(&self.write)
+            .execute_by(&self.write)
             .await
             .map_err(Error::query("dropping old idempotency keys"))?;
         Ok(dropped.rows_affected())

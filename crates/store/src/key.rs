@@ -4,6 +4,7 @@ use model::{KeyId, TeamId, Timestamp, UserId};
 use sqlx::any::AnyRow;
 
 use crate::row::{Columns, column};
+use crate::writer::Written as _;
 use crate::{Error, Store, Team, team};
 
 /// SHA-256 of a key's secret bytes, in hexadecimal.
@@ -96,7 +97,7 @@ impl Store {
         .bind(key.created_by.map(|user| user.to_string()))
         .bind(key.created_at.unix_micros())
         .bind(key.last_used_at.map(Timestamp::unix_micros))
-        .execute(&self.write)
+        .execute_by(&self.write)
         .await
         .map_err(Error::query("adding an API key"))?;
         Ok(())
@@ -127,7 +128,7 @@ impl Store {
         sqlx::query("UPDATE api_keys SET last_used_at = $1 WHERE key_id = $2")
             .bind(at.unix_micros())
             .bind(key_id.to_string())
-            .execute(&self.write)
+            .execute_by(&self.write)
             .await
             .map_err(Error::query("noting the use of an API key"))?;
         Ok(())
@@ -154,13 +155,13 @@ impl Store {
             .bind(team_id.to_string())
             .bind(key_id.to_string())
             .bind(name)
-            .execute(&self.write)
+            .execute_by(&self.write)
             .await
             .map_err(Error::query("renaming an API key"))?;
         let row = sqlx::query(listed!("WHERE api_keys.team_id = $1 AND key_id = $2"))
             .bind(team_id.to_string())
             .bind(key_id.to_string())
-            .fetch_optional(&self.write)
+            .fetch_optional_by(&self.write)
             .await
             .map_err(Error::query("reading an API key"))?;
         row.as_ref().map(read).transpose()
@@ -173,7 +174,7 @@ impl Store {
         let removed = sqlx::query("DELETE FROM api_keys WHERE team_id = $1 AND key_id = $2")
             .bind(team_id.to_string())
             .bind(key_id.to_string())
-            .execute(&self.write)
+            .execute_by(&self.write)
             .await
             .map_err(Error::query("revoking an API key"))?;
         Ok(removed.rows_affected() == 1)
@@ -198,7 +199,7 @@ impl Store {
         .bind(user_id.to_string())
         .bind(name)
         .bind(column(few))
-        .execute(&self.write)
+        .execute_by(&self.write)
         .await
         .map_err(Error::query("revoking old API keys"))?;
         Ok(())

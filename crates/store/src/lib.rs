@@ -27,6 +27,7 @@ mod team;
 mod template;
 mod user;
 mod webhook;
+mod writer;
 
 pub use build::{Begun, BuildState, NewBuild, Reason};
 pub use engine::Store;

@@ -5,6 +5,7 @@ use sqlx::any::AnyRow;
 
 use crate::row::Columns;
 use crate::sandbox::{Sandbox, read};
+use crate::writer::Written as _;
 use crate::{Error, Store};
 
 /// Which sandboxes of a team.
@@ -88,7 +89,7 @@ impl Store {
         sqlx::query("UPDATE sandboxes SET started_at = $2 WHERE sandbox_id = $1")
             .bind(sandbox.as_str())
             .bind(started_at.unix_micros())
-            .execute(&self.write)
+            .execute_by(&self.write)
             .await
             .map_err(Error::query("noting a resume"))?;
         Ok(())

@@ -4,6 +4,7 @@ use model::{BuildId, EndCause, OomVictim, Peaks, SandboxId, TeamId, TemplateId, 
 use serde::{Deserialize, Serialize};
 
 use crate::row::{Columns, column};
+use crate::writer::Written as _;
 use crate::{Error, Event, Store, event};
 
 /// What an ended sandbox leaves.
@@ -93,7 +94,8 @@ impl Store {
     ) -> Result<(), Error> {
         let Ending { cause, started_at, ended_at, peaks, oom_victims } = ending;
         let op = || Error::query("moving a sandbox to its record");
-        let mut tx = self.write.begin().await.map_err(op())?;
+        let mut held = self.write.hold().await.map_err(op())?;
+        let mut tx = held.begin().await.map_err(op())?;
         let made = sqlx::query(
             "INSERT INTO ended (sandbox_id, team_id, template_id, build_id, cause, started_at, ended_at, \
              peak_memory_bytes, peak_disk_bytes, cpu_micros, oom_kills, oom_victims) \
@@ -158,7 +160,7 @@ impl Store {
     pub async fn drop_records(&self, before: Timestamp) -> Result<u64, Error> {
         let dropped = sqlx::query("DELETE FROM ended WHERE ended_at < $1")
             .bind(before.unix_micros())
-            .execute(&self.write)
+            .execute_by(&self.write)
             .await
             .map_err(Error::query("dropping old records"))?;
         Ok(dropped.rows_affected())

@@ -20,6 +20,7 @@ use model::{BuildId, Resources, SandboxId, TeamId, TemplateId, Timestamp};
 use sqlx::any::AnyRow;
 
 use crate::row::{Columns, column};
+use crate::writer::Written as _;
 use crate::{Error, Event, Store, event};
 
 /// What is wanted of a sandbox.
@@ -153,7 +154,7 @@ impl Store {
         .bind(sandbox.metadata.as_ref().map(write_metadata))
         .bind(sandbox.created_at.unix_micros())
         .bind(column(max))
-        .execute(&self.write)
+        .execute_by(&self.write)
         .await
         .map_err(Error::query("writing a sandbox down"))?;
         Ok(if written.rows_affected() == 1 { Reservation::Made } else { Reservation::Full })
@@ -170,7 +171,8 @@ impl Store {
     /// to be ended stays so. `false`, and no event, if that was noted before.
     pub async fn sandbox_paused(&self, sandbox: &SandboxId, event: Option<&Event>) -> Result<bool, Error> {
         let op = || Error::query("noting a pause");
-        let mut tx = self.write.begin().await.map_err(op())?;
+        let mut held = self.write.hold().await.map_err(op())?;
+        let mut tx = held.begin().await.map_err(op())?;
         let changed = sqlx::query(
             "UPDATE sandboxes SET intent = 'paused' WHERE sandbox_id = $1 AND intent = 'running'",
         )
@@ -197,7 +199,7 @@ impl Store {
         )
         .bind(sandbox.as_str())
         .bind(column(max))
-        .execute(&self.write)
+        .execute_by(&self.write)
         .await
         .map_err(Error::query("taking a place for a resume"))?;
         Ok(if written.rows_affected() == 1 { Reservation::Made } else { Reservation::Full })
@@ -207,7 +209,7 @@ impl Store {
     pub async fn intend_end(&self, sandbox: &SandboxId) -> Result<(), Error> {
         sqlx::query("UPDATE sandboxes SET intent = 'ending' WHERE sandbox_id = $1")
             .bind(sandbox.as_str())
-            .execute(&self.write)
+            .execute_by(&self.write)
             .await
             .map_err(Error::query("noting a kill"))?;
         Ok(())
@@ -217,7 +219,7 @@ impl Store {
     pub async fn forget(&self, sandbox: &SandboxId) -> Result<(), Error> {
         sqlx::query("DELETE FROM sandboxes WHERE sandbox_id = $1")
             .bind(sandbox.as_str())
-            .execute(&self.write)
+            .execute_by(&self.write)
             .await
             .map_err(Error::query("forgetting a sandbox"))?;
         Ok(())

@@ -3,6 +3,7 @@
 use model::{SandboxId, SessionId, SessionKind, TeamId, Timestamp};
 
 use crate::row::Columns;
+use crate::writer::Written as _;
 use crate::{Error, Store};
 
 /// A session that has a sandbox, or had one.
@@ -36,7 +37,7 @@ impl Store {
         .bind(session.kind.as_str())
         .bind(session.created_at.unix_micros())
         .bind(session.last_activity.unix_micros())
-        .execute(&self.write)
+        .execute_by(&self.write)
         .await
         .map_err(Error::query("writing a session"))?;
         Ok(())
@@ -74,7 +75,7 @@ impl Store {
         .bind(session.session_id.as_str())
         .bind(session.sandbox_id.as_str())
         .bind(at.unix_micros())
-        .execute(&self.write)
+        .execute_by(&self.write)
         .await
         .map_err(Error::query("noting a session's call"))?;
         Ok(())
@@ -86,7 +87,7 @@ impl Store {
             .bind(session.team_id.to_string())
             .bind(session.session_id.as_str())
             .bind(session.sandbox_id.as_str())
-            .execute(&self.write)
+            .execute_by(&self.write)
             .await
             .map_err(Error::query("forgetting a session"))?;
         Ok(())
@@ -99,7 +100,7 @@ impl Store {
              AND sandbox_id NOT IN (SELECT sandbox_id FROM sandboxes)",
         )
         .bind(before.unix_micros())
-        .execute(&self.write)
+        .execute_by(&self.write)
         .await
         .map_err(Error::query("dropping old sessions"))?;
         Ok(dropped.rows_affected())

@@ -57,7 +57,8 @@ impl Store {
     pub async fn keep_snapshot(&self, new: &NewSnapshot, event: &Event) -> Result<Kept, Error> {
         let _change = self.names.changing();
         let op = || Error::query("entering a snapshot");
-        let mut tx = self.write.begin().await.map_err(op())?;
+        let mut held = self.write.hold().await.map_err(op())?;
+        let mut tx = held.begin().await.map_err(op())?;
         let Some(template_id) = snapshot_template(&mut tx, new).await? else { return Ok(Kept::NameTaken) };
         let build = Build { template_id: template_id.clone(), ..new.build.clone() };
         let (build_id, made) = (build.build_id.to_string(), build.created_at.unix_micros());

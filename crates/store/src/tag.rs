@@ -4,6 +4,7 @@ use model::{BuildId, TemplateId, Timestamp};
 
 use crate::row::Columns;
 use crate::template::read_template;
+use crate::writer::Written as _;
 use crate::{Error, Store, Template};
 
 /// A name for one build of a template.
@@ -40,7 +41,8 @@ impl Store {
     ) -> Result<(), Error> {
         let _change = self.names.changing();
         let op = || Error::query("assigning tags");
-        let mut tx = self.write.begin().await.map_err(op())?;
+        let mut held = self.write.hold().await.map_err(op())?;
+        let mut tx = held.begin().await.map_err(op())?;
         for tag in tags {
             sqlx::query(
                 "INSERT INTO tags (template_id, tag, build_id, assigned_at) VALUES ($1, $2, $3, $4) \
@@ -61,7 +63,8 @@ impl Store {
     pub async fn remove_tags(&self, template_id: &TemplateId, tags: &[String]) -> Result<(), Error> {
         let _change = self.names.changing();
         let op = || Error::query("removing tags");
-        let mut tx = self.write.begin().await.map_err(op())?;
+        let mut held = self.write.hold().await.map_err(op())?;
+        let mut tx = held.begin().await.map_err(op())?;
         for tag in tags {
             sqlx::query("DELETE FROM tags WHERE template_id = $1 AND tag = $2")
                 .bind(template_id.as_str())
@@ -110,7 +113,7 @@ impl Store {
         sqlx::query("UPDATE templates SET public = $1 WHERE template_id = $2")
             .bind(i64::from(public))
             .bind(template_id.as_str())
-            .execute(&self.write)
+            .execute_by(&self.write)
             .await
             .map(drop)
             .map_err(Error::query("publishing a template"))
@@ -121,7 +124,8 @@ impl Store {
     pub async fn remove_template(&self, template_id: &TemplateId) -> Result<Removal, Error> {
         let _change = self.names.changing();
         let op = || Error::query("removing a template");
-        let mut tx = self.write.begin().await.map_err(op())?;
+        let mut held = self.write.hold().await.map_err(op())?;
+        let mut tx = held.begin().await.map_err(op())?;
         let id = template_id.as_str();
         let used: Option<(String,)> = sqlx::query_as(
             "SELECT intent FROM sandboxes WHERE template_id = $1 ORDER BY intent = 'paused' LIMIT 1",

@@ -6,6 +6,7 @@ use model::{TeamId, Timestamp};
 use sqlx::any::AnyRow;
 
 use crate::row::Columns;
+use crate::writer::Written as _;
 use crate::{Error, Store};
 
 /// How a team stands with the operator.
@@ -98,7 +99,7 @@ impl Store {
         .bind(i64::from(team.is_default))
         .bind(team.max_sandboxes.map(crate::row::column))
         .bind(team.created_at.unix_micros())
-        .fetch_one(&self.write)
+        .fetch_one_by(&self.write)
         .await
         .map_err(Error::query("adding a team"))?;
         read(&row)
@@ -137,7 +138,7 @@ impl Store {
         .bind(change.standing.map(Standing::as_str))
         .bind(i64::from(max.is_some()))
         .bind(max.flatten().map(crate::row::column))
-        .fetch_optional(&self.write)
+        .fetch_optional_by(&self.write)
         .await
         .map_err(Error::query("changing a team"))?;
         row.as_ref().map(read).transpose()

@@ -186,7 +186,8 @@ impl Store {
     pub async fn put_builtin(&self, build: &Build, aliases: &[String]) -> Result<(), Error> {
         let _change = self.names.changing();
         let op = || Error::query("registering a built-in template");
-        let mut tx = self.write.begin().await.map_err(op())?;
+        let mut held = self.write.hold().await.map_err(op())?;
+        let mut tx = held.begin().await.map_err(op())?;
         let (template_id, build_id) = (build.template_id.as_str(), build.build_id.to_string());
         let made = build.created_at.unix_micros();
         sqlx::query(

@@ -4,6 +4,7 @@ use model::{KeyId, TeamId, Timestamp, UserId};
 use sqlx::any::AnyRow;
 
 use crate::row::{Columns, column};
+use crate::writer::Written as _;
 use crate::{Error, KeyHash, KeyMask, Store, Team, team};
 
 /// One person.
@@ -53,7 +54,7 @@ impl Store {
         .bind(user.user_id.to_string())
         .bind(&user.email)
         .bind(user.created_at.unix_micros())
-        .fetch_one(&self.write)
+        .fetch_one_by(&self.write)
         .await
         .map_err(Error::query("adding a person"))?;
         read(&row)
@@ -87,7 +88,7 @@ impl Store {
         )
         .bind(team_id.to_string())
         .bind(user_id.to_string())
-        .execute(&self.write)
+        .execute_by(&self.write)
         .await
         .map_err(Error::query("letting a person into a team"))?;
         Ok(())
@@ -120,7 +121,7 @@ impl Store {
         .bind(&token.mask.suffix)
         .bind(column(token.mask.value_length))
         .bind(token.created_at.unix_micros())
-        .execute(&self.write)
+        .execute_by(&self.write)
         .await
         .map_err(Error::query("adding an access token"))?;
         Ok(())
@@ -153,7 +154,7 @@ impl Store {
         let removed = sqlx::query("DELETE FROM access_tokens WHERE user_id = $1 AND token_id = $2")
             .bind(user_id.to_string())
             .bind(token_id.to_string())
-            .execute(&self.write)
+            .execute_by(&self.write)
             .await
             .map_err(Error::query("revoking an access token"))?;
         Ok(removed.rows_affected() == 1)

@@ -1,9 +1,12 @@
 //! Who is told of events, and what is still to be told.
 
+use std::sync::atomic::Ordering;
+
 use model::{KeyId, TeamId, Timestamp};
 use sqlx::any::AnyRow;
 
 use crate::row::Columns;
+use crate::writer::Written as _;
 use crate::{Error, Event, EventKind, Store, event};
 
 /// Somebody who is told.
@@ -79,8 +82,25 @@ fn kinds(webhook: &Webhook) -> String {
 }
 
 impl Store {
+    /// Whether events may have to be told to anybody. Where no webhook ever was,
+    /// nothing is due, and nobody has to ask the database for it.
+    pub fn may_have_deliveries(&self) -> bool {
+        self.webhooks_seen.load(Ordering::Acquire)
+    }
+
+    pub(crate) async fn look_for_webhooks(&self) -> Result<(), Error> {
+        let found = sqlx::query("SELECT 1 AS one FROM webhooks LIMIT 1")
+            .fetch_optional(&self.read)
+            .await
+            .map_err(Error::query("looking for webhooks"))?;
+        self.webhooks_seen.store(found.is_some(), Ordering::Release);
+        Ok(())
+    }
+
     /// Writes a webhook, new or changed.
     pub async fn put_webhook(&self, webhook: &Webhook) -> Result<(), Error> {
+        // Before it is written: the next event may come right after.
+        self.webhooks_seen.store(true, Ordering::Release);
         sqlx::query(
             "INSERT INTO webhooks (webhook_id, team_id, name, url, enabled, events, secret, created_at) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (webhook_id) DO UPDATE SET \
@@ -94,7 +114,7 @@ impl Store {
         .bind(kinds(webhook))
         .bind(&webhook.secret)
         .bind(webhook.created_at.unix_micros())
-        .execute(&self.write)
+        .execute_by(&self.write)
         .await
         .map_err(Error::query("writing a webhook"))?;
         Ok(())
@@ -116,7 +136,7 @@ impl Store {
         let removed = sqlx::query("DELETE FROM webhooks WHERE team_id = $1 AND webhook_id = $2")
             .bind(team_id.to_string())
             .bind(webhook_id.to_string())
-            .execute(&self.write)
+            .execute_by(&self.write)
             .await
             .map_err(Error::query("removing a webhook"))?;
         Ok(removed.rows_affected() == 1)
@@ -147,7 +167,7 @@ impl Store {
         sqlx::query("DELETE FROM deliveries WHERE event_id = $1 AND webhook_id = $2")
             .bind(delivery.event.event_id.to_string())
             .bind(delivery.webhook.webhook_id.to_string())
-            .execute(&self.write)
+            .execute_by(&self.write)
             .await
             .map_err(Error::query("noting a delivery"))?;
         Ok(())
@@ -169,7 +189,7 @@ impl Store {
         .bind(delivery.webhook.webhook_id.to_string())
         .bind(error)
         .bind(due_at.map(Timestamp::unix_micros))
-        .execute(&self.write)
+        .execute_by(&self.write)
         .await
         .map_err(Error::query("noting a failed delivery"))?;
         Ok(())

@@ -153,9 +153,12 @@ impl App {
         Ok(self.store().undelivered(webhook.webhook_id).await?)
     }
 
-    /// There may be something to deliver.
+    /// There may be something to deliver. Without anybody to tell, each create
+    /// would have the database asked beside its own work.
     pub(super) fn wake_deliveries(&self) {
-        self.0.bell.0.notify_one();
+        if self.store().may_have_deliveries() {
+            self.0.bell.0.notify_one();
+        }
     }
 
     /// Delivers what is due until `stop`.
