@@ -100,6 +100,32 @@ def test_expiry(create):
         sandbox.commands.run("true")
 
 
+def test_a_timeout_comes_within_a_second(create, api):
+    """Of many at once; read in what the server and the sandboxes say, so that it does not matter when we look."""
+    sandboxes = [create(timeout=60) for _ in range(20)]
+    # Some tell the time as long as they live.
+    clocks = [one.commands.run("while :; do date +%s.%N; sleep 0.02; done", background=True) for one in sandboxes[:4]]
+    for one in sandboxes:
+        one.set_timeout(4)
+    ends = {one.sandbox_id: one.get_info().end_at for one in sandboxes}
+
+    def record(sandbox_id):
+        answer = api.get(f"/sandboxes/{sandbox_id}/record")
+        return answer.status_code == 200 and answer.json()
+
+    for sandbox_id, end_at in ends.items():
+        ended = until(lambda wanted=sandbox_id: record(wanted), "the record of a timeout", 30)
+        late = datetime.fromisoformat(ended["endedAt"]) - end_at
+        assert ended["cause"] == "timeout" and timedelta() <= late < timedelta(seconds=1), late
+    for clock, sandbox in zip(clocks, sandboxes):
+        told = []
+        with pytest.raises(Exception):
+            for stdout, _, _ in clock:
+                told += (stdout or "").split()
+        late = float(told[-1]) - ends[sandbox.sandbox_id].timestamp()
+        assert len(told) > 20 and late < 1, late
+
+
 def test_connect_prolongs_and_never_shortens(create):
     sandbox = create(timeout=100)
     before = sandbox.get_info().end_at

@@ -9,6 +9,7 @@ mod cells;
 mod client;
 mod control;
 mod daemon;
+mod expiry;
 mod floor;
 mod idle;
 mod measure;
@@ -25,6 +26,7 @@ use target::Target;
 
 /// Arguments of `bench`.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub(crate) struct Args {
     /// How often each thing is measured.
     #[arg(long, default_value_t = 200)]
@@ -35,6 +37,9 @@ pub(crate) struct Args {
     /// Only builds of templates, and creates from them.
     #[arg(long)]
     templates: bool,
+    /// Only lives of sandboxes: their creates, kills and timeouts.
+    #[arg(long)]
+    lives: bool,
     /// Only a few rounds, for a quick look.
     #[arg(long)]
     short: bool,
@@ -76,6 +81,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         return target.stop();
     }
     floor::measure(rounds, &mut rows)?;
+    if args.lives {
+        warm_up(&target)?;
+        lives(&target, rounds, &mut rows)?;
+        expiry::measure(&target, rounds.div_ceil(40), &mut rows)?;
+        control::measure(rounds, &mut rows)?;
+        println!("\n{}", measure::table(&rows));
+        return target.stop();
+    }
     tool::measure(rounds.min(SOME), &mut rows)?;
     let mut rows = against(&target, rounds, rows)?;
     states::measure(&target, rounds.min(SOME), states::Size::Large, &mut rows)?;
@@ -122,6 +135,7 @@ fn against(target: &Target, rounds: u32, mut rows: Vec<Series>) -> anyhow::Resul
     warm_up(target)?;
     lives(target, rounds, &mut rows)?;
     live_sandbox(target, rounds, &mut rows)?;
+    expiry::measure(target, rounds.div_ceil(40), &mut rows)?;
     files(target, rounds.clamp(3, 20), &mut rows)?;
     daemon::measure(target, rounds, &mut rows)?;
     let names = ["create of `code-interpreter-v1`, its kernel ready", "… and its first cell"];

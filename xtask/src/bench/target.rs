@@ -84,6 +84,11 @@ impl Target {
         Ok(serde_json::from_slice(&answer.body).unwrap_or_default())
     }
 
+    /// The header that every call brings.
+    pub(super) fn key(&self) -> [(&str, &str); 1] {
+        [("X-API-Key", self.api_key.as_str())]
+    }
+
     /// Another connection to it.
     pub(super) fn connect(&self) -> anyhow::Result<Connection> {
         Connection::open(&self.address)
