@@ -307,9 +307,10 @@ async fn go(host: &Host, handle: &Handle, model: &mut Model, deed: Deed) {
         Deed::FailPause(n, at) => {
             let Some(wanted) = model.awake(n) else { return };
             host.script.fail(Point::CHECKPOINT[at], 1);
-            handle.pause(&sandbox_id(n), Keep::Memory, true).await.unwrap_err();
-            if Point::CHECKPOINT[at] != Point::BeforeCheckpoint {
-                fall_asleep(wanted, Keep::Files);
+            let paused = handle.pause(&sandbox_id(n), Keep::Memory, true).await;
+            assert_eq!(paused.is_ok(), is_named(Point::CHECKPOINT[at]), "{paused:?}");
+            if paused.is_ok() {
+                fall_asleep(wanted, Keep::Memory);
             }
         }
         Deed::Resume(n, waking) => {
@@ -326,6 +327,11 @@ async fn go(host: &Host, handle: &Handle, model: &mut Model, deed: Deed) {
         }
         _ => {}
     }
+}
+
+/// Whether a state has its name at this point: what sleeps is never without its memory.
+fn is_named(point: Point) -> bool {
+    point == Point::AfterPublish
 }
 
 fn fall_asleep(wanted: &mut Wanted, keep: Keep) {
@@ -379,7 +385,7 @@ async fn keep(host: &Host, handle: &Handle, model: &mut Model, deed: Deed) {
 }
 
 /// A server that is killed half-way, and the next one. What comes of the pause
-/// follows from how far it had got; the files are there in any case.
+/// follows from how far it had got; nothing is lost in any case.
 async fn die(host: &Host, handle: Handle, model: &mut Model, deed: Deed) -> Handle {
     let (n, point) = match deed {
         Deed::DiePausing(n, at) | Deed::DieSnapshotting(n, at) => (n, Point::CHECKPOINT[at]),
@@ -410,12 +416,8 @@ async fn die(host: &Host, handle: Handle, model: &mut Model, deed: Deed) -> Hand
     if is_resuming {
         until("it sleeps again", || phase(&handle, n) == Some(Phase::Paused)).await;
     }
-    if let Deed::DiePausing(..) = deed {
-        match point {
-            Point::BeforeCheckpoint => {}
-            Point::AfterPublish => fall_asleep(wanted, Keep::Memory),
-            _ => fall_asleep(wanted, Keep::Files),
-        }
+    if matches!(deed, Deed::DiePausing(..)) && is_named(point) {
+        fall_asleep(wanted, Keep::Memory);
     }
     handle
 }

@@ -167,28 +167,52 @@ async fn a_fault_at_any_step_of_a_checkpoint_leaves_a_sandbox_that_goes_on() {
 }
 
 #[tokio::test]
-async fn a_fault_at_any_step_of_a_pause_with_memory_loses_no_file() {
-    for point in Point::CHECKPOINT {
+async fn a_fault_at_any_step_of_a_pause_with_memory_loses_nothing() {
+    for point in Point::CHECKPOINT.into_iter().chain(Point::PAUSE) {
         let host = Host::new();
         let handle = host.open().await;
         handle.create(request(1)).await.unwrap();
         write(&host, 1, "kept", "yes");
         host.script.fail(point, 1);
-        let failed = handle.pause(&sandbox_id(1), Keep::Memory, true).await;
-        assert!(matches!(failed, Err(Error::Checkpoint { .. })), "{point:?}: {failed:?}");
-        // Before the machine was stopped it goes on, afterwards its files stay.
-        let goes_on = point == Point::BeforeCheckpoint;
+        let done = handle.pause(&sandbox_id(1), Keep::Memory, true).await;
+        // Before its state has a name it goes on, afterwards it sleeps on that.
+        let goes_on = [Point::BeforeCheckpoint, Point::BeforePublish].contains(&point);
+        if goes_on {
+            assert!(matches!(done, Err(Error::Checkpoint { .. })), "{point:?}: {done:?}");
+            let machine = host.world.running(&sandbox_id(1)).unwrap();
+            assert!(machine.init().unwrap()["woken"].is_null(), "{point:?}: it was never gone");
+        } else {
+            assert!(done.as_ref().is_ok_and(|done| done.keeps_memory), "{point:?}: {done:?}");
+            assert!(host.world.running(&sandbox_id(1)).is_none(), "{point:?}");
+        }
         let expected = if goes_on { Phase::Running } else { Phase::Paused };
         assert_eq!(phase(&handle, 1), Some(expected), "{point:?}");
         assert_eq!(handle.dialer(&sandbox_id(1)).is_some(), goes_on);
         handle.resume(&sandbox_id(1), LIFE, Waking::Kept).await.unwrap();
+        assert_eq!(init(&host, 1)["woken"].is_object(), !goes_on, "{point:?}");
         assert_eq!(files(&host, 1)["kept"], "yes");
         until("nothing is left of it", || generations(&host).is_empty()).await;
     }
 }
 
 #[tokio::test]
-async fn a_server_that_dies_at_any_step_of_a_pause_with_memory_loses_no_file() {
+async fn a_machine_that_does_not_end_as_it_should_sleeps_all_the_same() {
+    let host = Host::new();
+    let handle = host.open().await;
+    handle.create(request(1)).await.unwrap();
+    for fault in [Fault::Fail, Fault::Hang] {
+        host.world.inject(Act::Checkpointed, fault);
+        tokio::time::pause();
+        let paused = handle.pause(&sandbox_id(1), Keep::Memory, true).await.unwrap();
+        tokio::time::resume();
+        assert!(paused.phase == Phase::Paused && paused.keeps_memory, "{paused:?}");
+        handle.resume(&sandbox_id(1), LIFE, Waking::Kept).await.unwrap();
+        assert!(init(&host, 1)["woken"].is_object());
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_dies_at_any_step_of_a_pause_with_memory_loses_nothing() {
     for point in Point::CHECKPOINT.into_iter().chain(Point::PAUSE) {
         let host = Host::new();
         let handle = host.open().await;
@@ -203,8 +227,10 @@ async fn a_server_that_dies_at_any_step_of_a_pause_with_memory_loses_no_file() {
         host.script.stop(None);
         let handle = host.open().await;
         let now = phase(&handle, 1).unwrap();
-        assert_eq!(now == Phase::Running, point == Point::BeforeCheckpoint, "{point:?}: {now:?}");
+        let goes_on = [Point::BeforeCheckpoint, Point::BeforePublish].contains(&point);
+        assert_eq!(now == Phase::Running, goes_on, "{point:?}: {now:?}");
         handle.resume(&sandbox_id(1), LIFE, Waking::Kept).await.unwrap();
+        assert_eq!(init(&host, 1)["woken"].is_object(), !goes_on, "{point:?}");
         assert_eq!(files(&host, 1)["kept"], "yes", "{point:?}");
         until("nothing is left of it", || generations(&host).is_empty()).await;
         handle.kill(&sandbox_id(1), KilledBy::Client).await.unwrap();

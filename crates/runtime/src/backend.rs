@@ -193,8 +193,9 @@ pub trait Backend: Send + Sync + Debug {
     /// Writes down what a running machine is, as of one moment at which it stands
     /// still. On any error it runs on unharmed, nothing is at the paths, and the
     /// error says what cannot be written down. After [`Then::Stop`] the machine
-    /// has ended; its undos are still to be called. Not together with `settle`.
-    /// Dropping the future leaves the work to end by itself.
+    /// has ended; its undos are still to be called. (Once [`crate::Standing::end`] was
+    /// called, an error means that it may still run and is to be killed.) Not together
+    /// with `settle`. Dropping the future leaves the work to end by itself.
     fn checkpoint<'a>(
         &'a self,
         spec: &'a MachineSpec,

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use model::ByteSize;
+use tokio::sync::oneshot;
 
 /// The directory of a layer that holds the files.
 pub const FILES: &str = "upper";
@@ -39,13 +40,53 @@ impl From<CheckpointTo<'_>> for Target {
 }
 
 /// What becomes of the machine after its checkpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Then {
-    /// It ends without having run on: nothing happens that the checkpoint does not know.
-    Stop,
+    /// It ends without having run on, as soon as who holds the other end says so: nothing
+    /// happens that the checkpoint does not know. [`Then::stop`] makes both ends.
+    Stop(oneshot::Sender<Standing>),
     /// It goes on where it was.
     Continue,
 }
+
+impl Then {
+    /// A stop, and where to hear that all is written.
+    pub fn stop() -> (Self, oneshot::Receiver<Standing>) {
+        let (ask, standing) = oneshot::channel();
+        (Self::Stop(ask), standing)
+    }
+
+    /// Says that all is written. What comes of it says whether the machine is to end.
+    pub(crate) fn ask(ask: oneshot::Sender<Standing>, memory_bytes: ByteSize) -> oneshot::Receiver<()> {
+        let (end, answer) = oneshot::channel();
+        // Where nobody listens, the answer is no.
+        let _ = ask.send(Standing { memory_bytes, end });
+        answer
+    }
+}
+
+/// A machine whose checkpoint is written, which stands still until its end is said.
+/// Dropped instead, it lets the machine go on, and the checkpoint fails.
+#[derive(Debug)]
+pub struct Standing {
+    /// What its memory takes on disk; nothing for one of files only.
+    pub memory_bytes: ByteSize,
+    end: oneshot::Sender<()>,
+}
+
+impl Standing {
+    /// Ends the machine. What was written is the caller's from here on, also if the
+    /// checkpoint fails after this.
+    pub fn end(self) {
+        // Who asked is gone only if the machine is.
+        let _ = self.end.send(());
+    }
+}
+
+/// The answer to [`Then::ask`] was no.
+#[derive(Debug, thiserror::Error)]
+#[error("what was written was not taken")]
+pub(crate) struct NotTaken;
 
 /// A checkpoint was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

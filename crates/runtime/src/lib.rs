@@ -19,5 +19,5 @@ pub mod trial;
 pub use backend::{
     Backend, BoxFuture, Connection, Dial, DialError, Error, ErrorKind, Exit, Machine, MachineSpec, Usage,
 };
-pub use checkpoint::{CheckpointTo, Checkpointed, FILES, Then};
+pub use checkpoint::{CheckpointTo, Checkpointed, FILES, Standing, Then};
 pub use trees::Trees;

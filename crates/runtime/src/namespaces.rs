@@ -148,6 +148,27 @@ impl Namespaces {
         let done = done.unwrap_or_else(|panic| Err(StepError::new(ErrorKind::Bug, panic)));
         done.map_err(|e| e.named(spec, step))
     }
+
+    /// The same on a thread of its own, for a step that waits for others: those that it
+    /// waits for may need a thread of the pool.
+    async fn long_step<T, F>(&self, spec: &MachineSpec, step: &'static str, run: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Host, &MachineSpec) -> Result<T, StepError> + Send + 'static,
+    {
+        let (host, owned) = (self.host.clone(), spec.clone());
+        let (answer, done) = tokio::sync::oneshot::channel();
+        let work = move || {
+            // Nobody hears it after a kill.
+            let _ = answer.send(run(&host, &owned));
+        };
+        let started = std::thread::Builder::new().name(step.to_owned()).spawn(work);
+        let done = match started {
+            Ok(_) => done.await.unwrap_or_else(|panicked| Err(StepError::new(ErrorKind::Bug, panicked))),
+            Err(e) => Err(e.into()),
+        };
+        done.map_err(|e| e.named(spec, step))
+    }
 }
 
 /// Ends machines of a server that is gone, and removes their control groups and
@@ -309,10 +330,10 @@ impl Backend for Namespaces {
     ) -> BoxFuture<'a, Result<Checkpointed, Error>> {
         let target = Target::from(to);
         Box::pin(async move {
-            let done = self
-                .step(spec, "checkpointing", move |host, spec| checkpoint::write(host, spec, &target, then))
-                .await?;
-            if then == Then::Stop {
+            let stops = matches!(then, Then::Stop(_));
+            let write = move |host: &Host, spec: &MachineSpec| checkpoint::write(host, spec, &target, then);
+            let done = self.long_step(spec, "checkpointing", write).await?;
+            if stops {
                 machine.kill().await?;
             }
             Ok(done)

@@ -1,18 +1,28 @@
 //! What is to go wrong in a node, and where.
 
+use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use node::{Faults, InjectedFault, Point};
 use runtime::BoxFuture;
 use tokio::sync::Notify;
 
-/// Fails at some points, and stops dead at one.
-#[derive(Debug, Default)]
+/// Fails at some points, and stops dead at one; lets something happen there first.
+#[derive(Default)]
 pub struct Script {
     fail: Mutex<Vec<Point>>,
     stop: Mutex<Option<Point>>,
+    act: Mutex<Option<(Point, Act)>>,
     /// Told each time that a node stopped dead.
     pub stopped: Notify,
+}
+
+type Act = Box<dyn FnOnce() + Send>;
+
+impl fmt::Debug for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Script").field("fail", &self.fail).field("stop", &self.stop).finish_non_exhaustive()
+    }
 }
 
 impl Script {
@@ -27,6 +37,16 @@ impl Script {
         self.fail.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
+    /// Does this the next time that a node comes by this point, before it fails or stops.
+    pub fn act(&self, point: Point, act: impl FnOnce() + Send + 'static) {
+        *self.act.lock().unwrap_or_else(PoisonError::into_inner) = Some((point, Box::new(act)));
+    }
+
+    fn take_act(&self, point: Point) -> Option<Act> {
+        let mut act = self.act.lock().unwrap_or_else(PoisonError::into_inner);
+        act.take_if(|(wanted, _)| *wanted == point).map(|(_, act)| act)
+    }
+
     /// Whoever comes by this point stays there for ever; `None`: nobody does.
     pub fn stop(&self, point: Option<Point>) {
         *self.stop.lock().unwrap_or_else(PoisonError::into_inner) = point;
@@ -36,6 +56,9 @@ impl Script {
 impl Faults for Script {
     fn at(&self, point: Point) -> BoxFuture<'_, Result<(), InjectedFault>> {
         Box::pin(async move {
+            if let Some(act) = self.take_act(point) {
+                act();
+            }
             if *self.stop.lock().unwrap_or_else(PoisonError::into_inner) == Some(point) {
                 self.stopped.notify_one();
                 std::future::pending::<()>().await;

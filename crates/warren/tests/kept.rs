@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use host::{Host, request, sandbox_id};
 use model::{ByteSize, KilledBy};
-use node::{CreateSandbox, Error, Handle, Keep, Phase, Sandboxes, Waking};
+use node::{CreateSandbox, Error, Handle, Keep, Phase, Point, Sandboxes, Waking};
 use testkit::Ground;
 
 const LIFE: Duration = Duration::from_mins(5);
@@ -251,20 +251,24 @@ async fn make_room(file: &Path) {
     panic!("the file system never gives back what a removed file held");
 }
 
-async fn filled(host: &Host) {
-    let node = host.open().await;
-    node.create(request(1)).await.unwrap();
-    // Something to write down, that is in no file.
-    let memory = upper(host, 1);
-    fs::write(memory.join("kept"), "yes").unwrap();
-    // The file system gets room for its own records before others take all: without it,
-    // not a name could be made, and nothing would fail in the middle.
+/// The file system gets room for its own records before others take all: without it,
+/// not a name could be made, and nothing would fail in the middle.
+fn room_for_names(host: &Host) {
     let small = host.ground.bulk_dir().join("small");
     fs::create_dir(&small).unwrap();
     for n in 0..6000 {
         fs::write(small.join(n.to_string()), [7; 2000]).unwrap();
     }
     rustix::fs::syncfs(File::open(&small).unwrap()).unwrap();
+}
+
+async fn filled(host: &Host) {
+    let node = host.open().await;
+    node.create(request(1)).await.unwrap();
+    // Something to write down, that is in no file.
+    let memory = upper(host, 1);
+    fs::write(memory.join("kept"), "yes").unwrap();
+    room_for_names(host);
     let ballast = host.ground.bulk_dir().join("ballast");
     for free in [0, 128 << 10, HELD / 2] {
         fill(&ballast, free);
@@ -306,6 +310,72 @@ fn a_disk_that_is_full_in_the_middle_is_said_and_the_sandbox_goes_on() {
         }
     };
     Ground::run_on(22, ByteSize::mib(512), test).unwrap();
+}
+
+/// Others take all room at one step of a pause, and there the server goes on or dies.
+async fn filled_at(host: &Host, mut node: Handle, point: Point, dies: bool) -> Handle {
+    let (id, ballast) = (sandbox_id(1), host.ground.bulk_dir().join("ballast"));
+    let filled = ballast.clone();
+    host.script.act(point, move || fill(&filled, 0));
+    let mut is_named = ![Point::BeforeCheckpoint, Point::BeforePublish].contains(&point);
+    if dies {
+        host.script.stop(Some(point));
+        tokio::select! {
+            done = node.pause(&id, Keep::Memory, true) => panic!("{point:?} was not passed: {done:?}"),
+            () = host.script.stopped.notified() => {}
+        }
+        host.script.stop(None);
+        node.abandon().await;
+        node = host.open().await;
+    } else {
+        match node.pause(&id, Keep::Memory, true).await {
+            // A manifest may find room where nothing larger does.
+            Ok(_) if point == Point::BeforePublish => is_named = true,
+            Ok(_) => assert!(is_named, "{point:?}"),
+            Err(error) => {
+                let said = chain(&error);
+                assert!(matches!(error, Error::DiskFull { .. }) && !is_named, "{point:?}: {said}");
+            }
+        }
+    }
+    let now = node.get(&id).unwrap();
+    let expected = if is_named { Phase::Paused } else { Phase::Running };
+    assert_eq!((now.phase, now.keeps_memory), (expected, is_named), "{point:?}, dies: {dies}");
+    assert_eq!(node.dialer(&id).is_some(), !is_named, "{point:?}, dies: {dies}");
+    make_room(&ballast).await;
+    if is_named {
+        node.resume(&id, LIFE, Waking::Kept).await.unwrap();
+    }
+    node
+}
+
+async fn filled_at_every_step(host: &Host) {
+    let mut node = host.open().await;
+    node.create(request(1)).await.unwrap();
+    room_for_names(host);
+    // Knows what the first holds, and is left alone.
+    let state = node.checkpoint(&sandbox_id(1), Keep::Memory).await.unwrap();
+    node.create(CreateSandbox { from: Some(state.generation), ..request(2) }).await.unwrap();
+    drop(state);
+    for dies in [false, true] {
+        for point in Point::CHECKPOINT.into_iter().chain(Point::PAUSE) {
+            node = filled_at(host, node, point, dies).await;
+        }
+    }
+    let (is, was) = (held(host, 1).await, held(host, 2).await);
+    assert!(is == was && is.len() as u64 > HELD / 2, "{} bytes and {}", is.len(), was.len());
+    until_generations(host, 0).await;
+    node.shutdown(Sandboxes::Kill).await;
+}
+
+#[test]
+fn a_disk_that_fills_at_any_step_of_a_pause_takes_nobodys_memory() {
+    let test = |ground| async move {
+        if let Some(host) = host(ground) {
+            filled_at_every_step(&host).await;
+        }
+    };
+    Ground::run_on(24, ByteSize::mib(512), test).unwrap();
 }
 
 /// Bytes of the state file system that are taken.

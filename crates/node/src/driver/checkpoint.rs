@@ -2,14 +2,17 @@
 //! is complete.
 //!
 //! Whatever fails on the way leaves a sandbox that goes on as it was, and beside
-//! the generations a directory without a name, which the next sweep removes.
+//! the generations a directory without a name, which the next sweep removes. One that
+//! is to stop stands still until its generation has its name: until then it can go on,
+//! and afterwards nothing of it is lost, whatever fails.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::lifecycle::Event;
 use model::{ByteSize, GenerationId};
-use runtime::{CheckpointTo, Checkpointed, Machine, Then};
+use runtime::{CheckpointTo, Machine, Then};
 use tokio::sync::oneshot;
 
 use super::step::{StepError, bounded, chain, killed};
@@ -25,11 +28,11 @@ pub(super) struct Draft {
     hold: Hold,
 }
 
-/// A draft whose state is written, and has no name yet.
-pub(super) struct Written {
-    draft: Draft,
-    keep: Keep,
-    done: Checkpointed,
+/// A generation that has its name.
+pub(super) struct Named {
+    pub(super) id: GenerationId,
+    pub(super) hold: Hold,
+    shared: ByteSize,
 }
 
 impl Driver {
@@ -75,8 +78,59 @@ impl Driver {
     async fn checkpoint(&self, keep: Keep, machine: &Arc<dyn Machine>) -> Result<Checkpoint, StepError> {
         let is_healthy = keep == Keep::Files || self.guest_rests(machine).await;
         let draft = self.draft();
-        let written = self.write_down(draft, keep, machine, Then::Continue).await?;
-        self.publish_generation(written, is_healthy).await
+        let to = self.stage(&draft).await?;
+        let options = &self.shared.options;
+        let (limit, paths) = (options.limits.checkpoint, to.paths(keep));
+        let work = options.backend.checkpoint(&self.spec, machine, paths, Then::Continue);
+        let done = bounded(&*options.faults, Point::BeforeCheckpoint, limit, work).await?;
+        let named = self.name(draft, keep, done.memory_bytes, is_healthy).await?;
+        options.faults.at(Point::AfterPublish).await?;
+        named.say_it_was_kept(done.frozen);
+        let Named { id, hold, .. } = named;
+        Ok(Checkpoint { generation: id, keep, size: done.memory_bytes, frozen: done.frozen, hold })
+    }
+
+    /// Writes down a sandbox with its memory, which has ended when this succeeds, and
+    /// goes on when it fails.
+    pub(super) async fn stop_on_generation(
+        &self,
+        draft: Draft,
+        machine: &Arc<dyn Machine>,
+        is_healthy: bool,
+    ) -> Result<Named, StepError> {
+        let to = self.stage(&draft).await?;
+        let options = &self.shared.options;
+        let (limit, paths) = (options.limits.checkpoint, to.paths(Keep::Memory));
+        let (then, standing) = Then::stop();
+        let mut work = options.backend.checkpoint(&self.spec, machine, paths, then);
+        // What it answers is its failure, if it does not ask first.
+        let until_written = async {
+            tokio::select! {
+                biased;
+                Ok(standing) = standing => Ok(standing),
+                done = &mut work => Err(done.map_or_else(StepError::from, |_| StepError::NotAsked)),
+            }
+        };
+        let standing = bounded(&*options.faults, Point::BeforeCheckpoint, limit, until_written).await?;
+        // Without a limit: a name that is given while nobody waits any more could not be
+        // told from one that was never given.
+        let named = match self.name(draft, Keep::Memory, standing.memory_bytes, is_healthy).await {
+            Ok(named) => named,
+            Err(source) => {
+                drop(standing);
+                // It goes on when this has come to its end.
+                let _ = work.await;
+                return Err(source);
+            }
+        };
+        standing.end();
+        let ended = bounded(&*options.faults, Point::AfterPublish, limit, work).await;
+        match ended {
+            Ok(done) => named.say_it_was_kept(done.frozen),
+            // Whoever puts it down ends it all the same.
+            Err(source) => tracing::warn!(error = chain(&source), "ending a machine whose state was kept"),
+        }
+        Ok(named)
     }
 
     /// Chooses a name. Nothing is on disk yet.
@@ -85,34 +139,23 @@ impl Driver {
         Draft { id, hold: Shelf::hold(&self.shared.shelf, id) }
     }
 
-    /// Lets the backend write. On failure the machine goes on.
-    pub(super) async fn write_down(
-        &self,
-        draft: Draft,
-        keep: Keep,
-        machine: &Arc<dyn Machine>,
-        then: Then,
-    ) -> Result<Written, StepError> {
-        let options = &self.shared.options;
+    /// Makes the place for a draft.
+    async fn stage(&self, draft: &Draft) -> Result<Staged, StepError> {
         let (kept, id) = (Arc::clone(&self.shared.shelf), draft.id);
-        let staging = disk::blocking(move || kept.stage(id)).await?;
-        let (layer, memory) = (staging.join("layer"), staging.join("memory"));
-        let memory = (keep == Keep::Memory).then_some(memory.as_path());
-        let to = CheckpointTo { layer: &layer, memory };
-        let work = options.backend.checkpoint(&self.spec, machine, to, then);
-        let done =
-            bounded(&*options.faults, Point::BeforeCheckpoint, options.limits.checkpoint, work).await?;
-        Ok(Written { draft, keep, done })
+        let dir = disk::blocking(move || kept.stage(id)).await?;
+        Ok(Staged { layer: dir.join("layer"), memory: dir.join("memory") })
     }
 
     /// Gives what was written its name: from now on it exists.
-    pub(super) async fn publish_generation(
+    async fn name(
         &self,
-        written: Written,
+        draft: Draft,
+        keep: Keep,
+        memory_bytes: ByteSize,
         was_healthy: bool,
-    ) -> Result<Checkpoint, StepError> {
+    ) -> Result<Named, StepError> {
         let options = &self.shared.options;
-        let Written { draft: Draft { id, hold }, keep, done } = written;
+        let Draft { id, hold } = draft;
         options.faults.at(Point::BeforePublish).await?;
         let mut manifest = Manifest::new(Made {
             generation: id,
@@ -120,16 +163,32 @@ impl Driver {
             at: options.clock.now(),
             backend: options.backend.isolation().to_string(),
             keep,
-            memory_bytes: done.memory_bytes.as_u64(),
+            memory_bytes: memory_bytes.as_u64(),
             was_healthy,
         });
         let shared = self.share_memory(id, &mut manifest).await;
         let kept = Arc::clone(&self.shared.shelf);
         disk::blocking(move || kept.publish(id, manifest)).await?;
-        options.faults.at(Point::AfterPublish).await?;
-        let (frozen_us, shared_bytes) = (done.frozen.as_micros(), shared.as_u64());
-        tracing::info!(generation = %id, frozen_us, shared_bytes, "the sandbox's state was kept");
-        Ok(Checkpoint { generation: id, keep, size: done.memory_bytes, frozen: done.frozen, hold })
+        Ok(Named { id, hold, shared })
+    }
+}
+
+impl Named {
+    fn say_it_was_kept(&self, frozen: Duration) {
+        let (frozen_us, shared_bytes) = (frozen.as_micros(), self.shared.as_u64());
+        tracing::info!(generation = %self.id, frozen_us, shared_bytes, "the sandbox's state was kept");
+    }
+}
+
+/// Where the backend writes.
+struct Staged {
+    layer: PathBuf,
+    memory: PathBuf,
+}
+
+impl Staged {
+    fn paths(&self, keep: Keep) -> CheckpointTo<'_> {
+        CheckpointTo { layer: &self.layer, memory: (keep == Keep::Memory).then_some(&*self.memory) }
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::lifecycle::Event;
-use runtime::{Machine, Then};
+use runtime::Machine;
 
 use super::step::{StepError, chain, killed};
 use super::{Driver, Halt, Reply};
@@ -25,8 +25,6 @@ const ANSWER: Duration = Duration::from_secs(5);
 enum Unsuspended {
     /// It runs on as it was.
     GoesOn(StepError),
-    /// It sleeps, with its files alone.
-    FilesOnly(StepError),
     /// It is to be removed, or the server leaves.
     Halt(Halt),
 }
@@ -70,11 +68,6 @@ impl Driver {
                 let error = self.not_kept(&source);
                 let _ = reply.map(|reply| reply.send(Err(error)));
             }
-            Err(Unsuspended::FilesOnly(source)) => {
-                tracing::error!(error = chain(&source), "a sandbox is paused, its memory lost");
-                let error = self.not_kept(&source);
-                let _ = reply.map(|reply| reply.send(Err(error)));
-            }
         }
         Ok(())
     }
@@ -104,8 +97,8 @@ impl Driver {
     }
 
     /// Puts it to sleep with its memory. The record names the generation before it
-    /// is made: a server that dies in between finds either the generation, or the
-    /// machine, or the files that the machine left.
+    /// is made, and the machine stands until the generation is named: a server that dies
+    /// in between finds one or the other (or, after a host's restart, the files).
     async fn suspend(&mut self) -> Result<(), Unsuspended> {
         let Some(machine) = self.machine.clone() else { return Ok(()) };
         let is_healthy = self.guest_rests(&machine).await;
@@ -119,26 +112,22 @@ impl Driver {
         self.apply(Event::Pause);
         self.entry.set_reach(None);
         let entry = Arc::clone(&self.entry);
-        let written = tokio::select! {
+        let named = tokio::select! {
             biased;
             cause = killed(&entry) => return Err(Unsuspended::Halt(Halt::End(cause))),
-            written = self.write_down(draft, Keep::Memory, &machine, Then::Stop) => written,
+            named = self.stop_on_generation(draft, &machine, is_healthy) => named,
         };
-        let written = match written {
-            Ok(written) => written,
+        let named = match named {
+            Ok(named) => named,
             Err(source) => return Err(self.go_on_unpaused(before, source).await),
         };
-        let kept = match self.publish_generation(written, is_healthy).await {
-            Ok(kept) => kept,
-            Err(source) => return Err(self.keep_files_only(source).await),
-        };
-        let mut record = self.record.clone();
-        record.set_sleeping_on(kept.generation, true);
+        self.record.set_sleeping_on(named.id, true);
+        self.hold = named.hold;
+        // If this cannot be written, a server that starts finds the generation by its name.
+        let record = self.record.clone();
         if let Err(e) = self.store_record(&record).await {
-            return Err(self.keep_files_only(e.into()).await);
+            tracing::warn!(error = chain(&e), "recording on what a sandbox sleeps");
         }
-        self.record = record;
-        self.hold = kept.hold;
         self.put_down().await.map_err(Unsuspended::Halt)
     }
 
@@ -153,17 +142,6 @@ impl Driver {
         self.apply(Event::StepFailed);
         self.open_reach();
         Unsuspended::GoesOn(source)
-    }
-
-    /// The machine has ended, and its memory has no name: its files stay.
-    async fn keep_files_only(&mut self, source: StepError) -> Unsuspended {
-        let at = self.record.shown_deadline();
-        self.record.set_pausing(at);
-        if let Err(halt) = self.put_down().await {
-            return Unsuspended::Halt(halt);
-        }
-        self.apply(Event::StepDone);
-        Unsuspended::FilesOnly(source)
     }
 
     pub(super) async fn store_record(&self, record: &Record) -> Result<(), disk::Error> {

@@ -25,6 +25,8 @@ pub(crate) enum StepError {
     Injected(#[from] InjectedFault),
     #[error("it took longer than {0:?}")]
     TooLong(Duration),
+    #[error("the machine ended before its state was written")]
+    NotAsked,
     #[error("{0}")]
     Command(String),
     #[error("its first process ended ({0:?})")]

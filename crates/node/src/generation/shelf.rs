@@ -137,7 +137,13 @@ impl Shelf {
         manifest.store(&staging)?;
         let path = self.path(id);
         fs::rename(&staging, &path).map_err(disk::error("naming", &path))?;
-        disk::store(&self.dir)?;
+        if let Err(error) = disk::store(&self.dir) {
+            // What failed has no name, since whoever finds one goes back to it; and what
+            // keeps its name has not failed.
+            if fs::rename(&path, &staging).is_ok() {
+                return Err(error.into());
+            }
+        }
         if let Some(stamp) = stamp {
             self.known.note(id, stamp);
         }

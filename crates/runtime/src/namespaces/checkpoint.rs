@@ -2,8 +2,9 @@
 //! memory by the checkpoint tool, both of one moment.
 //!
 //! The tool lets the tree stand still, writes it down, and asks us; then the layer
-//! is copied and both get their names; only then the tree goes on, or is ended. So
-//! a failure anywhere leaves a tree that goes on, and a success is one of both.
+//! is copied and both get their names; only then the tree goes on, or is ended, if
+//! who wanted that agrees. So a failure anywhere leaves a tree that goes on, and a
+//! success is one of both.
 
 use std::fs;
 use std::io;
@@ -13,20 +14,21 @@ use std::time::{Duration, Instant};
 
 use model::ByteSize;
 use rustix::process::Pid;
+use tokio::sync::oneshot::Sender;
 
 use super::criu::{self, Ask, Dump};
 use super::launcher::{DEVICES, Launcher, NOTHING};
 use super::workshop::{self, Furnish};
 use super::{Host, StepError, boot, idmap, kill, message, proc_dir};
-use crate::checkpoint::Target;
-use crate::{Checkpointed, ErrorKind, MachineSpec, Then};
+use crate::checkpoint::{NotTaken, Target};
+use crate::{Checkpointed, ErrorKind, MachineSpec, Standing, Then};
 
 /// The images, in a memory that only its owner may enter: the tool's helpers open
 /// them as users of the sandbox that is to be.
 pub(super) const IMAGES: &str = "images";
 
 /// Writes down what a machine is. After [`Then::Stop`] it has been told to end,
-/// and was never let go in between.
+/// and was never let go in between. Blocks also while it waits for the answer to that.
 pub(super) fn write(
     host: &Host,
     spec: &MachineSpec,
@@ -50,10 +52,21 @@ fn files(host: &Host, spec: &MachineSpec, layer: &Path, then: Then) -> Result<Ch
     let began = Instant::now();
     host.cgroups.freeze(&spec.sandbox_id)?;
     let made = host.storage.snapshot(&spec.dir, layer).map_err(StepError::from);
-    let made = made.and_then(|()| if then == Then::Stop { end(host, spec) } else { Ok(()) });
+    let made = made.and_then(|()| match then {
+        Then::Stop(ask) => {
+            wait_for_answer(ask, ByteSize::bytes(0))?;
+            end(host, spec)
+        }
+        Then::Continue => Ok(()),
+    });
     host.cgroups.thaw(&spec.sandbox_id)?;
     made?;
     Ok(Checkpointed { frozen: began.elapsed(), ..Checkpointed::default() })
+}
+
+/// Asks whether a machine that stands still is to end; an error if it is not.
+fn wait_for_answer(ask: Sender<Standing>, memory_bytes: ByteSize) -> io::Result<()> {
+    Then::ask(ask, memory_bytes).blocking_recv().map_err(|_| io::Error::other(NotTaken))
 }
 
 /// Signals the end to a machine that stands still.
@@ -97,8 +110,13 @@ fn with_memory(
     let call = Dump {
         pid: process.pid,
         as_root: owner == 0,
-        leave_running: then == Then::Continue,
+        leave_running: matches!(then, Then::Continue),
         external: external(process.pid)?,
+    };
+    let mut memory_bytes = ByteSize::bytes(0);
+    let mut ask_first = match then {
+        Then::Stop(ask) => Some(ask),
+        Then::Continue => None,
     };
     let began = Instant::now();
     let done = criu::run(&room, &call, &work.path, |ask| match ask {
@@ -106,13 +124,18 @@ fn with_memory(
             criu::keep_bound(&staging.0.join(IMAGES), process.pid)?;
             criu::set_removed_aside(&staging.0.join(IMAGES))?;
             host.storage.snapshot(&spec.dir, layer).map_err(io::Error::other)?;
-            fs::rename(&staging.0, memory)
+            memory_bytes = size_of(&staging.0)?;
+            fs::rename(&staging.0, memory)?;
+            match ask_first.take() {
+                Some(ask) => wait_for_answer(ask, memory_bytes),
+                None => Ok(()),
+            }
         }
         Ask::Namespaces(_) | Ask::Restored(_) => Ok(()),
     });
     let frozen = began.elapsed();
     workshop::wait_for_end(&room);
-    if settled && (done.is_err() || then == Then::Continue) {
+    if settled && (done.is_err() || call.leave_running) {
         host.cgroups.settle(&spec.sandbox_id, process.pid)?;
     }
     if let Err(error) = done {
@@ -120,7 +143,7 @@ fn with_memory(
         return Err(work.keep(error));
     }
     let frozen = criu::stood_still(&work.path).unwrap_or(frozen);
-    Ok(Checkpointed { memory_bytes: size_of(memory)?, frozen })
+    Ok(Checkpointed { memory_bytes, frozen })
 }
 
 /// Whether the tool works here, as far as it says itself.

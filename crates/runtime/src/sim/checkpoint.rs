@@ -30,6 +30,14 @@ pub(super) fn write(machine: &SimMachine, upper: &Path, to: CheckpointTo<'_>) ->
     done
 }
 
+/// Removes what [`write()`] wrote.
+pub(super) fn remove(to: CheckpointTo<'_>) -> io::Result<()> {
+    [Some(to.layer), to.memory].into_iter().flatten().try_for_each(|dir| match fs::remove_dir_all(dir) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    })
+}
+
 fn write_memory(memory: &Memory, dir: &Path) -> io::Result<u64> {
     let bytes = serde_json::to_vec(memory)?;
     let staging = dir.with_extension("new");

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use model::Isolation;
 
+use crate::checkpoint::NotTaken;
 use crate::{
     Backend, BoxFuture, CheckpointTo, Checkpointed, Error, ErrorKind, Machine, MachineSpec, Then, Trees,
 };
@@ -160,7 +161,11 @@ impl Backend for Sim {
             }
             let done = checkpoint::write(&running, &self.upper_dir(spec), to)
                 .map_err(|e| io_error(spec, "checkpointing", e))?;
-            if then == Then::Stop {
+            if let Then::Stop(ask) = then {
+                if Then::ask(ask, done.memory_bytes).await.is_err() {
+                    checkpoint::remove(to).map_err(|e| io_error(spec, "checkpointing", e))?;
+                    return Err(error(spec, "checkpointing", &NotTaken.to_string()));
+                }
                 running.end(crate::Exit::Ended);
             }
             // After the act: the caller may lose what was made.

@@ -1,9 +1,9 @@
 //! What every backend promises of checkpoints.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use warren_runtime::{Backend, CheckpointTo, FILES, Machine, MachineSpec, Then};
+use warren_runtime::{Backend, CheckpointTo, Checkpointed, FILES, Machine, MachineSpec, Then};
 
 use crate::{Host, PATIENCE, echo, end, settled, spec, undo};
 
@@ -74,7 +74,7 @@ pub(crate) async fn everything_goes_on(host: &dyn Host) {
     let client = machine.dialer().dial(crate::ECHO_PORT).await.unwrap();
     let (layer, memory) = (layer(host, "python"), host.layers_dir().join("python-memory"));
     let to = CheckpointTo { layer: &layer, memory: Some(&memory) };
-    let done = backend.checkpoint(&source, &machine, to, Then::Stop).await;
+    let done = stop(&*backend, &source, &machine, to).await;
     let done = done.unwrap_or_else(|e| panic!("{e}: {}", e.source));
     println!("a Python: {done:?}");
     drop((client, machine));
@@ -116,9 +116,14 @@ pub(crate) async fn everything_goes_on(host: &dyn Host) {
 async fn what_cannot_be_kept_is_named(host: &dyn Host, backend: &dyn Backend) {
     let (spec, machine) = python(host, backend, 27, "traced").await;
     let (layer, memory) = (layer(host, "traced"), host.layers_dir().join("traced-memory"));
-    for then in [Then::Stop, Then::Continue] {
+    for stops in [true, false] {
         let to = CheckpointTo { layer: &layer, memory: Some(&memory) };
-        let error = backend.checkpoint(&spec, &machine, to, then).await.unwrap_err();
+        let done = if stops {
+            stop(backend, &spec, &machine, to).await
+        } else {
+            backend.checkpoint(&spec, &machine, to, Then::Continue).await
+        };
+        let error = done.unwrap_err();
         println!("named: {}", error.source);
         assert!(!layer.exists() && !memory.exists());
         counted(backend, &spec, count_in(&backend.upper_dir(&spec)) + 5).await;
@@ -223,11 +228,35 @@ async fn files_are_kept_as_they_were(host: &dyn Host) {
     assert!(!layer.exists());
 }
 
+/// Writes a machine down and has it end; when it is asked, all is there.
+async fn stop(
+    backend: &dyn Backend,
+    spec: &MachineSpec,
+    machine: &Arc<dyn Machine>,
+    to: CheckpointTo<'_>,
+) -> Result<Checkpointed, warren_runtime::Error> {
+    let (then, standing) = Then::stop();
+    let end = async {
+        if let Ok(standing) = standing.await {
+            assert!(to.layer.exists() && to.memory.is_none_or(Path::exists));
+            assert_eq!(standing.memory_bytes.as_u64() > 0, to.memory.is_some());
+            standing.end();
+        }
+    };
+    tokio::join!(backend.checkpoint(spec, machine, to, then), end).0
+}
+
 async fn a_stop_ends_the_machine(host: &dyn Host) {
     let (backend, spec, machine) = started(host, 11).await;
     let layer = layer(host, "stopped");
     let to = CheckpointTo { layer: &layer, memory: None };
-    backend.checkpoint(&spec, &machine, to, Then::Stop).await.unwrap();
+    // It was asked for, and then it is not wanted: it goes on, and nothing is there.
+    let (then, standing) = Then::stop();
+    let unwanted = async { drop(standing.await.unwrap()) };
+    let (done, ()) = tokio::join!(backend.checkpoint(&spec, &machine, to, then), unwanted);
+    assert!(done.is_err() && !layer.exists(), "{done:?}");
+    echo(&*machine.dialer()).await;
+    stop(&*backend, &spec, &machine, to).await.unwrap();
     tokio::time::timeout(PATIENCE, machine.exited()).await.unwrap();
     drop(machine);
     undo(&*backend, &spec).await;
@@ -240,10 +269,12 @@ async fn a_stop_ends_the_machine(host: &dyn Host) {
 async fn what_fails_leaves_the_machine_running(host: &dyn Host) {
     let (backend, spec, machine) = started(host, 11).await;
     let nowhere = host.layers_dir().join("no/such/place");
-    for then in [Then::Stop, Then::Continue] {
-        let to = CheckpointTo { layer: &nowhere, memory: None };
+    let to = CheckpointTo { layer: &nowhere, memory: None };
+    let (then, standing) = Then::stop();
+    for then in [then, Then::Continue] {
         backend.checkpoint(&spec, &machine, to, then).await.unwrap_err();
         echo(&*machine.dialer()).await;
     }
+    assert!(standing.await.is_err(), "nobody is asked whether it is to end");
     end(host, &*backend, &spec, machine).await;
 }
