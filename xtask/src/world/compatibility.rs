@@ -21,6 +21,9 @@ real isolation: `yes` it did, `NO` it failed, `-` it has no such call here. All 
 `domain`: this call alone works only with `E2B_DOMAIN` and host names, because the client sends no routing
 headers after it; with one address for all sandboxes nothing says which is meant.
 
+After a `runCode` that was answered with an error (on a killed sandbox, say) the JavaScript code interpreter 2.8.0 keeps Node.js running until its
+`requestTimeoutMs` is over, a minute: its timer is cleared after good answers only, whatever the server says. `process.exit()` ends earlier.
+
 `login`: `e2b auth login`, whose page the script plays. `create`: a sandbox with metadata and variables. `info`:
 what the server says of it. `connect`: a second handle by id. `command`: output, errors, callbacks, exit codes,
 background, list and kill. `files`: write, read, list, rename, remove. `code`: state, streams and errors. `chart`:

@@ -242,5 +242,15 @@ fn parse<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T, Failure> {
     if bytes.trim_ascii_start().first() == Some(&b'[') {
         return Err(Failure::bad_request(format!("{what}: expected an object, not a list")));
     }
-    serde_json::from_slice(bytes).map_err(|e| Failure::bad_request(format!("{what}: {e}")))
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let body = serde_path_to_error::deserialize(&mut json)
+        .map_err(|e| Failure::bad_request(format!("{what}: {}", named(&e))))?;
+    json.end().map_err(|e| Failure::bad_request(format!("{what}: {e}")))?;
+    Ok(body)
+}
+
+/// The error, after the field that it is about; one that is missing is in the error's own words.
+fn named(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
+    let (path, inner) = (error.path().to_string(), error.inner());
+    if inner.is_data() && path != "." { format!("{path}: {inner}") } else { inner.to_string() }
 }

@@ -72,19 +72,19 @@ async fn bodies_that_are_no_create() {
     insta::assert_json_snapshot!(create(r#"{"templateID":7}"#).await, @r#"
     {
       "code": 400,
-      "message": "Error when parsing request: invalid type: integer `7`, expected a string at line 1 column 15"
+      "message": "Error when parsing request: templateID: invalid type: integer `7`, expected a string at line 1 column 15"
     }
     "#);
     insta::assert_json_snapshot!(create(r#"{"templateID":"base","timeout":"1"}"#).await, @r#"
     {
       "code": 400,
-      "message": "Error when parsing request: invalid type: string \"1\", expected i64 at line 1 column 34"
+      "message": "Error when parsing request: timeout: invalid type: string \"1\", expected i64 at line 1 column 34"
     }
     "#);
     insta::assert_json_snapshot!(create(r#"{"templateID":"base","metadata":{"a":1}}"#).await, @r#"
     {
       "code": 400,
-      "message": "Error when parsing request: invalid type: integer `1`, expected a string at line 1 column 38"
+      "message": "Error when parsing request: metadata.a: invalid type: integer `1`, expected a string at line 1 column 38"
     }
     "#);
     insta::assert_json_snapshot!(create(r#"{"templateID":"base","mcp":"x"}"#).await, @r#"

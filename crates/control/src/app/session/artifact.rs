@@ -42,15 +42,23 @@ pub(super) async fn collect(inside: &Inside<'_>, cell: &Cell, since: Timestamp) 
         }
     };
     let pictures = cell.displays.iter().filter_map(picture);
+    let mut has_written = false;
     for (index, (content, kind)) in pictures.take(MOST).enumerate() {
         let number = cell.number.unwrap_or(0);
         let path = format!("{PICTURES}/{number}-{index}-{}.{kind}", since.unix_micros() / 1000);
         match inside.write_file(&path, Body::from(content)).await {
-            Ok(()) => paths.push(path),
+            Ok(()) => {
+                has_written = true;
+                paths.push(path);
+            }
             Err(error) => {
                 tracing::debug!(error = &error as &dyn std::error::Error, "a picture was not written");
             }
         }
+    }
+    if has_written {
+        // What this cell showed is not what the next one changed, however soon that comes.
+        tokio::time::sleep(TICK).await;
     }
     paths
 }
