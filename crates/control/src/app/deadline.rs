@@ -12,6 +12,9 @@ use super::{App, Caller, Error};
 /// A refresh below this is one of this.
 const SHORTEST_REFRESH: Duration = Duration::from_secs(15);
 
+/// How often a connect follows a sandbox that others put to sleep and wake meanwhile.
+const ROUNDS: usize = 3;
+
 impl App {
     /// Ends it this many seconds from now, at once if not above 0.
     pub(crate) async fn set_timeout(
@@ -51,12 +54,19 @@ impl App {
         if lifetime > max {
             return Err(too_long(max));
         }
-        let live = self.sandbox_to_move(caller, id).await?;
-        if live.observation.phase != Phase::Running {
-            let lifetime = if lifetime.is_zero() { SHORTEST_REFRESH } else { lifetime };
-            return Ok((self.wake(live, lifetime, waking, caller.team.max_sandboxes).await?, true));
+        for _ in 0..ROUNDS {
+            let live = self.sandbox_to_move(caller, id).await?;
+            if live.observation.phase != Phase::Running {
+                let lifetime = if lifetime.is_zero() { SHORTEST_REFRESH } else { lifetime };
+                return Ok((self.wake(live, lifetime, waking, caller.team.max_sandboxes).await?, true));
+            }
+            match self.extend(live, lifetime).await {
+                // It fell asleep between the look and the act.
+                Err(Error::NoSandbox(_)) if self.node().get(id).is_some() => {}
+                extended => return Ok((extended?, false)),
+            }
         }
-        Ok((self.extend(live, lifetime).await?, false))
+        Err(Error::SandboxMoving(id.clone()))
     }
 
     async fn extend(&self, live: Live, lifetime: Duration) -> Result<Live, Error> {

@@ -29,6 +29,7 @@ struct State {
     logs: HashMap<SandboxId, Vec<wire::control::LogEntry>>,
     has_memory: bool,
     is_stuck: bool,
+    is_drowsy: bool,
     wakings: Vec<Waking>,
     checkpoints: u128,
     kept: Vec<BuildId>,
@@ -92,6 +93,11 @@ impl FakeNode {
     /// No daemon answers, or all do.
     pub(crate) fn stick(&self, is_stuck: bool) {
         self.state().is_stuck = is_stuck;
+    }
+
+    /// Whoever moves a deadline next comes too late: the sandbox sleeps.
+    pub(crate) fn doze(&self) {
+        self.state().is_drowsy = true;
     }
 
     /// How the last sandbox was woken.
@@ -244,7 +250,12 @@ impl NodePort for FakeNode {
     ) -> BoxFuture<'a, Result<Observation, Error>> {
         Box::pin(async move {
             let mut state = self.state();
+            let falls_asleep = std::mem::take(&mut state.is_drowsy);
             let seen = state.live.get_mut(id).ok_or_else(|| Error::NotFound(id.clone()))?;
+            if falls_asleep {
+                seen.phase = Phase::Paused;
+                return Err(Error::Paused(id.clone()));
+            }
             seen.deadline = deadline;
             seen.generation += 1;
             Ok(seen.clone())

@@ -62,6 +62,17 @@ async fn a_sleeper_is_shown_listed_refused_and_woken() {
 }
 
 #[tokio::test]
+async fn a_connect_wakes_what_falls_asleep_under_it() {
+    let world = World::new().await;
+    let id = world.create_base().await;
+    world.node.doze();
+    world.post(&format!("/v2/sandboxes/{id}/connect"), r#"{"timeout":600}"#).await.expect(201);
+    assert_eq!(detail(&world, &id).await["state"], "running");
+    world.node.doze();
+    world.post(&format!("/sandboxes/{id}/timeout"), r#"{"timeout":600}"#).await.error(404);
+}
+
+#[tokio::test]
 async fn both_other_ways_wake_and_a_kill_ends_a_sleeper() {
     let world = World::new().await;
     let id = world.create_base().await;
