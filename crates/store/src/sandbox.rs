@@ -190,8 +190,8 @@ impl Store {
     }
 
     /// Takes a place for a sandbox that is to wake, if its team has fewer than
-    /// `max`. One that runs has its place.
-    pub async fn reserve_wake(&self, sandbox: &SandboxId, max: u64) -> Result<Reservation, Error> {
+    /// `max`. One that runs has its place; `None` if it has ended or is about to.
+    pub async fn reserve_wake(&self, sandbox: &SandboxId, max: u64) -> Result<Option<Reservation>, Error> {
         let written = sqlx::query(
             "UPDATE sandboxes SET intent = 'running' WHERE sandbox_id = $1 AND (intent = 'running' \
              OR (intent = 'paused' AND (SELECT COUNT(*) FROM sandboxes AS others \
@@ -202,7 +202,15 @@ impl Store {
         .execute_by(&self.write)
         .await
         .map_err(Error::query("taking a place for a resume"))?;
-        Ok(if written.rows_affected() == 1 { Reservation::Made } else { Reservation::Full })
+        if written.rows_affected() == 1 {
+            return Ok(Some(Reservation::Made));
+        }
+        Ok(match self.sandbox(sandbox).await?.map(|row| row.intent) {
+            Some(Intent::Paused) => Some(Reservation::Full),
+            // Another woke it meanwhile.
+            Some(Intent::Running) => Some(Reservation::Made),
+            Some(Intent::Starting | Intent::Ending) | None => None,
+        })
     }
 
     /// Notes that a sandbox is to be ended. Safe twice.

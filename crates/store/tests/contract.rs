@@ -181,6 +181,8 @@ async fn one_whose_end_is_wanted_does_not_start() {
     let store = furnished(&dir).await;
     assert_eq!(store.reserve(&sandbox("i1", 1), 9).await.unwrap(), Reservation::Made);
     store.intend_end(&id("i1")).await.unwrap();
+    assert_eq!(store.reserve_wake(&id("i1"), 0).await.unwrap(), None, "it is not for want of a place");
+    assert_eq!(store.reserve_wake(&id("i0"), 0).await.unwrap(), None);
     assert!(!store.sandbox_started(&created(1, "i1", NOW)).await.unwrap());
     assert!(events_of(&store, "i1").await.is_empty(), "what did not happen is not told");
     store.forget(&id("i1")).await.unwrap();

@@ -147,8 +147,11 @@ impl App {
         self.detached(async move {
             let id = &live.row.sandbox_id;
             let _guard = app.in_flight(id.clone());
-            if app.store().reserve_wake(id, max).await? == Reservation::Full {
-                return Err(Error::TooManySandboxes(max));
+            match app.store().reserve_wake(id, max).await? {
+                Some(Reservation::Made) => {}
+                Some(Reservation::Full) => return Err(Error::TooManySandboxes(max)),
+                // A kill came first.
+                None => return Err(app.gone(id)),
             }
             let (done, message) = match from {
                 Beginning::Sleep(waking) => {
