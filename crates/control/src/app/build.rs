@@ -4,6 +4,7 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use model::admission::{Promised, admit};
 use model::{BuildId, ByteSize, Resources, TeamId, TemplateId, TemplateRef};
 use node::build::{
     BuildOrder, BuildProgress, FilesHash, LogEntry, LogLevel, LogPage, OrderStep, Source, Start,
@@ -73,6 +74,8 @@ impl App {
         }
         let tags = effective_tags(&request)?;
         let alias = request.name.name.alias.clone();
+        let resources = resources(&request)?;
+        self.check_fits(&resources).await?;
         let now = self.options().clock.now();
         let wanted = NewBuild {
             team_id: caller.team.team_id,
@@ -83,7 +86,7 @@ impl App {
                 build_id: BuildId::from_random(random()),
                 template_id: TemplateId::from_random(random()),
                 status: BuildStatus::Waiting,
-                resources: resources(&request)?,
+                resources,
                 envd_version: wire::control::ENVD_VERSION.to_owned(),
                 created_at: now,
                 finished_at: None,
@@ -98,6 +101,14 @@ impl App {
         let template = self.own_template(caller, &template_id).await?;
         let full_name = format!("{slug}/{alias}");
         Ok(Requested { template, build_id: wanted.build.build_id, alias, full_name, tags })
+    }
+
+    /// What is more than there is on the whole host would be built, and never start.
+    async fn check_fits(&self, resources: &Resources) -> Result<(), Error> {
+        let room = self.node().room().await.map_err(Error::Host)?;
+        admit(&room.capacity, &room.overcommit, Promised::default(), resources)
+            .map(drop)
+            .map_err(|shortage| Error::Refused(format!("this host could not start it: {shortage}")))
     }
 
     /// A template of the caller's, by its id.

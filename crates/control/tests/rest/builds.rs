@@ -126,6 +126,8 @@ async fn what_cannot_be_is_refused() {
         r#"{"name":"x:00000000-0000-4000-8000-000000000000"}"#,
         r#"{"name":"x","cpuCount":3}"#,
         r#"{"name":"x","memoryMB":127}"#,
+        r#"{"name":"x","memoryMB":1000000000}"#,
+        r#"{"name":"x","minFreeDiskMb":1000000000}"#,
     ] {
         world.post("/v3/templates", body).await.error(400);
     }
