@@ -85,6 +85,10 @@ pub fn router(app: App) -> Router {
         .route("/v2/templates", get(template::page).post(build::request_v2))
         .route("/v3/templates", post(build::request))
         .route("/templates/aliases/{alias}", get(template::alias))
+        // Older Python clients do not encode the stroke of `namespace/alias`.
+        .route("/templates/aliases/{template_id}/{alias}", get(template::alias))
+        .route("/templates/{template_id}/{alias}", delete(template::delete))
+        .route("/templates/{template_id}/{alias}/tags", get(tag::list))
         .route("/templates/tags", post(tag::assign).delete(tag::remove))
         .route(
             "/templates/{template_id}",

@@ -40,9 +40,9 @@ pub(super) async fn remove(
 pub(super) async fn list(
     State(app): State<App>,
     caller: Caller,
-    Path(text): Path<String>,
+    Path(parts): Path<Vec<String>>,
 ) -> Result<Json<Vec<TemplateTag>>, Failure> {
-    let tags = app.tags(&caller, &reference(&text)?).await?;
+    let tags = app.tags(&caller, &reference(&parts.join("/"))?).await?;
     let shown = tags.into_iter().map(|tag| TemplateTag {
         tag: tag.tag,
         build_id: tag.build_id.to_string(),

@@ -41,10 +41,12 @@ pub(super) async fn list(
 pub(super) async fn alias(
     State(app): State<App>,
     caller: Caller,
-    Path(text): Path<String>,
+    Path(parts): Path<Vec<String>>,
 ) -> Result<Json<TemplateAlias>, Failure> {
-    let wanted: TemplateRef =
-        text.parse().map_err(|e| Failure::bad_request(format!("Invalid template reference: {e}")))?;
+    let wanted: TemplateRef = parts
+        .join("/")
+        .parse()
+        .map_err(|e| Failure::bad_request(format!("Invalid template reference: {e}")))?;
     let found = app.template_alias(&caller, &wanted).await?.template;
     Ok(Json(TemplateAlias { template_id: found.template_id.to_string(), public: found.public }))
 }
@@ -138,9 +140,9 @@ pub(super) async fn one(
 pub(super) async fn delete(
     State(app): State<App>,
     caller: Caller,
-    Path(text): Path<String>,
+    Path(parts): Path<Vec<String>>,
 ) -> Result<StatusCode, Failure> {
-    app.delete_template(&caller, &reference(&text)?).await?;
+    app.delete_template(&caller, &reference(&parts.join("/"))?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

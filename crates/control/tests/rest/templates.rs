@@ -67,6 +67,19 @@ async fn an_alias_exists_or_not() {
     world.get("/templates/aliases/a%20b").await.error(400);
 }
 
+/// As older Python clients send it.
+#[tokio::test]
+async fn a_full_name_leads_to_its_template_with_its_stroke_plain_too() {
+    let world = World::new().await;
+    let asked = world.ask(r#"{"name":"mine"}"#).await;
+    for path in ["/templates/aliases/default/mine", "/templates/aliases/default%2Fmine"] {
+        assert_eq!(world.get(path).await.expect(200).json()["templateID"], *asked.template, "{path}");
+    }
+    assert_eq!(world.get("/templates/default/mine/tags").await.expect(200).json(), serde_json::json!([]));
+    world.delete("/templates/default/mine:default").await.expect(204);
+    world.delete("/templates/default/mine:default").await.error(404);
+}
+
 #[tokio::test]
 async fn a_newer_build_takes_the_name_over_and_an_older_one_does_not() {
     let world = World::new().await;
