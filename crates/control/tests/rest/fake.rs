@@ -29,7 +29,7 @@ struct State {
     logs: HashMap<SandboxId, Vec<wire::control::LogEntry>>,
     has_memory: bool,
     is_stuck: bool,
-    is_drowsy: bool,
+    drowsy: Vec<SandboxId>,
     wakings: Vec<Waking>,
     checkpoints: u128,
     kept: Vec<BuildId>,
@@ -95,9 +95,9 @@ impl FakeNode {
         self.state().is_stuck = is_stuck;
     }
 
-    /// Whoever moves a deadline next comes too late: the sandbox sleeps.
-    pub(crate) fn doze(&self) {
-        self.state().is_drowsy = true;
+    /// Whoever moves its deadline next comes too late: the sandbox sleeps.
+    pub(crate) fn doze(&self, id: &SandboxId) {
+        self.state().drowsy.push(id.clone());
     }
 
     /// How the last sandbox was woken.
@@ -250,7 +250,7 @@ impl NodePort for FakeNode {
     ) -> BoxFuture<'a, Result<Observation, Error>> {
         Box::pin(async move {
             let mut state = self.state();
-            let falls_asleep = std::mem::take(&mut state.is_drowsy);
+            let falls_asleep = state.drowsy.pop_if(|drowsy| *drowsy == *id).is_some();
             let seen = state.live.get_mut(id).ok_or_else(|| Error::NotFound(id.clone()))?;
             if falls_asleep {
                 seen.phase = Phase::Paused;

@@ -65,10 +65,10 @@ async fn a_sleeper_is_shown_listed_refused_and_woken() {
 async fn a_connect_wakes_what_falls_asleep_under_it() {
     let world = World::new().await;
     let id = world.create_base().await;
-    world.node.doze();
+    world.node.doze(&id);
     world.post(&format!("/v2/sandboxes/{id}/connect"), r#"{"timeout":600}"#).await.expect(201);
     assert_eq!(detail(&world, &id).await["state"], "running");
-    world.node.doze();
+    world.node.doze(&id);
     world.post(&format!("/sandboxes/{id}/timeout"), r#"{"timeout":600}"#).await.error(404);
 }
 
