@@ -159,7 +159,7 @@ async fn what_is_wrong_is_told_in_the_detail() {
     };
     insta::assert_snapshot!(detail("execute", r#"{"code":" "}"#, 400).await, @"code is empty");
     insta::assert_snapshot!(detail("execute", "{}", 400).await, @"Error when parsing request: missing field `code` at line 1 column 2");
-    insta::assert_snapshot!(detail("execute", r##"{"code":5}"##, 400).await, @"Error when parsing request: code: invalid type: integer `5`, expected a string at line 1 column 9");
+    insta::assert_snapshot!(detail("execute", r#"{"code":5}"#, 400).await, @"Error when parsing request: code: invalid type: integer `5`, expected a string at line 1 column 9");
     insta::assert_snapshot!(detail("install", r#"{"packages":["-r"]}"#, 400).await, @r#"packages: "-r" is an option, not a package"#);
     insta::assert_snapshot!(detail("start", r#"{"sandbox_type":"custom"}"#, 400).await, @"sandbox_type custom: no template is configured for it (session.custom_template)");
     insta::assert_snapshot!(detail("upload", "", 400).await, @"the body is not multipart/form-data with a part named file");
