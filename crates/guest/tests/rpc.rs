@@ -219,6 +219,32 @@ fn malformed_streams_are_told_apart_and_harm_nobody() {
     });
 }
 
+/// A client that types waits for nothing: it hears at once that nobody listens.
+#[test]
+fn streamed_input_is_refused_while_the_client_goes_on() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    with_guest(async |guest| {
+        let mut stream = guest.hold().await;
+        let start = encode(0, br#"{"start":{"process":{"pid":0}}}"#);
+        let head = format!(
+            "POST /process.Process/StreamInput HTTP/1.1\r\nhost: x\r\n\
+             content-type: application/connect+json\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n",
+            start.len()
+        );
+        stream.write_all(&[head.as_bytes(), &start, b"\r\n"].concat()).await.unwrap();
+        let mut answer = Vec::new();
+        let said = |answer: &[u8], text: &str| String::from_utf8_lossy(answer).contains(text);
+        while !said(&answer, "not_found") {
+            assert!(stream.read_buf(&mut answer).await.unwrap() > 0, "{answer:?}");
+        }
+        // The answer ends with the client's side of it, and the connection is as good as before.
+        stream.write_all(b"1\r\nx\r\n0\r\n\r\nGET /health HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        while !said(&answer, "HTTP/1.1 204") {
+            assert!(stream.read_buf(&mut answer).await.unwrap() > 0, "{answer:?}");
+        }
+    });
+}
+
 #[test]
 fn streamed_input_arrives_and_its_refusals_too() {
     with_guest(async |guest| {

@@ -46,21 +46,36 @@ pub(super) fn keep(request: hyper::Request<Incoming>) -> (Request, Rest) {
 impl Rest {
     /// Reads what was left. Dropping the future leaves it unread.
     pub(super) async fn discard(self) {
-        let Some(mut incoming) = self.0.take() else { return };
-        if incoming.size_hint().lower() > MAX_REST {
-            return;
+        let incoming = self.0.take();
+        if let Some(incoming) = incoming {
+            throw_away(incoming).await;
         }
-        // Whichever way it ends, the answer goes out.
-        let _ = timeout(REST_PATIENCE, async {
-            let mut n_bytes = 0;
-            while n_bytes < MAX_REST
-                && let Some(Ok(frame)) = incoming.frame().await
-            {
-                n_bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
-            }
-        })
-        .await;
     }
+}
+
+impl RequestBody {
+    /// Reads what is left, for a handler that answers meanwhile. Dropping the future leaves it unread.
+    pub(crate) async fn discard(mut self) {
+        if let Some(incoming) = self.incoming.take() {
+            throw_away(incoming).await;
+        }
+    }
+}
+
+async fn throw_away(mut incoming: Incoming) {
+    if incoming.size_hint().lower() > MAX_REST {
+        return;
+    }
+    // Whichever way it ends, the answer goes out.
+    let _ = timeout(REST_PATIENCE, async {
+        let mut n_bytes = 0;
+        while n_bytes < MAX_REST
+            && let Some(Ok(frame)) = incoming.frame().await
+        {
+            n_bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        }
+    })
+    .await;
 }
 
 impl Drop for RequestBody {

@@ -2,7 +2,9 @@
 
 use std::rc::Rc;
 
+use http::HeaderMap;
 use http_body_util::BodyExt;
+use tokio::task::spawn_local;
 use wire::connect::envelope::Decoder;
 use wire::connect::{Code, Codec, Error, Message};
 use wire::process::{Empty, StreamInputRequest};
@@ -15,7 +17,7 @@ use super::process::{input_error, live};
 use super::sink::{Sink, gone};
 use super::{Caller, body};
 use crate::bounds::Share;
-use crate::http::{Body, Request, Response};
+use crate::http::{Body, Request, RequestBody, Response};
 use crate::process::Process;
 
 /// Writes the stream to a process until the client ends it; does not close the
@@ -25,25 +27,39 @@ pub(super) async fn stream_input(caller: Caller, request: Request) -> Response {
         return unsupported_media_type();
     };
     let (pieces, body) = Body::channel();
+    let open = pieces.clone();
     let sink = Sink::new(codec, pieces);
-    let result = write_all(&caller, codec, request).await;
+    let (head, mut incoming) = request.into_parts();
+    let result = write_all(&caller, codec, &head.headers, &mut incoming).await;
     // Both records fit the body's queue, so nothing waits for a reader here.
     let result = match result {
         Ok(()) => sink.send(&Empty {}).await,
-        Err(error) => Err(error),
+        Err(error) => {
+            // Who types into a process that is gone hears of it at once. The answer stays open
+            // until the client ends its side: one closed on unread bytes would be lost.
+            spawn_local(async move {
+                incoming.discard().await;
+                drop(open);
+            });
+            Err(error)
+        }
     };
     sink.finish(result).await;
     stream_response(codec, body)
 }
 
-async fn write_all(caller: &Caller, codec: Codec, request: Request) -> Result<(), Error> {
+async fn write_all(
+    caller: &Caller,
+    codec: Codec,
+    headers: &HeaderMap,
+    incoming: &mut RequestBody,
+) -> Result<(), Error> {
     caller.user()?;
-    check_version(request.headers())?;
-    let compression = Compression::named(request.headers(), &STREAM_ENCODING)?;
+    check_version(headers)?;
+    let compression = Compression::named(headers, &STREAM_ENCODING)?;
     let mut decoder = Decoder::new(MAX_MESSAGE);
     let mut target = None;
     let mut share = Share::none();
-    let mut incoming = request.into_body();
     while let Some(frame) = incoming.frame().await {
         let Ok(data) = frame.map_err(|_| gone())?.into_data() else { continue };
         decoder.push(&data);
