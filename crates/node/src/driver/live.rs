@@ -139,7 +139,10 @@ impl Driver {
                 if !demands_answer || self.guest_answers(machine).await {
                     return Some(Turn::Pause(keep, Some(reply)));
                 }
-                let _ = reply.send(Err(Error::Unresponsive(self.id().clone())));
+                // A kill does not wait for the daemon, and says nothing of it.
+                let id = self.id().clone();
+                let is_killed = self.entry.kill.borrow().is_some();
+                let _ = reply.send(Err(if is_killed { Error::Ending(id) } else { Error::Unresponsive(id) }));
             }
             Some(Request::Checkpoint { keep, turn, reply }) => {
                 return self.answer_checkpoint(keep, machine, (turn, reply)).await.err().map(Turn::Halt);
