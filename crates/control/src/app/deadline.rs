@@ -54,16 +54,23 @@ impl App {
         if lifetime > max {
             return Err(too_long(max));
         }
+        let mut was_woken = false;
         for _ in 0..ROUNDS {
-            let live = self.sandbox_to_move(caller, id).await?;
+            let mut live = self.sandbox_to_move(caller, id).await?;
             if live.observation.phase != Phase::Running {
                 let lifetime = if lifetime.is_zero() { SHORTEST_REFRESH } else { lifetime };
-                return Ok((self.wake(live, lifetime, waking, caller.team.max_sandboxes).await?, true));
+                let enough = self.options().clock.now() + lifetime;
+                live = self.wake(live, lifetime, waking, caller.team.max_sandboxes).await?;
+                was_woken = true;
+                // Less, if it was another's wake that this one joined.
+                if live.observation.deadline >= enough {
+                    return Ok((live, true));
+                }
             }
             match self.extend(live, lifetime).await {
                 // It fell asleep between the look and the act.
                 Err(Error::NoSandbox(_)) if self.node().get(id).is_some() => {}
-                extended => return Ok((extended?, false)),
+                extended => return Ok((extended?, was_woken)),
             }
         }
         Err(Error::SandboxMoving(id.clone()))

@@ -73,6 +73,20 @@ async fn a_connect_wakes_what_falls_asleep_under_it() {
 }
 
 #[tokio::test]
+async fn who_joins_anothers_wake_gets_the_time_that_it_asked_for() {
+    let world = World::new().await;
+    let id = world.create_base().await;
+    world.node.set_phase(&id, Phase::Resuming);
+    let connect = format!("/v2/sandboxes/{id}/connect");
+    // The other's wake gives it five minutes at most.
+    world.post(&connect, r#"{"timeout":600}"#).await.expect(201);
+    assert_eq!(detail(&world, &id).await["endAt"], "2026-11-21T10:10:00.000000Z");
+    world.node.set_phase(&id, Phase::Resuming);
+    world.post(&connect, r#"{"timeout":60}"#).await.expect(201);
+    assert_eq!(detail(&world, &id).await["endAt"], "2026-11-21T10:10:00.000000Z", "never less");
+}
+
+#[tokio::test]
 async fn both_other_ways_wake_and_a_kill_ends_a_sleeper() {
     let world = World::new().await;
     let id = world.create_base().await;
