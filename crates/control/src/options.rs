@@ -65,6 +65,8 @@ pub struct AppOptions {
     pub create_limit: Duration,
     /// How long the node may take to remove one.
     pub kill_limit: Duration,
+    /// How long a stop waits for creates, forks and kills under way.
+    pub stop_limit: Duration,
     /// Whether a create waits for the code interpreter's default context too.
     pub wait_for_interpreter: bool,
     /// Template builds that a team may have under way at a time.
@@ -135,6 +137,7 @@ impl AppOptions {
             max_lifetime: Duration::from_hours(24),
             create_limit: Duration::from_mins(1),
             kill_limit: Duration::from_secs(30),
+            stop_limit: Duration::from_secs(5),
             wait_for_interpreter: true,
             max_builds: 20,
             sample_every: Duration::from_secs(5),

@@ -99,7 +99,7 @@ impl Default for Limits {
             sample: Duration::from_secs(5),
             ended_count: 10_000,
             ended_age: Duration::from_hours(7 * 24),
-            shutdown: Duration::from_secs(20),
+            shutdown: Duration::from_secs(15),
             builds: 4,
             build: Duration::from_hours(1),
             build_step: Duration::from_hours(1),

@@ -162,6 +162,29 @@ async fn a_kill_pre_empts_each_stuck_step() {
 }
 
 #[tokio::test]
+async fn a_shutdown_waits_only_so_long_for_a_stuck_step() {
+    for act in [Act::Reserve, Act::Prepare, Act::Boot, Act::Booted, Act::Init] {
+        let host = Host::new();
+        let mut options = host.options();
+        options.limits.shutdown = Duration::from_millis(50);
+        let (handle, _) = host.open_with(options).await;
+        let before = host.footprint(&handle);
+        host.world.inject(act, Fault::Hang);
+        let creating = tokio::spawn({
+            let handle = handle.clone();
+            async move { handle.create(request(1)).await }
+        });
+        until("it is seen", || handle.get(&sandbox_id(1)).is_some()).await;
+        let leaving = tokio::time::timeout(Duration::from_secs(20), handle.shutdown(Sandboxes::Leave));
+        leaving.await.unwrap_or_else(|_| panic!("the shutdown is stuck at {act:?}"));
+        assert!(matches!(creating.await.unwrap(), Err(Error::ShuttingDown)), "{act:?}");
+        drop(handle);
+        let next = host.open().await;
+        until("the next start has mended it", || host.footprint(&next) == before).await;
+    }
+}
+
+#[tokio::test]
 async fn a_create_that_nobody_waits_for_is_undone() {
     let host = Host::new();
     let handle = host.open().await;

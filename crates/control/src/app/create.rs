@@ -187,6 +187,7 @@ impl App {
         if tokio::time::Instant::now() >= deadline {
             return Err(Error::CreateTimedOut(limit));
         }
+        self.refuse_if_leaving()?;
         self.refuse_if_drained().await?;
         match self.store().reserve(&row, max).await? {
             Reservation::Full => return Err(Error::TooManySandboxes(max)),

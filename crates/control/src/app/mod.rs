@@ -136,15 +136,40 @@ impl App {
         }))
     }
 
-    /// Reconciles, samples and delivers until `stop`, then waits for creates and kills
-    /// under way; each of them is bounded by its own limit.
+    /// Reconciles, samples and delivers until `stop`, then waits for creates, forks and
+    /// kills under way, as long as the options say. What has not come to its end by
+    /// then goes on as long as the process does; the next start mends the rest.
     pub async fn run(&self, stop: CancellationToken) {
-        let reconciling = self.reconcile_until(&stop);
-        let sampling = self.sample_until(&stop);
-        let delivering = self.deliver_until(&stop);
-        tokio::join!(reconciling, sampling, delivering, self.drop_records_until(&stop));
-        self.0.tasks.close();
-        self.0.tasks.wait().await;
+        let background = async {
+            let reconciling = self.reconcile_until(&stop);
+            let sampling = self.sample_until(&stop);
+            let delivering = self.deliver_until(&stop);
+            tokio::join!(reconciling, sampling, delivering, self.drop_records_until(&stop));
+        };
+        let leaving = async {
+            stop.cancelled().await;
+            // Nothing more is begun from here on: not by a fork either, which has many to make.
+            self.0.tasks.close();
+            tokio::time::sleep(self.options().stop_limit).await;
+        };
+        let all = async {
+            background.await;
+            stop.cancelled().await;
+            self.0.tasks.wait().await;
+        };
+        tokio::select! {
+            biased;
+            () = all => {}
+            () = leaving => {
+                tracing::warn!("creates, forks or kills are not done yet; what is not done at the end is mended by the next start");
+            }
+        }
+    }
+
+    /// Lets nothing new be started once the server is on its way down.
+    fn refuse_if_leaving(&self) -> Result<(), Error> {
+        let is_leaving = self.0.tasks.is_closed();
+        if is_leaving { Err(Error::ShuttingDown(node::Error::ShuttingDown)) } else { Ok(()) }
     }
 
     /// Says how far the server's own templates are; `None` when all are there.

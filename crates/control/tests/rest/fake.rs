@@ -85,6 +85,12 @@ impl FakeNode {
         self.state().create_hangs = true;
     }
 
+    /// What hangs is answered as by a node that goes down.
+    pub(crate) fn let_creates_fail(&self) {
+        self.state().create_hangs = false;
+        self.changed();
+    }
+
     /// Memory can be kept from now on.
     pub(crate) fn give_memory(&self) {
         self.state().has_memory = true;
@@ -222,7 +228,9 @@ impl NodePort for FakeNode {
             self.changed();
             if self.state().create_hangs {
                 self.set_phase(&observation.sandbox_id, Phase::Starting);
-                std::future::pending::<()>().await;
+                let mut changes = self.observe();
+                let _: Result<_, _> = changes.wait_for(|_| !self.state().create_hangs).await;
+                return Err(Error::ShuttingDown);
             }
             Ok(observation)
         })

@@ -3,6 +3,7 @@
 use model::BuildId;
 use node::{Phase, Waking};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use crate::reconcile::until;
 use crate::world::World;
@@ -119,6 +120,35 @@ async fn forks_have_their_time_together() {
     assert_eq!(failed, 30, "{forks}");
     // The source, and those that are begun at a time: no others after their time was up.
     assert_eq!(world.node.created(), 1 + 8);
+}
+
+/// Whatever is stuck, the server leaves; and no child is begun from then on.
+#[tokio::test]
+async fn a_stop_waits_only_so_long_for_a_fork() {
+    let world = World::with(|options| options.stop_limit = std::time::Duration::from_millis(50)).await;
+    world.node.give_memory();
+    let id = world.create_base().await;
+    world.node.hang_creates();
+    let path = format!("/sandboxes/{id}/fork");
+    let stop = CancellationToken::new();
+    let forking = world.post(&path, r#"{"count":30}"#);
+    let stopping = async {
+        while world.node.created() < 1 + 8 {
+            tokio::task::yield_now().await;
+        }
+        stop.cancel();
+        world.app.run(stop.clone()).await;
+        // Those that are begun are let go, each for a next one.
+        world.node.let_creates_fail();
+    };
+    let (forks, ()) = tokio::join!(forking, stopping);
+    let forks = forks.expect(201).json();
+    let refused = |fork: &&Value| fork["error"]["code"] == 503;
+    assert_eq!(forks.as_array().unwrap().iter().filter(refused).count(), 30, "{forks}");
+    assert_eq!(world.node.created(), 1 + 8);
+    let text =
+        world.post("/v2/sandboxes", r#"{"templateID":"base"}"#).await.error(503)["message"].to_string();
+    assert!(text.contains("shutting down"), "{text}");
 }
 
 #[tokio::test]

@@ -41,6 +41,9 @@ use crate::{guest_layer, listen};
 use backend::Ground;
 use state::StateDir;
 
+/// How long a stop waits for the end of the debug sandbox.
+const DEBUG_END: Duration = Duration::from_secs(5);
+
 /// Arguments of `warren up`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -153,12 +156,13 @@ fn try_checkpoints(
 /// outlive an orderly end of the server whose ports lead to it.
 async fn end_debug_sandbox(node: &Handle) {
     let Ok(id) = DEBUG_ID.parse() else { return };
-    match node.kill(&id, KilledBy::Operator).await {
-        Ok(_) | Err(node::Error::NotFound(_)) => {}
-        Err(error) => {
+    match tokio::time::timeout(DEBUG_END, node.kill(&id, KilledBy::Operator)).await {
+        Ok(Ok(_) | Err(node::Error::NotFound(_))) => {}
+        Ok(Err(error)) => {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(error, "the debug sandbox runs on until its timeout");
         }
+        Err(_) => tracing::warn!("the debug sandbox is not gone yet; the next start removes it"),
     }
 }
 
