@@ -1,16 +1,10 @@
 //! Ending a sandbox on request: intent, node, record.
 
-use std::time::Duration;
-
 use model::{EndCause, KilledBy, Peaks, SandboxId};
 use node::Ended;
 
 use super::event::killed_event;
 use super::{App, Caller, Error};
-
-/// How long a kill may wait for what the daemon inside still has to tell; most
-/// answer within a millisecond.
-const LAST_WORDS: Duration = Duration::from_millis(50);
 
 impl App {
     /// Kills a sandbox of the caller's team; answers once it is gone. Killing
@@ -35,7 +29,7 @@ impl App {
                 tracing::error!(sandbox_id = %id, error, "a kill is not noted, and goes on");
             }
             // What was not fetched goes with the sandbox; one that does not answer loses it.
-            let _ = tokio::time::timeout(LAST_WORDS, app.fetch_log(&id)).await;
+            app.fetch_last_words(&id).await;
             let ended = app.end_on_node(&id, KilledBy::Client).await?;
             app.0.meter.note_kill(began.elapsed());
             // It is gone, whether or not that can be written down now; what stays

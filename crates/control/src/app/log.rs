@@ -21,6 +21,9 @@ use super::{App, Caller, Error};
 const LIMIT: Duration = Duration::from_millis(500);
 /// Readers of one log that come closer together share what was fetched.
 const SHARED: Duration = Duration::from_millis(200);
+/// How long a kill, pause or rollback may wait for what the daemon inside still has
+/// to tell; most answer within a millisecond.
+const LAST_WORDS: Duration = Duration::from_millis(50);
 /// What of one fetch is kept.
 const MOST_ENTRIES: usize = 1000;
 const MOST_FIELDS: usize = 16;
@@ -102,10 +105,21 @@ impl App {
     /// Takes over what the daemon inside has to tell. One that does not answer
     /// has nothing to tell this time.
     pub(super) async fn fetch_log(&self, id: &SandboxId) {
+        self.fetch_log_unless_since(id, SHARED).await;
+    }
+
+    /// The same at once, before the daemon goes or comes back as it was earlier: what
+    /// was not fetched by then is lost. One that does not answer soon loses it.
+    pub(super) async fn fetch_last_words(&self, id: &SandboxId) {
+        let fetching = self.fetch_log_unless_since(id, Duration::ZERO);
+        let _: Result<(), _> = tokio::time::timeout(LAST_WORDS, fetching).await;
+    }
+
+    async fn fetch_log_unless_since(&self, id: &SandboxId, recently: Duration) {
         let Some(logs) = &self.options().logs else { return };
         let tail = self.tail(id);
         let mut fetched = tail.fetch.lock().await;
-        if fetched.at.is_some_and(|at| at.elapsed() < SHARED) {
+        if fetched.at.is_some_and(|at| at.elapsed() < recently) {
             return;
         }
         if !fetched.is_known {
@@ -126,6 +140,10 @@ impl App {
                 Ok(whole) => page = whole,
                 Err(_) => return,
             }
+        }
+        if page.next < fetched.next {
+            // The same daemon as it was earlier: what it tells from here on is new.
+            fetched.next = page.next;
         }
         let lines = self.lines(&tail, &fetched, page);
         if let Some(source) = lines.iter().rev().find_map(|line| line.source) {

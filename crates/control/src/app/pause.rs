@@ -82,6 +82,9 @@ impl App {
         let (app, id) = (self.clone(), id.clone());
         self.detached(async move {
             let _guard = app.in_flight(id.clone());
+            if keep == Keep::Files {
+                app.fetch_last_words(&id).await;
+            }
             let pausing = app.node().pause(&id, keep, demands_answer);
             let seen = app.within(&id, pausing).await?.map_err(|e| app.not_paused(&id, e))?;
             app.note_paused(&seen).await

@@ -2,6 +2,7 @@
 
 use model::{SandboxId, TemplateRef};
 use node::Phase;
+use wire::control::LogLevel;
 
 use super::pause::Beginning;
 use super::read::Live;
@@ -30,6 +31,11 @@ impl App {
             None => live.observation.timeout,
         };
         let from = Beginning::Snapshot(snapshot.build.build_id);
-        self.live_on(live, timeout, from, caller.team.max_sandboxes).await
+        // Its daemon comes back with the journal of then.
+        self.fetch_last_words(id).await;
+        let live = self.live_on(live, timeout, from, caller.team.max_sandboxes).await?;
+        self.tell(id, LogLevel::Info, "Sandbox rolled back", &[("to", to.to_string())]);
+        self.fetch_last_words(id).await;
+        Ok(live)
     }
 }

@@ -185,7 +185,11 @@ impl App {
 
     /// A snapshot of the caller's that a reference leads to.
     pub(super) async fn snapshot_of(&self, caller: &Caller, wanted: &TemplateRef) -> Result<Snapshot, Error> {
-        let (found, build) = self.ready_build(caller, wanted).await?;
+        let found = self.ready_build(caller, wanted).await.map_err(|error| match error {
+            Error::NoTemplate(id) => Error::NoSuch { what: "snapshot", id },
+            other => other,
+        });
+        let (found, build) = found?;
         self.own_template(caller, &found.template.template_id).await?;
         let all = self.store().snapshots(caller.team.team_id).await?;
         let one = all.into_iter().find(|one| one.build.build_id == build.build_id);

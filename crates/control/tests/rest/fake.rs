@@ -27,6 +27,7 @@ struct State {
     create_errors: Vec<Error>,
     create_hangs: bool,
     logs: HashMap<SandboxId, Vec<wire::control::LogEntry>>,
+    told_then: Option<usize>,
     has_memory: bool,
     is_stuck: bool,
     drowsy: Vec<SandboxId>,
@@ -115,6 +116,11 @@ impl FakeNode {
     pub(crate) fn plant_snapshot(&self, build: BuildId) {
         self.state().kept.push(build);
         self.changed();
+    }
+
+    /// Daemons that are rolled back have told so much by then.
+    pub(crate) fn roll_journals_back_to(&self, told: usize) {
+        self.state().told_then = Some(told);
     }
 
     /// The daemon in a sandbox has something to tell.
@@ -358,7 +364,11 @@ impl NodePort for FakeNode {
             }
             let seen = state.live.get_mut(id).ok_or_else(|| Error::NotFound(id.clone()))?;
             (seen.phase, seen.started_at, seen.deadline) = (Phase::Running, now, now + timeout);
-            Ok(seen.clone())
+            let seen = seen.clone();
+            if let (Some(then), Some(told)) = (state.told_then, state.logs.get_mut(id)) {
+                told.truncate(then);
+            }
+            Ok(seen)
         })
     }
 
@@ -427,8 +437,8 @@ impl NodePort for FakeNode {
         Box::pin(async move {
             let state = self.state();
             let entries = state.logs.get(sandbox).cloned().unwrap_or_default();
+            let next = entries.len() as u64;
             let wanted = entries.into_iter().filter(|entry| entry.number >= from).collect::<Vec<_>>();
-            let next = wanted.last().map_or(from, |last| last.number + 1);
             Ok(wire::control::LogPage { epoch: 1, next, entries: wanted })
         })
     }

@@ -49,6 +49,37 @@ async fn lines_of_both_sides_in_order_and_after_the_end() {
 }
 
 #[tokio::test]
+async fn a_rollback_loses_no_line_of_before_or_after() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = world(&dir).await;
+    world.node.give_memory();
+    let id = world.create_base().await;
+    let path = format!("/sandboxes/{id}");
+    world.node.tell(&id, LogLevel::Info, "One");
+    let taken = world.post(&format!("{path}/snapshots"), "{}").await.expect(201).json();
+    for text in ["Two", "Three"] {
+        world.node.tell(&id, LogLevel::Info, text);
+    }
+    world.node.roll_journals_back_to(1);
+    let body = serde_json::json!({ "snapshotID": taken["snapshotID"] }).to_string();
+    world.post(&format!("{path}/rollback"), &body).await.expect(200);
+    world.node.tell(&id, LogLevel::Info, "Another two");
+    world.delete(&path).await.expect(204);
+    let lines = world.get(&format!("/v2{path}/logs?direction=forward")).await.expect(200).json();
+    let told = [
+        "Sandbox started",
+        "Snapshot taken",
+        "One",
+        "Two",
+        "Three",
+        "Sandbox rolled back",
+        "Another two",
+        "Sandbox ended: it was killed by a request",
+    ];
+    assert_eq!(messages(&lines["logs"]), told);
+}
+
+#[tokio::test]
 async fn filters_and_bounds() {
     let dir = tempfile::tempdir().unwrap();
     let world = world(&dir).await;
