@@ -199,7 +199,7 @@ impl Server {
             }
             if start.elapsed().as_secs() / 15 > told {
                 told = start.elapsed().as_secs() / 15;
-                println!("    still starting: {}", last_lines(&self.last_words(), 1));
+                println!("    still starting after {} s: {}", told * 15, progress(&self.address));
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -306,6 +306,15 @@ fn answers(address: &str) -> bool {
         Ok(status.ends_with(b" 200"))
     };
     ask().unwrap_or(false)
+}
+
+/// What a server that is not ready yet says of how far it is.
+fn progress(address: &str) -> String {
+    let ask = || Connection::open(address)?.request("GET", "/health", &[], b"");
+    match ask() {
+        Ok(answer) => String::from_utf8_lossy(&answer.body).into_owned(),
+        Err(_) => "it does not listen yet".to_owned(),
+    }
 }
 
 fn free_address() -> anyhow::Result<String> {

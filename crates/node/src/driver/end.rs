@@ -48,7 +48,11 @@ impl Driver {
             self.shared.blocked().insert(self.id().clone());
         }
         self.apply(Event::Undone);
-        tracing::info!(%cause, "sandbox ended");
+        match self.entry.purpose {
+            Purpose::Client => tracing::info!(%cause, "sandbox ended"),
+            // Each step of a build ends so, and its build tells what came of it.
+            Purpose::Build => tracing::debug!(%cause, "the sandbox of a build ended"),
+        }
         self.shared.leave_view(&self.entry, ended.clone());
         if !done {
             self.undo_in_the_background(&ended).await;

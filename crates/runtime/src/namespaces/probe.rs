@@ -17,16 +17,24 @@ pub struct Finding {
     pub advice: &'static str,
     /// Whether nothing works without it.
     pub required: bool,
+    /// Whether it is there, and a limit that is too low.
+    pub is_low: bool,
 }
 
 impl Finding {
     fn new(capability: &'static str, result: Result<String, String>, advice: &'static str) -> Self {
         let ok = result.is_ok();
-        Self { capability, ok, detail: result.unwrap_or_else(|e| e), advice, required: true }
+        Self { capability, ok, detail: result.unwrap_or_else(|e| e), advice, required: true, is_low: false }
     }
 
     fn optional(self) -> Self {
         Self { required: false, ..self }
+    }
+
+    /// A number of the host's that sandboxes share.
+    fn limit(capability: &'static str, path: &str, enough: u64, advice: &'static str) -> Self {
+        let (result, is_low) = at_least(path, enough);
+        Self { is_low, ..Self::new(capability, result, advice).optional() }
     }
 }
 
@@ -59,18 +67,18 @@ pub fn probe() -> Vec<Finding> {
         ),
         Finding::new("system call filter", seccomp(), "use a kernel with CONFIG_SECCOMP_FILTER on x86-64"),
         Finding::new("packet filter", program("nft"), "install the package nftables"),
-        Finding::new(
+        Finding::limit(
             "process ids",
-            at_least("/proc/sys/kernel/pid_max", 262_144),
+            "/proc/sys/kernel/pid_max",
+            262_144,
             "sandboxes share the host's process ids; set sysctl kernel.pid_max to 4194304",
-        )
-        .optional(),
-        Finding::new(
+        ),
+        Finding::limit(
             "open files",
-            at_least("/proc/sys/fs/file-max", 8_000_000),
+            "/proc/sys/fs/file-max",
+            8_000_000,
             "sandboxes share the host's table of open files; set sysctl fs.file-max to 9223372036854775807",
-        )
-        .optional(),
+        ),
         Finding::new("btrfs tools", program("mkfs.btrfs"), "install the package btrfs-progs").optional(),
         Finding::new("loop devices", exists("/dev/loop-control"), "load the module: modprobe loop")
             .optional(),
@@ -104,13 +112,16 @@ fn limit(path: &str) -> Result<String, String> {
     }
 }
 
-/// What sandboxes together could use up for the host.
-fn at_least(path: &str, enough: u64) -> Result<String, String> {
-    let text = std::fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?;
+/// What sandboxes together could use up for the host, and whether it is there but low.
+fn at_least(path: &str, enough: u64) -> (Result<String, String>, bool) {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(e) => return (Err(format!("{path}: {e}")), false),
+    };
     match text.trim().parse::<u64>() {
-        Ok(n) if n < enough => Err(format!("only {n}")),
-        Ok(n) => Ok(format!("up to {n}")),
-        Err(e) => Err(format!("{path}: {e}")),
+        Ok(n) if n < enough => (Err(format!("{n}; many sandboxes need {enough}")), true),
+        Ok(n) => (Ok(format!("up to {n}")), false),
+        Err(e) => (Err(format!("{path}: {e}")), false),
     }
 }
 
@@ -156,4 +167,24 @@ fn program(name: &str) -> Result<String, String> {
 
 fn exists(path: &str) -> Result<String, String> {
     if Path::new(path).exists() { Ok(path.to_owned()) } else { Err(format!("{path} does not exist")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_that_is_there_is_low_not_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("limit");
+        let path = path.to_str().unwrap();
+        assert!(matches!(at_least(path, 10), (Err(_), false)), "it is not there");
+        for (text, expected) in [
+            ("9\n", (Err("9; many sandboxes need 10".to_owned()), true)),
+            ("10\n", (Ok("up to 10".to_owned()), false)),
+        ] {
+            std::fs::write(path, text).unwrap();
+            assert_eq!(at_least(path, 10), expected);
+        }
+    }
 }
