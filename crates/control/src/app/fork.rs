@@ -38,6 +38,10 @@ impl App {
             Err(Error::NoSandbox(_)) if self.sleeps(id) => return Err(Error::PausedFork(id.clone())),
             other => other?,
         };
+        // Before the source stands still for children that nobody takes. One that is
+        // drained meanwhile keeps those that are begun; the others are refused each.
+        self.refuse_if_leaving()?;
+        self.refuse_if_drained().await?;
         let keep = self.keep(true, "a fork, which has the memory of its source,")?;
         let app = self.clone();
         self.detached(async move { app.make_forks(live, keep, timeout, count, max).await }).await

@@ -19,13 +19,23 @@ use node::{
 use tokio::sync::watch;
 use warren_control::{BoxFuture, BuildPort, Clock, NodePort, Upload, Usage};
 
+/// What becomes of creates.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Creates {
+    #[default]
+    Done,
+    Hang,
+    /// Those that hung fail.
+    Refused,
+}
+
 #[derive(Debug, Default)]
 struct State {
     live: HashMap<SandboxId, Observation>,
     ended: HashMap<SandboxId, Ended>,
     orders: Vec<CreateSandbox>,
     create_errors: Vec<Error>,
-    create_hangs: bool,
+    creates: Creates,
     logs: HashMap<SandboxId, Vec<wire::control::LogEntry>>,
     told_then: Option<usize>,
     has_memory: bool,
@@ -82,13 +92,24 @@ impl FakeNode {
         self.state().orders.len()
     }
 
+    /// How many states were written down.
+    pub(crate) fn checkpoints(&self) -> u128 {
+        self.state().checkpoints
+    }
+
     pub(crate) fn hang_creates(&self) {
-        self.state().create_hangs = true;
+        self.state().creates = Creates::Hang;
     }
 
     /// What hangs is answered as by a node that goes down.
     pub(crate) fn let_creates_fail(&self) {
-        self.state().create_hangs = false;
+        self.state().creates = Creates::Refused;
+        self.changed();
+    }
+
+    /// What hangs becomes usable.
+    pub(crate) fn let_creates_go_on(&self) {
+        self.state().creates = Creates::Done;
         self.changed();
     }
 
@@ -232,11 +253,14 @@ impl NodePort for FakeNode {
             }
             self.state().live.insert(observation.sandbox_id.clone(), observation.clone());
             self.changed();
-            if self.state().create_hangs {
+            if self.state().creates == Creates::Hang {
                 self.set_phase(&observation.sandbox_id, Phase::Starting);
                 let mut changes = self.observe();
-                let _: Result<_, _> = changes.wait_for(|_| !self.state().create_hangs).await;
-                return Err(Error::ShuttingDown);
+                let _: Result<_, _> = changes.wait_for(|_| self.state().creates != Creates::Hang).await;
+                if self.state().creates == Creates::Refused {
+                    return Err(Error::ShuttingDown);
+                }
+                self.set_phase(&observation.sandbox_id, Phase::Running);
             }
             Ok(observation)
         })

@@ -53,6 +53,42 @@ async fn a_drained_node_keeps_what_it_has_and_takes_nothing_new() {
 }
 
 #[tokio::test]
+async fn a_drain_lets_the_children_live_that_a_fork_has_begun_and_refuses_the_others() {
+    let world = World::new().await;
+    world.node.give_memory();
+    let id = world.create_base().await;
+    world.node.hang_creates();
+    let path = format!("/sandboxes/{id}/fork");
+    let draining = async {
+        while world.node.created() < 1 + 8 {
+            tokio::task::yield_now().await;
+        }
+        order(&world, "/nodes/local", r#"{"status":"draining"}"#).await.expect(204);
+        world.node.let_creates_go_on();
+    };
+    let (forks, ()) = tokio::join!(world.post(&path, r#"{"count":30}"#), draining);
+    let forks = forks.expect(201).json();
+    let (made, refused): (Vec<_>, Vec<_>) =
+        forks.as_array().unwrap().iter().partition(|fork| fork["sandbox"].is_object());
+    assert_eq!((made.len(), refused.len()), (8, 22), "{forks}");
+    for fork in refused {
+        let (code, message) = (&fork["error"]["code"], fork["error"]["message"].as_str().unwrap());
+        assert!(*code == 503 && message.contains("drained"), "{fork}");
+    }
+    for fork in made {
+        world
+            .get(&format!("/sandboxes/{}", fork["sandbox"]["sandboxID"].as_str().unwrap()))
+            .await
+            .expect(200);
+    }
+    // From now on the source does not even stand still for one.
+    let checkpoints = world.node.checkpoints();
+    let text = world.post(&path, r#"{"count":1}"#).await.error(503)["message"].to_string();
+    assert!(text.contains("drained"), "{text}");
+    assert_eq!(world.node.checkpoints(), checkpoints);
+}
+
+#[tokio::test]
 async fn a_node_is_set_by_its_operator_and_to_what_can_be_ordered() {
     let world = World::new().await;
     world.post("/nodes/local", r#"{"status":"draining"}"#).await.error(401);
