@@ -196,8 +196,9 @@ impl Handle {
 
     /// Puts a sandbox to sleep: its files stay, its processes end or are kept too.
     /// If their memory cannot be kept, it goes on as it was. Whoever asks while
-    /// another pause is under way or about to be waits for that one; one that sleeps already is refused. With `demands_answer`, one whose daemon is stuck goes
-    /// on as it was. Dropping this future does not stop the pause.
+    /// another pause is under way or about to be waits for that one; one that sleeps
+    /// already is refused. With `demands_answer`, one whose daemon is stuck goes on as
+    /// it was. Dropping this future does not stop the pause.
     pub async fn pause(
         &self,
         sandbox_id: &SandboxId,
