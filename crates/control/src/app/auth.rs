@@ -100,7 +100,7 @@ impl App {
 
     /// Finds the person behind a request.
     pub(crate) async fn authenticate_user(&self, credentials: &Credentials) -> Result<User, Error> {
-        self.user_of(credentials.bearer.as_deref().ok_or(Error::KeyMissing)?).await
+        self.user_of(credentials.bearer.as_deref().ok_or(Error::TokenMissing)?).await
     }
 
     /// Lets the operator through.

@@ -58,6 +58,11 @@ pub enum Error {
          Cannot get the team for the given API key"
     )]
     KeyUnknown,
+    /// A person's token was not given.
+    #[error(
+        "authorization header is missing: send 'Authorization: Bearer' with a person's access token; an API key is a team's"
+    )]
+    TokenMissing,
     /// The access token is nobody's.
     #[error("the access token is not valid; it may have been revoked")]
     TokenUnknown,
@@ -314,6 +319,7 @@ impl Error {
             | Self::BuildNotWaiting
             | Self::BuildEnded => ErrorKind::Refused,
             Self::KeyMissing
+            | Self::TokenMissing
             | Self::KeyMalformed
             | Self::KeyUnknown
             | Self::TokenUnknown
