@@ -378,6 +378,84 @@ fn a_disk_that_fills_at_any_step_of_a_pause_takes_nobodys_memory() {
     Ground::run_on(24, ByteSize::mib(512), test).unwrap();
 }
 
+/// What there is on the host, without processes: the source's come and go. Those of
+/// machines are in their control groups.
+fn but_for_processes(host: &Host) -> Vec<String> {
+    let mut all = host.footprint();
+    all.retain(|one| !one.starts_with("/proc/"));
+    all
+}
+
+/// Takes the room for names and small files, too.
+fn fill_with_names(dir: &Path) {
+    fs::create_dir(dir).unwrap();
+    for n in 0.. {
+        if fs::write(dir.join(n.to_string()), [7; 2000]).is_err() {
+            return;
+        }
+    }
+}
+
+/// Others take all room before, in and after the start of two children, which fail each by
+/// itself or have all they need.
+async fn forked_onto_a_full_disk(host: &Host) {
+    let node = host.open().await;
+    node.create(request(1)).await.unwrap();
+    room_for_names(host);
+    let state = node.checkpoint(&sandbox_id(1), Keep::Memory).await.unwrap();
+    let child = |n| CreateSandbox { from: Some(state.generation), ..request(n) };
+    let (ballast, names) = (host.ground.bulk_dir().join("ballast"), host.ground.bulk_dir().join("names"));
+    let before = but_for_processes(host);
+    let mut n_refused = 0;
+    for point in [Point::BeforeRecord, Point::BeforePrepare, Point::BeforeReady] {
+        let filled = (ballast.clone(), names.clone());
+        host.script.act(point, move || {
+            fill(&filled.0, 0);
+            fill_with_names(&filled.1);
+        });
+        let (second, third) = tokio::join!(node.create(child(2)), node.create(child(3)));
+        for (n, made) in [(2, second), (3, third)] {
+            match made {
+                Ok(_) => drop(node.kill(&sandbox_id(n), KilledBy::Client).await.unwrap()),
+                Err(error) => {
+                    n_refused += 1;
+                    let said = chain(&error);
+                    // The daemon inside says it in its own words.
+                    let is_told = matches!(error, Error::DiskFull { .. }) || said.contains("No space left");
+                    assert!(is_told, "{point:?}: {said}: {error:?}");
+                }
+            }
+        }
+        assert_eq!(node.get(&sandbox_id(1)).unwrap().phase, Phase::Running, "{point:?}");
+        fs::remove_dir_all(&names).unwrap();
+        make_room(&ballast).await;
+        fs::remove_file(&ballast).unwrap();
+        for _ in 0..3000 {
+            if but_for_processes(host) == before {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(but_for_processes(host), before, "the disk was full at {point:?}");
+    }
+    assert!(n_refused > 0, "a full disk was no hindrance");
+    node.create(child(2)).await.unwrap();
+    drop(state);
+    let (is, was) = (held(host, 2).await, held(host, 1).await);
+    assert!(is == was && is.len() as u64 > HELD / 2, "{} bytes and {}", is.len(), was.len());
+    node.shutdown(Sandboxes::Kill).await;
+}
+
+#[test]
+fn children_that_a_full_disk_does_not_take_fail_each_by_itself() {
+    let test = |ground| async move {
+        if let Some(host) = host(ground) {
+            forked_onto_a_full_disk(&host).await;
+        }
+    };
+    Ground::run_on(25, ByteSize::mib(512), test).unwrap();
+}
+
 /// Bytes of the state file system that are taken.
 fn used(host: &Host) -> u64 {
     let dir = File::open(host.ground.bulk_dir()).unwrap();

@@ -73,7 +73,7 @@ async fn a_connect_wakes_what_falls_asleep_under_it() {
 }
 
 #[tokio::test]
-async fn who_joins_anothers_wake_gets_the_time_that_it_asked_for() {
+async fn who_joins_the_others_wake_gets_the_time_that_it_asked_for() {
     let world = World::new().await;
     let id = world.create_base().await;
     world.node.set_phase(&id, Phase::Resuming);
