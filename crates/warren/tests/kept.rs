@@ -10,6 +10,7 @@ use std::fs::{self, File, FileTimes};
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +37,19 @@ fn host(ground: Arc<Ground>) -> Option<Host> {
     }
     let start = serde_json::json!({ "command": HOLDER, "ready": "cat /filled" });
     Some(Host::with_start(ground, &start))
+}
+
+/// A test on such a host.
+fn on_host(
+    test: impl AsyncFnOnce(&Host) + Send + 'static,
+) -> impl FnOnce(Arc<Ground>) -> Pin<Box<dyn Future<Output = ()>>> + Send + 'static {
+    move |ground| {
+        Box::pin(async move {
+            if let Some(host) = host(ground) {
+                test(&host).await;
+            }
+        })
+    }
 }
 
 fn generations(host: &Host) -> PathBuf {
@@ -164,12 +178,7 @@ async fn damaged_after_a_good_wake(host: &Host, node: &Handle) {
 
 #[test]
 fn a_changed_byte_in_any_kind_of_file_of_a_memory_is_named_and_never_run() {
-    let test = |ground| async move {
-        if let Some(host) = host(ground) {
-            damaged(&host).await;
-        }
-    };
-    Ground::run(20, test).unwrap();
+    Ground::run(20, on_host(damaged)).unwrap();
 }
 
 /// What another user can open or list below the working directory.
@@ -210,12 +219,7 @@ async fn private(host: &Host) {
 
 #[test]
 fn a_state_is_the_servers_own_down_to_the_last_file() {
-    let test = |ground| async move {
-        if let Some(host) = host(ground) {
-            private(&host).await;
-        }
-    };
-    Ground::run(21, test).unwrap();
+    Ground::run(21, on_host(private)).unwrap();
 }
 
 /// Leaves `free` bytes of the file system that `file` lies on, more or less.
@@ -304,12 +308,7 @@ async fn filled(host: &Host) {
 
 #[test]
 fn a_disk_that_is_full_in_the_middle_is_said_and_the_sandbox_goes_on() {
-    let test = |ground| async move {
-        if let Some(host) = host(ground) {
-            filled(&host).await;
-        }
-    };
-    Ground::run_on(22, ByteSize::mib(512), test).unwrap();
+    Ground::run_on(22, ByteSize::mib(512), on_host(filled)).unwrap();
 }
 
 /// Others take all room at one step of a pause, and there the server goes on or dies.
@@ -370,12 +369,7 @@ async fn filled_at_every_step(host: &Host) {
 
 #[test]
 fn a_disk_that_fills_at_any_step_of_a_pause_takes_nobodys_memory() {
-    let test = |ground| async move {
-        if let Some(host) = host(ground) {
-            filled_at_every_step(&host).await;
-        }
-    };
-    Ground::run_on(24, ByteSize::mib(512), test).unwrap();
+    Ground::run_on(24, ByteSize::mib(512), on_host(filled_at_every_step)).unwrap();
 }
 
 /// Bytes of the state file system that are taken.
@@ -427,10 +421,5 @@ async fn shared(host: &Host) {
 
 #[test]
 fn a_memory_shares_its_pages_with_the_one_before_and_outlives_it() {
-    let test = |ground| async move {
-        if let Some(host) = host(ground) {
-            shared(&host).await;
-        }
-    };
-    Ground::run(23, test).unwrap();
+    Ground::run(23, on_host(shared)).unwrap();
 }
