@@ -15,6 +15,9 @@ use serde::de::DeserializeOwned;
 /// No record is larger.
 const READ_LIMIT: u64 = 4 << 20;
 
+/// A file system with less has no room: it keeps some for its own records.
+const LEAST: u64 = 16 << 20;
+
 /// The kernel's words for a full disk, as the C library has them.
 const FULL: [&str; 2] = ["No space left on device", "Disk quota exceeded"];
 
@@ -51,6 +54,14 @@ pub(crate) fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
 /// for what a sandbox's own programs print: they mean their own disk.
 pub(crate) fn says_full(said: &str) -> bool {
     FULL.iter().any(|words| said.contains(words))
+}
+
+/// Whether the file system of a directory has no room left: then it is to blame for what
+/// somebody inside says of a full disk, and not the limit of that one sandbox.
+pub(crate) async fn has_no_room(dir: &Path) -> bool {
+    let dir = dir.to_owned();
+    let stat = blocking(move || rustix::fs::statvfs(&dir)).await;
+    stat.is_ok_and(|stat| stat.f_bavail.saturating_mul(stat.f_frsize) < LEAST)
 }
 
 pub(crate) fn error(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {

@@ -37,7 +37,8 @@ impl Script {
         self.fail.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    /// Does this the next time that a node comes by this point, before it fails or stops.
+    /// Does this the next time that a node comes by this point, before it fails or stops. On
+    /// a thread of its own: the node's others go on meanwhile.
     pub fn act(&self, point: Point, act: impl FnOnce() + Send + 'static) {
         *self.act.lock().unwrap_or_else(PoisonError::into_inner) = Some((point, Box::new(act)));
     }
@@ -57,7 +58,10 @@ impl Faults for Script {
     fn at(&self, point: Point) -> BoxFuture<'_, Result<(), InjectedFault>> {
         Box::pin(async move {
             if let Some(act) = self.take_act(point) {
-                act();
+                // A panic there is a failed test.
+                tokio::task::spawn_blocking(act)
+                    .await
+                    .unwrap_or_else(|end| std::panic::resume_unwind(end.into_panic()));
             }
             if *self.stop.lock().unwrap_or_else(PoisonError::into_inner) == Some(point) {
                 self.stopped.notify_one();

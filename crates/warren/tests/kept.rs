@@ -1,7 +1,7 @@
 //! States with memory on real machines, written by the real tool: who can read them,
-//! what a changed byte of each of their files does, and what a full disk does.
+//! what a changed byte of each of their files does, and what they share on the disk.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
-#![expect(clippy::print_stdout, reason = "what does not run is announced, and what was measured said")]
+#![expect(clippy::print_stdout, reason = "what was measured is said")]
 
 mod host;
 
@@ -10,51 +10,13 @@ use std::fs::{self, File, FileTimes};
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::process::Command;
-use std::sync::Arc;
-use std::time::Duration;
 
+use host::memory::{HELD, LIFE, chain, generations, held, on_host, until_generations, upper};
 use host::{Host, request, sandbox_id};
-use model::{ByteSize, KilledBy};
-use node::{CreateSandbox, Error, Handle, Keep, Phase, Point, Sandboxes, Waking};
+use model::KilledBy;
+use node::{CreateSandbox, Handle, Keep, Phase, Sandboxes, Waking};
 use testkit::Ground;
-
-const LIFE: Duration = Duration::from_mins(5);
-
-/// Holds 16 MiB of random numbers that are nowhere but in its memory, and writes all but
-/// the first line as soon as something is in `/box`. That is a directory which it made
-/// itself: what is written below an overlay's others from outside may never show.
-const HOLDER: &str = "mkdir /box; dd if=/dev/urandom bs=16M count=1 iflag=fullblock | \
-    { read -r line; touch /filled; while [ -z \"$(ls /box)\" ]; do sleep 0.05; done; cat > /out.new; touch /out; }";
-const HELD: u64 = 16 << 20;
-
-/// A host whose backend keeps memory; announced where it does not.
-fn host(ground: Arc<Ground>) -> Option<Host> {
-    if let Err(reason) = ground.backend().unwrap().memory_checkpoints() {
-        println!("skipped: checkpoints with memory: {reason}");
-        return None;
-    }
-    let start = serde_json::json!({ "command": HOLDER, "ready": "cat /filled" });
-    Some(Host::with_start(ground, &start))
-}
-
-/// A test on such a host.
-fn on_host(
-    test: impl AsyncFnOnce(&Host) + Send + 'static,
-) -> impl FnOnce(Arc<Ground>) -> Pin<Box<dyn Future<Output = ()>>> + Send + 'static {
-    move |ground| {
-        Box::pin(async move {
-            if let Some(host) = host(ground) {
-                test(&host).await;
-            }
-        })
-    }
-}
-
-fn generations(host: &Host) -> PathBuf {
-    host.ground.bulk_dir().join("generations")
-}
 
 /// The only generation there.
 fn generation(host: &Host) -> PathBuf {
@@ -62,18 +24,6 @@ fn generation(host: &Host) -> PathBuf {
         fs::read_dir(generations(host)).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(all.len(), 1, "{all:?}");
     all.remove(0)
-}
-
-/// The files that the sandbox has written.
-fn upper(host: &Host, n: u32) -> PathBuf {
-    let dir = host.ground.bulk_dir().join("sandboxes").join(sandbox_id(n).as_str());
-    runtime::storage::WritableLayer::of(&dir.join("machine")).upper
-}
-
-/// An error with all its causes.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// Changes a byte in the middle, and hides it as well as that can be done.
@@ -85,17 +35,6 @@ fn flip(path: &Path) {
     let mut file = File::options().write(true).open(path).unwrap();
     file.write_all(&bytes).unwrap();
     file.set_times(times).unwrap();
-}
-
-/// Waits until there are so many generations, whole or not.
-async fn until_generations(host: &Host, n: usize) {
-    for _ in 0..3000 {
-        if fs::read_dir(generations(host)).unwrap().count() == n {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("never {n} generations: {:?}", fs::read_dir(generations(host)).unwrap().collect::<Vec<_>>());
 }
 
 /// One file of each kind that a memory consists of: `core-7.img` and `core-9.img` are
@@ -222,174 +161,12 @@ fn a_state_is_the_servers_own_down_to_the_last_file() {
     Ground::run(21, on_host(private)).unwrap();
 }
 
-/// Leaves `free` bytes of the file system that `file` lies on, more or less.
-fn fill(file: &Path, free: u64) {
-    let open = File::create(file).unwrap();
-    let left = || {
-        let stat = rustix::fs::fstatvfs(&open).unwrap();
-        (stat.f_bavail * stat.f_frsize).saturating_sub(free)
-    };
-    let (mut piece, mut len) = (64_u64 << 20, 0);
-    while piece >= 64 << 10 {
-        let allocated = piece <= left()
-            && rustix::fs::fallocate(&open, rustix::fs::FallocateFlags::empty(), len, piece).is_ok();
-        if allocated {
-            len += piece;
-        } else {
-            piece /= 2;
-        }
-    }
-}
-
-/// Removes the file, and waits until the file system has given back what it held.
-async fn make_room(file: &Path) {
-    fs::remove_file(file).unwrap();
-    for _ in 0..3000 {
-        let synced = rustix::fs::syncfs(File::open(file.parent().unwrap()).unwrap());
-        let stat = rustix::fs::statvfs(file.parent().unwrap()).unwrap();
-        if synced.is_ok() && stat.f_bavail * stat.f_frsize > 4 * HELD && File::create(file).is_ok() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("the file system never gives back what a removed file held");
-}
-
-/// The file system gets room for its own records before others take all: without it,
-/// not a name could be made, and nothing would fail in the middle.
-fn room_for_names(host: &Host) {
-    let small = host.ground.bulk_dir().join("small");
-    fs::create_dir(&small).unwrap();
-    for n in 0..6000 {
-        fs::write(small.join(n.to_string()), [7; 2000]).unwrap();
-    }
-    rustix::fs::syncfs(File::open(&small).unwrap()).unwrap();
-}
-
-async fn filled(host: &Host) {
-    let node = host.open().await;
-    node.create(request(1)).await.unwrap();
-    // Something to write down, that is in no file.
-    let memory = upper(host, 1);
-    fs::write(memory.join("kept"), "yes").unwrap();
-    room_for_names(host);
-    let ballast = host.ground.bulk_dir().join("ballast");
-    for free in [0, 128 << 10, HELD / 2] {
-        fill(&ballast, free);
-        let full = |error: Error, what: &str| {
-            let said = chain(&error);
-            assert!(matches!(error, Error::DiskFull { .. }), "{what}, {free} bytes left: {said}: {error:?}");
-        };
-        for keep in [Keep::Memory, Keep::Files] {
-            match node.checkpoint(&sandbox_id(1), keep).await {
-                Ok(_) => println!("{free} bytes are enough for {keep:?}"),
-                Err(error) => full(error, "a snapshot"),
-            }
-        }
-        match node.pause(&sandbox_id(1), Keep::Memory, true).await {
-            Ok(_) => panic!("{free} bytes are enough"),
-            Err(error) => full(error, "a pause"),
-        }
-        assert_eq!(node.get(&sandbox_id(1)).unwrap().phase, Phase::Running, "{free} bytes left");
-        assert!(node.dialer(&sandbox_id(1)).is_some());
-        until_generations(host, 0).await;
-        make_room(&ballast).await;
-    }
-    let state = node.checkpoint(&sandbox_id(1), Keep::Memory).await.unwrap();
-    node.create(CreateSandbox { from: Some(state.generation), ..request(2) }).await.unwrap();
-    drop(state);
-    node.pause(&sandbox_id(1), Keep::Memory, true).await.unwrap();
-    node.resume(&sandbox_id(1), LIFE, Waking::Kept).await.unwrap();
-    for n in [1, 2] {
-        assert_eq!(fs::read_to_string(upper(host, n).join("kept")).unwrap(), "yes");
-    }
-    node.shutdown(Sandboxes::Kill).await;
-}
-
-#[test]
-fn a_disk_that_is_full_in_the_middle_is_said_and_the_sandbox_goes_on() {
-    Ground::run_on(22, ByteSize::mib(512), on_host(filled)).unwrap();
-}
-
-/// Others take all room at one step of a pause, and there the server goes on or dies.
-async fn filled_at(host: &Host, mut node: Handle, point: Point, dies: bool) -> Handle {
-    let (id, ballast) = (sandbox_id(1), host.ground.bulk_dir().join("ballast"));
-    let filled = ballast.clone();
-    host.script.act(point, move || fill(&filled, 0));
-    let mut is_named = ![Point::BeforeCheckpoint, Point::BeforePublish].contains(&point);
-    if dies {
-        host.script.stop(Some(point));
-        tokio::select! {
-            done = node.pause(&id, Keep::Memory, true) => panic!("{point:?} was not passed: {done:?}"),
-            () = host.script.stopped.notified() => {}
-        }
-        host.script.stop(None);
-        node.abandon().await;
-        node = host.open().await;
-    } else {
-        match node.pause(&id, Keep::Memory, true).await {
-            // A manifest may find room where nothing larger does.
-            Ok(_) if point == Point::BeforePublish => is_named = true,
-            Ok(_) => assert!(is_named, "{point:?}"),
-            Err(error) => {
-                let said = chain(&error);
-                assert!(matches!(error, Error::DiskFull { .. }) && !is_named, "{point:?}: {said}");
-            }
-        }
-    }
-    let now = node.get(&id).unwrap();
-    let expected = if is_named { Phase::Paused } else { Phase::Running };
-    assert_eq!((now.phase, now.keeps_memory), (expected, is_named), "{point:?}, dies: {dies}");
-    assert_eq!(node.dialer(&id).is_some(), !is_named, "{point:?}, dies: {dies}");
-    make_room(&ballast).await;
-    if is_named {
-        node.resume(&id, LIFE, Waking::Kept).await.unwrap();
-    }
-    node
-}
-
-async fn filled_at_every_step(host: &Host) {
-    let mut node = host.open().await;
-    node.create(request(1)).await.unwrap();
-    room_for_names(host);
-    // Knows what the first holds, and is left alone.
-    let state = node.checkpoint(&sandbox_id(1), Keep::Memory).await.unwrap();
-    node.create(CreateSandbox { from: Some(state.generation), ..request(2) }).await.unwrap();
-    drop(state);
-    for dies in [false, true] {
-        for point in Point::CHECKPOINT.into_iter().chain(Point::PAUSE) {
-            node = filled_at(host, node, point, dies).await;
-        }
-    }
-    let (is, was) = (held(host, 1).await, held(host, 2).await);
-    assert!(is == was && is.len() as u64 > HELD / 2, "{} bytes and {}", is.len(), was.len());
-    until_generations(host, 0).await;
-    node.shutdown(Sandboxes::Kill).await;
-}
-
-#[test]
-fn a_disk_that_fills_at_any_step_of_a_pause_takes_nobodys_memory() {
-    Ground::run_on(24, ByteSize::mib(512), on_host(filled_at_every_step)).unwrap();
-}
-
 /// Bytes of the state file system that are taken.
 fn used(host: &Host) -> u64 {
     let dir = File::open(host.ground.bulk_dir()).unwrap();
     rustix::fs::syncfs(&dir).unwrap();
     let stat = rustix::fs::fstatvfs(&dir).unwrap();
     (stat.f_blocks - stat.f_bfree) * stat.f_frsize
-}
-
-/// What its holder held.
-async fn held(host: &Host, n: u32) -> Vec<u8> {
-    fs::write(upper(host, n).join("box/go"), "").unwrap();
-    for _ in 0..3000 {
-        if upper(host, n).join("out").exists() {
-            return fs::read(upper(host, n).join("out.new")).unwrap();
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("it never writes what it held");
 }
 
 async fn shared(host: &Host) {

@@ -171,6 +171,14 @@ async fn forks_are_told_one_by_one() {
         forks.as_array().unwrap().iter().filter(|fork| fork["error"].is_object()).collect();
     assert_eq!(failed.len(), 1, "{forks}");
     assert_eq!(failed[0]["error"]["code"], 503);
+    let no_disk = node::Error::DiskFull { sandbox_id: id.clone(), what: "reserving", why: "full".to_owned() };
+    world.node.fail_create(no_disk);
+    let forks = world.post(&path, r#"{"count":2}"#).await.expect(201).json();
+    let (made, failed): (Vec<&Value>, Vec<&Value>) =
+        forks.as_array().unwrap().iter().partition(|fork| fork["sandbox"].is_object());
+    assert_eq!((made.len(), failed.len()), (1, 1), "{forks}");
+    let (code, message) = (&failed[0]["error"]["code"], failed[0]["error"]["message"].as_str().unwrap());
+    assert!(*code == 507 && message.contains("disk"), "{forks}");
     for (body, text) in [
         (r#"{"count":0}"#, "Count must be at least 1"),
         (r#"{"count":101}"#, "Count cannot be greater than 100"),

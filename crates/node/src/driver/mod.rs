@@ -116,7 +116,7 @@ impl Driver {
                 self.finish(halt).await;
             }
             Err(failed) => {
-                let error = failed.error(self.id());
+                let error = failed.error(self.id(), &self.shared.options.bulk_dir).await;
                 self.finish(Halt::End(failed.cause())).await;
                 // Sent after the undo: a failed create leaves the host as it was.
                 let _ = reply.send(Err(error));

@@ -93,10 +93,12 @@ impl Driver {
             }
             Err(Unwoken::Failed(step, source)) => {
                 tracing::warn!(step, error = chain(&source), "a sandbox does not wake");
+                // Before what was begun gives its room back.
+                let is_full = source.is_full_disk(&self.shared.options.bulk_dir).await;
                 self.put_down().await?;
                 self.apply(Event::StepFailed);
                 let sandbox_id = self.id().clone();
-                let error = if disk::is_full(&source) {
+                let error = if is_full {
                     Error::DiskFull { sandbox_id, what: step, why: chain(&source) }
                 } else {
                     Error::Resume { sandbox_id, step, source: chain(&source).into() }

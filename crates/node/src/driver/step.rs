@@ -1,14 +1,15 @@
 //! One bounded, pre-emptible step.
 
 use std::future::Future;
+use std::path::Path;
 use std::time::Duration;
 
 use model::{EndCause, KilledBy, SandboxId};
 
-use crate::Error;
 use crate::faults::{Faults, InjectedFault, Point};
 use crate::guest::CallError;
 use crate::shared::Entry;
+use crate::{Error, disk};
 
 /// Why a step of a start or of an end did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +34,14 @@ pub(crate) enum StepError {
     Exited(runtime::Exit),
 }
 
+impl StepError {
+    /// Whether a full disk of the host is the cause. Somebody inside who says that a disk is
+    /// full cannot know whose it is: that is looked at, where sandboxes have their files.
+    pub(crate) async fn is_full_disk(&self, files: &Path) -> bool {
+        disk::is_full(self) || disk::says_full(&chain(self)) && disk::has_no_room(files).await
+    }
+}
+
 /// How a start came to nothing.
 pub(crate) enum Failed {
     /// A step failed.
@@ -49,10 +58,12 @@ impl Failed {
         }
     }
 
-    pub(crate) fn error(&self, sandbox_id: &SandboxId) -> Error {
+    /// What the caller is told; before the undo, which makes room. `files`: where
+    /// sandboxes have theirs.
+    pub(crate) async fn error(&self, sandbox_id: &SandboxId, files: &Path) -> Error {
         match self {
             Self::Killed(_) => Error::Ending(sandbox_id.clone()),
-            Self::Step(what, source) if crate::disk::is_full(source) => {
+            Self::Step(what, source) if source.is_full_disk(files).await => {
                 Error::DiskFull { sandbox_id: sandbox_id.clone(), what, why: chain(source) }
             }
             Self::Step(step, source) => {
