@@ -9,6 +9,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -98,9 +99,19 @@ pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Err
         let mut file =
             fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         file.write_all(&bytes)?;
-        fs::rename(&temporary, path)
+        replace(&temporary, path)
     };
     write().map_err(error("writing", path))
+}
+
+/// Gives a file the name of another, which goes. By exchange where there is one and
+/// the host's filesystem can: over a rename, ext4 writes the new file's data out
+/// before it returns, which takes longer than all the rest.
+fn replace(temporary: &Path, path: &Path) -> io::Result<()> {
+    match renameat_with(CWD, temporary, CWD, path, RenameFlags::EXCHANGE) {
+        Ok(()) => fs::remove_file(temporary),
+        Err(_) => fs::rename(temporary, path),
+    }
 }
 
 /// Writes a file or a directory's names back to the disk.
