@@ -7,16 +7,20 @@ use node::build::{
     BuildOrder, BuildProgress, CachedStep, Collected, FilesHash, LogEntry, LogPage, UploadError, Verified,
 };
 use node::{
-    Checkpoint, Connection, CreateSandbox, DialError, DiffPage, DiffRequest, Ended, Error, Handle, Host,
-    Keep, Observation, Room, TemplateBuild, Waking,
+    Approval, Checkpoint, Connection, CreateSandbox, DialError, DiffPage, DiffRequest, Ended, Error, Handle,
+    Host, Keep, Observation, Room, TemplateBuild, Waking,
 };
 use tokio::sync::watch;
 
 use crate::{BoxFuture, BuildPort, NodePort, Upload, Usage};
 
 impl NodePort for Handle {
-    fn create(&self, sandbox: CreateSandbox) -> BoxFuture<'_, Result<Observation, Error>> {
-        Box::pin(Self::create(self, sandbox))
+    fn create(
+        &self,
+        sandbox: CreateSandbox,
+        approval: Approval,
+    ) -> BoxFuture<'_, Result<Observation, Error>> {
+        Box::pin(self.create_approved(sandbox, approval))
     }
 
     fn kill<'a>(&'a self, sandbox: &'a SandboxId, by: KilledBy) -> BoxFuture<'a, Result<Ended, Error>> {

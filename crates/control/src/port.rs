@@ -14,8 +14,8 @@ use node::build::{
     BuildOrder, BuildProgress, CachedStep, Collected, FilesHash, LogEntry, LogPage, UploadError, Verified,
 };
 use node::{
-    Checkpoint, Connection, CreateSandbox, DialError, DiffPage, DiffRequest, Ended, Error, Host, Keep,
-    Observation, Room, TemplateBuild, Waking,
+    Approval, Checkpoint, Connection, CreateSandbox, DialError, DiffPage, DiffRequest, Ended, Error, Host,
+    Keep, Observation, Room, TemplateBuild, Waking,
 };
 use tokio::sync::watch;
 use wire::exposition::Family;
@@ -39,7 +39,9 @@ pub struct Usage {
 /// A node: commands go down as calls, facts come up as levels.
 pub trait NodePort: Debug + Send + Sync + 'static {
     /// Makes a sandbox; answers once it is usable, or after everything was undone.
-    fn create(&self, sandbox: CreateSandbox) -> BoxFuture<'_, Result<Observation, Error>>;
+    /// Until somebody approves of it, it has a place and nothing else.
+    fn create(&self, sandbox: CreateSandbox, approval: Approval)
+    -> BoxFuture<'_, Result<Observation, Error>>;
 
     /// Ends a sandbox; answers once nothing of it is in view.
     fn kill<'a>(&'a self, sandbox: &'a SandboxId, by: KilledBy) -> BoxFuture<'a, Result<Ended, Error>>;

@@ -16,6 +16,9 @@ pub enum Error {
     /// It is on its way out.
     #[error("sandbox {0} is being killed")]
     Ending(SandboxId),
+    /// Whoever asked for it took that back before it began; nothing of it is left.
+    #[error("sandbox {0} was not approved")]
+    Withdrawn(SandboxId),
     /// It has no processes now.
     #[error("sandbox {0} is paused")]
     Paused(SandboxId),
@@ -162,6 +165,7 @@ impl Error {
             Self::NotFound(_) | Self::UnknownBuild(_) | Self::NoState(_) => ErrorKind::NotFound,
             Self::NoLayer { .. }
             | Self::Ending(_)
+            | Self::Withdrawn(_)
             | Self::Exists(_)
             | Self::Paused(_)
             | Self::Snapshotting(_)

@@ -9,14 +9,15 @@ use runtime::Usage;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-use crate::driver::{Driver, chain};
+use crate::driver::{Driver, Reply, chain};
 use crate::generation::{Keep, Waking};
 use crate::record::{New, Record};
 use crate::shared::{Entry, Request, Shared};
 use crate::states::Beginning;
 use crate::template::Template;
 use crate::{
-    CreateSandbox, Ended, Error, NodeOptions, Observation, Phase, Reach, TemplateBuild, restore, warm,
+    Approval, CreateSandbox, Ended, Error, NodeOptions, Observation, Phase, Reach, TemplateBuild, restore,
+    warm,
 };
 
 /// What becomes of the sandboxes when the node shuts down.
@@ -65,13 +66,23 @@ impl Handle {
     /// Makes a sandbox; returns when its guest answered. Dropping this future
     /// before that kills it.
     pub async fn create(&self, request: CreateSandbox) -> Result<Observation, Error> {
+        self.create_approved(request, Approval::given()).await
+    }
+
+    /// The same for one whose place is booked, and nothing more, before somebody
+    /// approves of it.
+    pub async fn create_approved(
+        &self,
+        request: CreateSandbox,
+        approval: Approval,
+    ) -> Result<Observation, Error> {
         let (template, from) = self.beginning(&request).await?;
         let began = Instant::now();
         let warm = &self.shared.warm;
         if warm::fits(&request, &template)
             && let Some(state) = warm.of(request.build_id)
         {
-            match self.create_from(&request, &template, Some(state)).await {
+            match self.create_from(&request, &template, Some(state), approval.clone()).await {
                 Err(Error::Start { step, source, .. }) => {
                     let error = chain(&*source);
                     tracing::warn!(
@@ -90,7 +101,7 @@ impl Handle {
             }
         }
         let began = Instant::now();
-        let made = self.create_from(&request, &template, from).await?;
+        let made = self.create_from(&request, &template, from, approval).await?;
         self.warm_up(&request, &template, began.elapsed());
         Ok(made)
     }
@@ -100,12 +111,13 @@ impl Handle {
         request: &CreateSandbox,
         template: &Template,
         from: Option<Beginning>,
+        approval: Approval,
     ) -> Result<Observation, Error> {
         if self.shared.tasks.leave().is_cancelled() {
             return Err(Error::ShuttingDown);
         }
         let (answer, asked) = oneshot::channel();
-        self.admit_from(request, template, from, Purpose::Client, answer)?;
+        self.admit_from(request, template, from, Purpose::Client, (approval, answer))?;
         // The driver drops the sender unanswered only if it is itself dropped.
         asked.await.unwrap_or(Err(Error::ShuttingDown))
     }
@@ -116,9 +128,9 @@ impl Handle {
         request: &CreateSandbox,
         template: &Template,
         purpose: Purpose,
-        reply: oneshot::Sender<Result<Observation, Error>>,
+        reply: Reply,
     ) -> Result<(), Error> {
-        self.admit_from(request, template, None, purpose, reply)
+        self.admit_from(request, template, None, purpose, (Approval::given(), reply))
     }
 
     fn admit_from(
@@ -127,7 +139,7 @@ impl Handle {
         template: &Template,
         from: Option<Beginning>,
         purpose: Purpose,
-        reply: oneshot::Sender<Result<Observation, Error>>,
+        (approval, reply): (Approval, Reply),
     ) -> Result<(), Error> {
         let shared = &self.shared;
         if shared.tasks.leave().is_cancelled() {
@@ -150,7 +162,7 @@ impl Handle {
             return Err(e);
         }
         let driver = Driver::new(shared, &entry, record.clone(), inbox);
-        restore::spawn(shared, &entry, record, driver.create(from.map(|from| from.state), reply));
+        restore::spawn(shared, &entry, record, driver.create(from.map(|from| from.state), approval, reply));
         Ok(())
     }
 

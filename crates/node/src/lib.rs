@@ -4,6 +4,7 @@
 //! watched observations. One driver task per sandbox mutates it; a restart
 //! re-adopts what it finds on disk.
 
+mod approval;
 pub mod build;
 mod clock;
 mod diff;
@@ -32,6 +33,7 @@ mod template;
 mod trace;
 mod warm;
 
+pub use approval::{Approval, Approver};
 pub use clock::{Clock, SystemClock};
 pub use diff::{DiffError, DiffPage, DiffRequest, Difference, FileKind, FileState};
 pub use disk::Error as DiskError;

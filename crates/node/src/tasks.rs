@@ -31,10 +31,12 @@ impl Tasks {
         F: Future<Output = ()> + Send + 'static,
         R: Future<Output = ()> + Send + 'static,
     {
+        // By its place: passed on by value, each of these wrappers would hold it twice.
+        let task = Box::pin(task);
         let guarded = async move {
             if AssertUnwindSafe(task).catch_unwind().await.is_err() {
                 tracing::error!("a driver panicked; its sandbox is removed");
-                on_panic().await;
+                Box::pin(on_panic()).await;
             }
         };
         let abandoned = self.abandon.clone();

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use model::{EndCause, KilledBy};
 use runtime::Exit;
-use runtime::sim::{Act, ECHO_PORT, Fault};
-use support::{BUILD, Host, request, sandbox_id, until};
+use runtime::sim::{Act, ECHO_PORT, Fault, Inventory};
+use support::{BUILD, Host, phase, request, sandbox_id, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use warren_node::{Error, Phase, Sandboxes};
+use warren_node::{Approver, Error, Phase, Sandboxes};
 
 #[tokio::test]
 async fn a_sandbox_is_made_reached_and_killed() {
@@ -41,6 +41,45 @@ async fn a_sandbox_is_made_reached_and_killed() {
     assert_eq!(host.footprint(&handle), before);
     let again = handle.kill(&sandbox_id(1), KilledBy::Client).await;
     assert!(matches!(again, Err(Error::NotFound(_))));
+}
+
+#[tokio::test]
+async fn a_sandbox_has_its_place_and_no_more_until_it_is_approved() {
+    let host = Host::new();
+    let handle = host.open().await;
+    let (approver, approval) = Approver::new();
+    let making = tokio::spawn({
+        let handle = handle.clone();
+        async move { handle.create_approved(request(1), approval).await }
+    });
+    let record = host.sandbox_dir(&sandbox_id(1)).join("sandbox.json");
+    until("its record is written", || record.exists()).await;
+    assert_eq!(host.world.inventory(), Inventory::default());
+    assert_eq!((phase(&handle, 1), handle.promised().slots), (Some(Phase::Starting), 1));
+    approver.approve();
+    assert_eq!(making.await.unwrap().unwrap().phase, Phase::Running);
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_a_sandbox_that_is_not_approved() {
+    let host = Host::new();
+    let handle = host.open().await;
+    let before = host.footprint(&handle);
+    for is_early in [true, false] {
+        let (approver, approval) = Approver::new();
+        let making = tokio::spawn({
+            let handle = handle.clone();
+            async move { handle.create_approved(request(1), approval).await }
+        });
+        let record = host.sandbox_dir(&sandbox_id(1)).join("sandbox.json");
+        until("its record is written", || is_early || record.exists()).await;
+        drop(approver);
+        assert!(matches!(making.await.unwrap(), Err(Error::Withdrawn(_))));
+        assert_eq!(host.footprint(&handle), before);
+        assert_eq!(handle.ended(&sandbox_id(1)), None);
+        assert!(handle.list().is_empty());
+    }
+    handle.create(request(1)).await.unwrap();
 }
 
 #[tokio::test]

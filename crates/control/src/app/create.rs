@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::{AtTimeout, KilledBy, Policy, SandboxId, TemplateRef};
-use node::{CreateSandbox, Observation};
+use node::{Approver, CreateSandbox, Observation};
 use store::{Build, Intent, Reservation, Resolved};
 use wire::control::LogLevel;
 
@@ -189,17 +189,22 @@ impl App {
         }
         self.refuse_if_leaving()?;
         self.refuse_if_drained().await?;
-        match self.store().reserve(&row, max).await? {
-            Reservation::Full => return Err(Error::TooManySandboxes(max)),
-            Reservation::Made => {}
-        }
-        let span = tracing::info_span!(target: "warren_trace", "create", sandbox_id = %row.sandbox_id);
-        let creating = traced(span, self.node().create(order));
-        let started = match tokio::time::timeout_at(deadline, creating).await {
-            Ok(started) => started.map_err(refusal),
-            Err(_elapsed) => Err(Error::CreateTimedOut(limit)),
+        // The node books a place meanwhile, and begins once the row is there.
+        let (approver, approval) = Approver::new();
+        let reserving = async {
+            let reserved = self.store().reserve(&row, max).await;
+            if let Ok(Reservation::Made) = reserved {
+                approver.approve();
+            }
+            reserved
         };
-        match started {
+        let span = tracing::info_span!(target: "warren_trace", "create", sandbox_id = %row.sandbox_id);
+        let creating = traced(span, self.node().create(order, approval));
+        let (reserved, started) = tokio::join!(reserving, tokio::time::timeout_at(deadline, creating));
+        if reserved? == Reservation::Full {
+            return Err(Error::TooManySandboxes(max));
+        }
+        match started.map_or(Err(Error::CreateTimedOut(limit)), |started| started.map_err(refusal)) {
             Ok(observation) => self.acknowledge(row, observation).await,
             Err(error) => {
                 self.undo_start(&row.sandbox_id).await;

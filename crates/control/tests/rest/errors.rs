@@ -239,11 +239,7 @@ async fn a_failed_start_is_undone_and_explained() {
       "message": "Failed to start sandbox: starting sandbox i1: mounting the root: no such device"
     }
     "#);
-    world.node.fail_create(node::Error::Exhausted {
-        what: "memory",
-        wanted: "1 GiB".into(),
-        free: "3 MiB".into(),
-    });
+    world.node.fail_create(no_room());
     let full = create().await;
     assert_eq!((full.header("should-retry"), full.header("retry-after")), (Some("true"), Some("1")));
     insta::assert_json_snapshot!(full.error(503), @r#"
@@ -280,6 +276,10 @@ async fn a_start_that_takes_too_long_is_undone_and_not_to_be_retried() {
     assert!(world.node.ids().is_empty());
 }
 
+fn no_room() -> node::Error {
+    node::Error::Exhausted { what: "memory", wanted: "1 GiB".into(), free: "3 MiB".into() }
+}
+
 #[tokio::test]
 async fn the_limit_of_a_team_counts_what_starts_and_runs() {
     let world = World::with(|options| options.max_sandboxes = 2).await;
@@ -293,6 +293,10 @@ async fn the_limit_of_a_team_counts_what_starts_and_runs() {
       "message": "you have reached the maximum number of concurrent E2B sandboxes (2). Kill one that is not needed, or ask the operator of this server for a higher limit."
     }
     "#);
+    // A node that has no room either says so at once; the team's limit is the answer.
+    world.node.fail_create(no_room());
+    world.post("/v2/sandboxes", r#"{"templateID":"base"}"#).await.error(429);
+    assert_eq!(world.node.ids().len(), 2);
     world.delete(&format!("/sandboxes/{first}")).await.expect(204);
     world.create_base().await;
 }

@@ -13,8 +13,8 @@ use node::build::{
     LogLevel, LogPage, UploadError, Verified,
 };
 use node::{
-    Checkpoint, Connection, CreateSandbox, DialError, DiffPage, DiffRequest, Ended, Error, Host, Keep,
-    Observation, Phase, Room, TemplateBuild, Waking,
+    Approval, Checkpoint, Connection, CreateSandbox, DialError, DiffPage, DiffRequest, Ended, Error, Host,
+    Keep, Observation, Phase, Room, TemplateBuild, Waking,
 };
 use tokio::sync::watch;
 use warren_control::{BoxFuture, BuildPort, Clock, NodePort, Upload, Usage};
@@ -243,14 +243,22 @@ impl FakeNode {
 }
 
 impl NodePort for FakeNode {
-    fn create(&self, order: CreateSandbox) -> BoxFuture<'_, Result<Observation, Error>> {
+    fn create(
+        &self,
+        order: CreateSandbox,
+        mut approval: Approval,
+    ) -> BoxFuture<'_, Result<Observation, Error>> {
         Box::pin(async move {
+            let error = self.state().create_errors.pop();
+            if let Some(error) = error {
+                return Err(error);
+            }
+            if !approval.is_given().await {
+                return Err(Error::Withdrawn(order.sandbox_id));
+            }
             let mut observation = self.observation(order.sandbox_id.clone(), order.build_id, order.timeout);
             observation.policy = order.policy;
             self.state().orders.push(order);
-            if let Some(error) = self.state().create_errors.pop() {
-                return Err(error);
-            }
             self.state().live.insert(observation.sandbox_id.clone(), observation.clone());
             self.changed();
             if self.state().creates == Creates::Hang {

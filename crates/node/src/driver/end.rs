@@ -17,6 +17,32 @@ use crate::handle::Purpose;
 use crate::{Ended, disk};
 
 impl Driver {
+    /// Takes back a start of which only the record was made. It never was a
+    /// sandbox: it leaves no record of an end.
+    pub(super) async fn withdraw(mut self) {
+        let (cause, dir) = (EndCause::StartFailed, self.dir());
+        if let Err(error) = disk::blocking(move || disk::remove_dir(&dir)).await {
+            tracing::warn!(error = chain(&error), "taking a start back");
+            return self.end(cause).await;
+        }
+        self.apply(Event::Kill(cause));
+        self.apply(Event::Undone);
+        self.shared.release(&self.record);
+        let ended = self.how_it_ended(cause);
+        self.shared.leave_view(&self.entry, ended);
+    }
+
+    fn how_it_ended(&self, cause: EndCause) -> Ended {
+        Ended {
+            sandbox_id: self.id().clone(),
+            cause,
+            started_at: self.record.started_at(),
+            ended_at: self.shared.options.clock.now(),
+            peaks: self.peaks,
+            oom_victims: self.oom.victims().to_vec(),
+        }
+    }
+
     /// Removes the sandbox. Returns when it is gone from the host, or when the
     /// server leaves; it is gone from view at the latest after the first few attempts.
     pub(super) async fn end(&mut self, cause: EndCause) {
@@ -24,14 +50,7 @@ impl Driver {
         self.entry.ended.cancel();
         self.last_reading().await;
         self.record.set_ending(cause);
-        let ended = Ended {
-            sandbox_id: self.id().clone(),
-            cause,
-            started_at: self.record.started_at(),
-            ended_at: self.shared.options.clock.now(),
-            peaks: self.peaks,
-            oom_victims: self.oom.victims().to_vec(),
-        };
+        let ended = self.how_it_ended(cause);
         self.record_cause().await;
         let retries = self.shared.options.limits.undo_retries;
         let mut done = self.attempt(&ended).await;

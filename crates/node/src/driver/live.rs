@@ -37,7 +37,7 @@ impl Driver {
         let Some(machine) = self.machine.clone() else {
             return Turn::Halt(Halt::End(EndCause::HostLost));
         };
-        self.settle(&machine).await;
+        Box::pin(self.settle(&machine)).await;
         let leave = self.shared.tasks.leave().clone();
         let mut next_sample = Instant::now() + self.shared.options.limits.sample;
         loop {
@@ -54,14 +54,14 @@ impl Driver {
                     }
                 }
                 request = self.requests.recv() => {
-                    if let Some(turn) = self.answer(request, &machine).await {
+                    if let Some(turn) = Box::pin(self.answer(request, &machine)).await {
                         return turn;
                     }
                 }
                 usage = sample(next_sample, &machine) => {
                     next_sample = Instant::now() + self.shared.options.limits.sample;
                     if self.note(usage) {
-                        self.ask_for_victims(&machine).await;
+                        Box::pin(self.ask_for_victims(&machine)).await;
                     }
                 }
             }

@@ -34,9 +34,10 @@ use tokio::sync::{mpsc, oneshot};
 use crate::generation::{Checkpoint, Hold, Keep, Shelf};
 use crate::record::Record;
 use crate::shared::{Entry, Request, Shared};
-use crate::{Error, Observation, Phase};
+use crate::{Approval, Error, Observation, Phase};
 
 use oom::OomTally;
+use step::Failed;
 pub(crate) use step::chain;
 
 /// Where the answer to a create goes.
@@ -102,22 +103,25 @@ impl Driver {
 
     /// Makes a sandbox, lets it live and removes it. The answer to the create
     /// goes out when it is usable or undone.
-    pub(crate) async fn create(mut self, from: Option<Checkpoint>, mut reply: Reply) {
-        let started = Box::pin(self.start(from.as_ref(), &mut reply)).await;
+    pub(crate) async fn create(mut self, from: Option<Checkpoint>, approval: Approval, mut reply: Reply) {
+        let started = Box::pin(self.start(from.as_ref(), approval, &mut reply)).await;
         // It has a copy of what it began with.
         drop(from);
         match started {
             Ok(observation) => {
                 // Whoever asked is gone: nobody would ever use or end it.
                 let halt = match reply.send(Ok(observation)) {
-                    Ok(()) => self.go_on().await,
+                    Ok(()) => Box::pin(self.go_on()).await,
                     Err(_) => Halt::End(EndCause::Killed(KilledBy::Client)),
                 };
-                self.finish(halt).await;
+                Box::pin(self.finish(halt)).await;
             }
             Err(failed) => {
                 let error = failed.error(self.id(), &self.shared.options.bulk_dir).await;
-                self.finish(Halt::End(failed.cause())).await;
+                match failed {
+                    Failed::Withdrawn => Box::pin(self.withdraw()).await,
+                    failed => Box::pin(self.finish(Halt::End(failed.cause()))).await,
+                }
                 // Sent after the undo: a failed create leaves the host as it was.
                 let _ = reply.send(Err(error));
             }
@@ -127,16 +131,18 @@ impl Driver {
     /// Takes a sandbox over from an earlier server. `settled` is dropped when it
     /// is known to run or is being removed.
     pub(crate) async fn resume(mut self, settled: oneshot::Sender<()>) {
-        let adopted = self.adopt().await;
+        let adopted = Box::pin(self.adopt()).await;
         drop(settled);
         let halt = match adopted {
-            Ok(()) => self.go_on().await,
+            Ok(()) => Box::pin(self.go_on()).await,
             Err(halt) => halt,
         };
-        self.finish(halt).await;
+        Box::pin(self.finish(halt)).await;
     }
 
-    /// Lives and sleeps in turns until it has to end or the server leaves.
+    /// Lives and sleeps in turns until it has to end or the server leaves. What
+    /// comes and goes is boxed here and in [`Self::live`]: a sandbox that only waits
+    /// does not hold the room of a pause.
     async fn go_on(&mut self) -> Halt {
         loop {
             let next = if self.state == State::Paused {
@@ -144,8 +150,8 @@ impl Driver {
             } else {
                 match self.live().await {
                     Turn::Halt(halt) => Err(halt),
-                    Turn::Pause(keep, reply) => self.pause(keep, reply).await,
-                    Turn::Rollback(to, timeout, reply) => self.roll_back(to, timeout, reply).await,
+                    Turn::Pause(keep, reply) => Box::pin(self.pause(keep, reply)).await,
+                    Turn::Rollback(to, timeout, reply) => Box::pin(self.roll_back(to, timeout, reply)).await,
                 }
             };
             if let Err(halt) = next {

@@ -35,7 +35,7 @@ impl Driver {
                 request = self.requests.recv() => request,
             };
             if let Some((timeout, waking, reply)) = self.answer_asleep(request).await
-                && self.wake(timeout, waking, reply).await?
+                && Box::pin(self.wake(timeout, waking, reply)).await?
             {
                 return Ok(());
             }

@@ -26,7 +26,7 @@ use crate::guest::Guest;
 use crate::record::Record;
 use crate::shared::Shared;
 use crate::trace::traced;
-use crate::{Observation, Reach, disk};
+use crate::{Approval, Observation, Reach, disk};
 
 /// The steps that write the record.
 const RECORDING: &str = "writing its record";
@@ -234,11 +234,13 @@ impl Driver {
     pub(super) async fn start(
         &mut self,
         from: Option<&Checkpoint>,
+        approval: Approval,
         reply: &mut Reply,
     ) -> Result<Observation, Failed> {
         let context = self.context();
         self.pass(Point::BeforeRecord, reply).await?;
         let admitted = Admitted::admit(context).await.map_err(|e| Failed::Step(RECORDING, e))?;
+        self.approved(approval, reply).await?;
         let reserved = self.preemptible("reserving", reply, admitted.reserve()).await?;
         self.apply(Event::StepDone);
         let preparing = async {
@@ -263,6 +265,13 @@ impl Driver {
         self.apply(Event::StepDone);
         let ready = self.preemptible("waiting for its daemon", reply, Box::pin(booted.init())).await?;
         self.become_ready(ready, reply).await
+    }
+
+    /// Waits until it may begin.
+    async fn approved(&self, mut approval: Approval, reply: &mut Reply) -> Result<(), Failed> {
+        let given = async { Ok(approval.is_given().await) };
+        let is_given = self.preemptible("waiting to begin", reply, given).await?;
+        if is_given { Ok(()) } else { Err(Failed::Withdrawn) }
     }
 
     /// Makes it known, on disk before anywhere else, that the sandbox is usable.

@@ -48,12 +48,14 @@ pub(crate) enum Failed {
     Step(&'static str, StepError),
     /// Somebody wants it gone already, or nobody waits for it any more.
     Killed(EndCause),
+    /// Nobody approved of it; nothing but its record was made.
+    Withdrawn,
 }
 
 impl Failed {
     pub(crate) fn cause(&self) -> EndCause {
         match self {
-            Self::Step(..) => EndCause::StartFailed,
+            Self::Step(..) | Self::Withdrawn => EndCause::StartFailed,
             Self::Killed(cause) => *cause,
         }
     }
@@ -63,6 +65,7 @@ impl Failed {
     pub(crate) async fn error(&self, sandbox_id: &SandboxId, files: &Path) -> Error {
         match self {
             Self::Killed(_) => Error::Ending(sandbox_id.clone()),
+            Self::Withdrawn => Error::Withdrawn(sandbox_id.clone()),
             Self::Step(what, source) if source.is_full_disk(files).await => {
                 Error::DiskFull { sandbox_id: sandbox_id.clone(), what, why: chain(source) }
             }

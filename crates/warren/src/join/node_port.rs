@@ -8,8 +8,8 @@ use std::time::Duration;
 use control::{BoxFuture, BuildPort, NodePort, Usage};
 use model::{BuildId, KilledBy, SandboxId, TemplateId, Timestamp};
 use node::{
-    Checkpoint, Connection, CreateSandbox, DialError, DiffPage, DiffRequest, Ended, Error, Handle, Host,
-    Keep, Observation, Room, TemplateBuild, Waking,
+    Approval, Checkpoint, Connection, CreateSandbox, DialError, DiffPage, DiffRequest, Ended, Error, Handle,
+    Host, Keep, Observation, Room, TemplateBuild, Waking,
 };
 use tokio::sync::watch;
 
@@ -34,8 +34,12 @@ fn refuse_debug(sandbox: &SandboxId) -> Result<(), Error> {
 }
 
 impl NodePort for LocalNode {
-    fn create(&self, sandbox: CreateSandbox) -> BoxFuture<'_, Result<Observation, Error>> {
-        NodePort::create(&self.0, sandbox)
+    fn create(
+        &self,
+        sandbox: CreateSandbox,
+        approval: Approval,
+    ) -> BoxFuture<'_, Result<Observation, Error>> {
+        NodePort::create(&self.0, sandbox, approval)
     }
 
     fn kill<'a>(&'a self, sandbox: &'a SandboxId, by: KilledBy) -> BoxFuture<'a, Result<Ended, Error>> {
