@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from e2b import Sandbox as BaseSandbox
-from e2b import SandboxException
 from e2b_code_interpreter import Sandbox as CodeSandbox
 from outside import API_KEY, API_URL
 
@@ -43,20 +42,8 @@ def sandbox(request):
 @pytest.fixture(scope="module")
 def interpreter():
     """One sandbox of `code-interpreter-v1` for the tests of a module."""
-    with CodeSandbox.create(timeout=600) as created:
+    with CodeSandbox.create(timeout=600, envs={"WHO": "sandbox"}) as created:
         yield created
-
-
-@pytest.fixture(scope="module")
-def memory():
-    """Skips where memory cannot be kept."""
-    with BaseSandbox.create(timeout=120) as sandbox:
-        try:
-            sandbox.pause()
-        except SandboxException as refused:
-            if "501" not in str(refused):
-                raise
-            pytest.skip(f"no memory: {refused}")
 
 
 @pytest.fixture

@@ -4,20 +4,14 @@ import concurrent.futures
 import time
 
 import pytest
+from cells import ok
 from e2b import Template
 from e2b_code_interpreter import Sandbox
 
 
 @pytest.fixture(scope="module")
-def sandbox():
-    sandbox = Sandbox.create("code-interpreter-v1", timeout=600, envs={"WHO": "sandbox"})
-    yield sandbox
-    sandbox.kill()
-
-
-def ok(execution):
-    assert execution.error is None, execution.error.traceback
-    return execution
+def sandbox(interpreter):
+    return interpreter
 
 
 def test_two_are_listed_from_the_start_and_the_rest_in_order(create):

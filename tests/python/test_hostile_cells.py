@@ -7,6 +7,7 @@ import time
 
 import httpx
 import pytest
+from cells import ok
 from e2b import TimeoutException
 from e2b_code_interpreter import Sandbox
 from outside import API_URL
@@ -24,11 +25,6 @@ def sandbox():
 
 def run(sandbox, code, **options):
     return sandbox.run_code(code, timeout=LIMIT, **options)
-
-
-def ok(execution):
-    assert execution.error is None, execution.error.traceback
-    return execution
 
 
 def alive(sandbox):

@@ -4,14 +4,10 @@ import base64
 import time
 
 import pytest
+from cells import ok
 from e2b import NotFoundException, TimeoutException
 from e2b_code_interpreter import Sandbox
 from e2b_code_interpreter.charts import ChartType
-
-
-def ok(execution):
-    assert execution.error is None, execution.error.traceback
-    return execution
 
 
 def test_the_last_expression_is_the_result(interpreter):

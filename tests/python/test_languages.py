@@ -4,24 +4,13 @@ import base64
 import time
 
 import pytest
+from cells import ok, out
 from e2b import TimeoutException
-from e2b_code_interpreter import Sandbox
 
 
 @pytest.fixture(scope="module")
-def sandbox():
-    sandbox = Sandbox.create("code-interpreter-v1", timeout=600, envs={"WHO": "sandbox"})
-    yield sandbox
-    sandbox.kill()
-
-
-def ok(execution):
-    assert execution.error is None, execution.error.traceback
-    return execution
-
-
-def out(execution):
-    return "".join(execution.logs.stdout)
+def sandbox(interpreter):
+    return interpreter
 
 
 def code(language, **texts):

@@ -9,12 +9,13 @@ import random
 
 import httpx
 import pytest
-from e2b import Sandbox, SandboxException
-from test_survival import API_URL, kill_server
+from e2b import Sandbox
+from server import API_URL, HEADERS, kill_server
+
+pytestmark = pytest.mark.usefixtures("memory")
 
 COUNT = int(os.environ.get("WARREN_HISTORIES", "6"))
 SEED = int(os.environ.get("WARREN_SEED", "1"))
-HEADERS = {"X-API-Key": os.environ["E2B_API_KEY"]}
 DEEDS = 25
 NAMES = 3
 
@@ -175,18 +176,6 @@ WEIGHTS = {
     World.create: 4, World.write: 6, World.delete: 2, World.rename: 2, World.run: 5, World.pause: 4, World.resume: 5,
     World.fork: 2, World.snapshot: 2, World.start: 2, World.rollback: 2, World.kill: 1, World.kill_server: 1,
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def memory():
-    """Skips where memory cannot be kept."""
-    with Sandbox.create(timeout=120) as sandbox:
-        try:
-            sandbox.pause()
-        except SandboxException as refused:
-            if "501" not in str(refused):
-                raise
-            pytest.skip(f"no memory: {refused}")
 
 
 @pytest.mark.parametrize("seed", range(SEED, SEED + COUNT))

@@ -1,59 +1,17 @@
-"""What a sandbox does goes on over a pause, a `kill -9` of the server, its restart, and the resume.
+"""What a sandbox does goes on over a pause, a `kill -9` of the server, its restart, and the resume."""
 
-Whoever runs these tests starts the server again when it has ended, on the same address, and writes
-its process id to the file that `WARREN_SERVER_PID_FILE` names."""
-
-import os
-import signal
 import threading
 import time
-from pathlib import Path
 
-import httpx
 import pytest
-from e2b import FilesystemEventType, PtySize, SandboxException
+from e2b import FilesystemEventType, PtySize
 from e2b_code_interpreter import Sandbox
-
-API_URL = os.environ["E2B_API_URL"]
-PID = Path(os.environ["WARREN_SERVER_PID_FILE"])
-
-
-def until(condition, what, seconds=60):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.05)
-    raise AssertionError(f"not within {seconds} s: {what}")
-
-
-def kill_server():
-    """As a power cut would; returns when the next one answers."""
-    pid = int(PID.read_text())
-    os.kill(pid, signal.SIGKILL)
-
-    def answers():
-        try:
-            is_next = int(PID.read_text() or pid) != pid
-            return is_next and httpx.get(f"{API_URL}/health", timeout=5).status_code == 200
-        except (httpx.HTTPError, ValueError):
-            return False
-
-    until(answers, "the next server answers")
+from server import kill_server, until
 
 
 @pytest.fixture
-def sandbox():
-    """An interpreter with memory; skipped where that cannot be kept."""
+def sandbox(memory):
     with Sandbox.create(timeout=900) as created:
-        try:
-            created.pause()
-        except SandboxException as refused:
-            if "501" not in str(refused):
-                raise
-            pytest.skip(f"no memory: {refused}")
-        created.connect(timeout=900)
         yield created
 
 

@@ -112,19 +112,7 @@ impl Driver {
     async fn undo(&mut self, ended: &Ended) -> Result<(), StepError> {
         let (shared, spec) = (Arc::clone(&self.shared), Arc::clone(&self.spec));
         let backend = &shared.options.backend;
-        let machine = self.machine.clone();
-        let kill = async {
-            // A boot that was cut off may have left a machine that nobody holds.
-            let found = match machine {
-                Some(machine) => Some(machine),
-                None => backend.adopt(&spec).await?,
-            };
-            match found {
-                Some(machine) => Machine::kill(&*machine).await,
-                None => Ok(()),
-            }
-        };
-        self.undo_step(Point::BeforeKill, kill).await?;
+        self.undo_step(Point::BeforeKill, self.kill_machine()).await?;
         // The slot of one that sleeps may be another's by now.
         if self.record.is_parked() {
             self.undo_step(Point::BeforeUnprepare, backend.discard(&spec)).await?;
@@ -133,6 +121,19 @@ impl Driver {
         }
         self.undo_step(Point::BeforeUnreserve, backend.unreserve(&spec)).await?;
         self.remember(ended).await
+    }
+
+    /// Ends its processes, also of a machine that nobody holds: a boot that was cut off, or
+    /// a server before this one, may have left it.
+    pub(super) async fn kill_machine(&self) -> Result<(), runtime::Error> {
+        let found = match self.machine.clone() {
+            Some(machine) => Some(machine),
+            None => self.shared.options.backend.adopt(&self.spec).await?,
+        };
+        match found {
+            Some(machine) => Machine::kill(&*machine).await,
+            None => Ok(()),
+        }
     }
 
     /// Keeps the record of the end, then removes the sandbox's directory. Without a

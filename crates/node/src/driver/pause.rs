@@ -186,18 +186,7 @@ impl Driver {
     async fn park(&self) -> Result<(), StepError> {
         let (shared, spec) = (Arc::clone(&self.shared), Arc::clone(&self.spec));
         let backend = &shared.options.backend;
-        let machine = self.machine.clone();
-        let kill = async {
-            let found = match machine {
-                Some(machine) => Some(machine),
-                None => backend.adopt(&spec).await?,
-            };
-            match found {
-                Some(machine) => Machine::kill(&*machine).await,
-                None => Ok(()),
-            }
-        };
-        self.undo_step(Point::BeforeSleep, kill).await?;
+        self.undo_step(Point::BeforeSleep, self.kill_machine()).await?;
         // What it sleeps on has all its files; the writable layer may hold what a
         // wake that failed has written since.
         if self.record.sleeping_on().is_some() {
