@@ -63,12 +63,12 @@ impl<K> Brood<K> {
         self.spare.take_if(|spare| useless(spare));
     }
 
-    /// How many forks are to begin now; they count as under way until each was
-    /// `born` or `failed`.
+    /// How many forks are to begin now, for those who wait and, if one is to be kept,
+    /// for a spare; they count as under way until each was `born` or `failed`.
     #[must_use]
-    pub(super) fn begin(&mut self) -> usize {
+    pub(super) fn begin(&mut self, keeps_spare: bool) -> usize {
         self.waiting.retain(|waiting| !waiting.is_closed());
-        let wanted = self.waiting.len() + usize::from(self.spare.is_none());
+        let wanted = self.waiting.len() + usize::from(keeps_spare && self.spare.is_none());
         let count = wanted.min(AT_ONCE).saturating_sub(self.under_way);
         self.under_way += count;
         count
@@ -105,6 +105,7 @@ mod tests {
         Leave(usize),
         Born,
         Failed,
+        KeepSpare(bool),
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -113,6 +114,7 @@ mod tests {
             1 => (0_usize..8).prop_map(Step::Leave),
             4 => Just(Step::Born),
             1 => Just(Step::Failed),
+            1 => any::<bool>().prop_map(Step::KeepSpare),
         ]
     }
 
@@ -122,7 +124,8 @@ mod tests {
         #[test]
         fn each_kernel_has_one_owner(steps in prop::collection::vec(step(), 0..60)) {
             let mut brood = Brood::default();
-            let (mut next, mut under_way) = (0_u32, brood.begin());
+            let (mut next, mut under_way) = (0_u32, brood.begin(true));
+            let mut keeps_spare = true;
             let mut given = Vec::new();
             let mut waiting = Vec::new();
             let hear = |waiting: &mut Vec<oneshot::Receiver<u32>>, given: &mut Vec<u32>| {
@@ -148,9 +151,12 @@ mod tests {
                         under_way -= 1;
                         brood.failed();
                     }
+                    Step::KeepSpare(keeps) => keeps_spare = keeps,
                     Step::Leave(_) | Step::Born | Step::Failed => {}
                 }
-                under_way += brood.begin();
+                let begun = brood.begin(keeps_spare);
+                prop_assert!(keeps_spare || begun <= waiting.len());
+                under_way += begun;
                 hear(&mut waiting, &mut given);
                 prop_assert!(under_way <= AT_ONCE);
                 prop_assert!(waiting.is_empty() || under_way > 0);
@@ -159,7 +165,7 @@ mod tests {
                 under_way -= 1;
                 brood.born(next);
                 next += 1;
-                under_way += brood.begin();
+                under_way += brood.begin(keeps_spare);
                 hear(&mut waiting, &mut given);
             }
             prop_assert!(waiting.is_empty());

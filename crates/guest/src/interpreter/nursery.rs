@@ -12,6 +12,7 @@
 //! It is never needed: where it has no kernel, the context starts one from nothing.
 //! A sandbox in which no code ran pays for none of it, and a small one never does.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -28,9 +29,9 @@ use super::parent::Parent;
 const DELAY: Duration = Duration::from_millis(500);
 /// Between two attempts to wake it.
 const PAUSE: Duration = Duration::from_secs(10);
-/// How often, and how far apart, a rest looks whether forks that are under way are done.
-const BIRTH_LOOKS: u32 = 60;
-const BIRTH_LOOK: Duration = Duration::from_millis(5);
+/// How long a rest waits for forks that are under way. With the ends that follow, it is
+/// less than the host waits for an answer.
+const BIRTHS: Duration = Duration::from_secs(2);
 /// How long a context waits for a fork before it starts its kernel itself. One takes
 /// some 20 ms of a processor; a nursery that was stopped takes for ever.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -46,14 +47,18 @@ type Spare = (Kernel, Deaths);
 pub(super) struct Nursery {
     config: Arc<InterpreterConfig>,
     state: Mutex<State>,
+    /// Told when a fork that was under way is done.
+    born: Notify,
     tasks: TaskTracker,
 }
 
 #[derive(Debug, Default)]
 struct State {
     waking: bool,
-    /// How often it was told to rest.
+    /// How often it was told to rest, and how many rests are under way: meanwhile no
+    /// spare is forked.
     rests: u64,
+    resting: usize,
     tried: Option<Instant>,
     parent: Option<Arc<Parent>>,
     brood: Brood<Spare>,
@@ -62,7 +67,7 @@ struct State {
 impl Nursery {
     /// One that sleeps.
     pub(super) fn new(config: Arc<InterpreterConfig>, tasks: TaskTracker) -> Self {
-        Self { config, state: Mutex::default(), tasks }
+        Self { config, state: Mutex::default(), born: Notify::new(), tasks }
     }
 
     /// Somebody uses the interpreter: from now on a spare kernel is kept.
@@ -98,19 +103,27 @@ impl Nursery {
     /// Ends what only waits to be used, see [`Rest`](super::Rest). A parent that is just
     /// starting stays.
     pub(super) async fn rest(&self) {
+        let _resting = Resting::begin(self);
         // What is being born cannot be ended before it is known by its number.
-        for _ in 0..BIRTH_LOOKS {
-            if !self.state().brood.is_busy() {
-                break;
-            }
-            sleep(BIRTH_LOOK).await;
-        }
+        _ = timeout(BIRTHS, self.births_are_over()).await;
         let (spare, parent) = self.state().give_up();
         if let Some((mut kernel, _)) = spare {
             kernel.end_now().await;
         }
         if let Some(parent) = parent {
             parent.end().await;
+        }
+    }
+
+    async fn births_are_over(&self) {
+        loop {
+            let mut born = pin!(self.born.notified());
+            // From here on none is missed.
+            born.as_mut().enable();
+            if !self.state().brood.is_busy() {
+                return;
+            }
+            born.await;
         }
     }
 
@@ -138,7 +151,8 @@ impl Nursery {
         let (parent, count) = {
             let mut state = self.state();
             let Some(parent) = state.parent.clone() else { return };
-            (parent, state.brood.begin())
+            let keeps_spare = state.resting == 0;
+            (parent, state.brood.begin(keeps_spare))
         };
         for _ in 0..count {
             let (nursery, parent) = (Arc::clone(self), Arc::clone(&parent));
@@ -163,10 +177,27 @@ impl Nursery {
             }
         }
         self.fork_what_is_wanted();
+        self.born.notify_waiters();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A rest under way, also one that is dropped.
+struct Resting<'a>(&'a Nursery);
+
+impl<'a> Resting<'a> {
+    fn begin(nursery: &'a Nursery) -> Self {
+        nursery.state().resting += 1;
+        Self(nursery)
+    }
+}
+
+impl Drop for Resting<'_> {
+    fn drop(&mut self) {
+        self.0.state().resting -= 1;
     }
 }
 

@@ -26,6 +26,9 @@ use super::{plain, programs};
 /// What it says is short.
 const MAX_FRAME: u64 = 4096;
 
+/// What is killed takes no longer to be gone, unless the kernel holds it.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// The process that forks.
 #[derive(Debug)]
 pub(super) struct Parent {
@@ -34,7 +37,7 @@ pub(super) struct Parent {
     writer: tokio::sync::Mutex<plain::Writer>,
     children: Mutex<Children>,
     /// Dropping it ends the process. Children live on, but nobody tells of their end.
-    process: Mutex<Box<dyn KernelProcess>>,
+    process: tokio::sync::Mutex<Box<dyn KernelProcess>>,
     _place: Place,
 }
 
@@ -73,7 +76,7 @@ impl Parent {
             envs,
             writer: writer.into(),
             children: Mutex::default(),
-            process: Mutex::new(process),
+            process: process.into(),
             _place: place,
         });
         tasks.spawn(listen(reader, Arc::downgrade(&parent)));
@@ -85,12 +88,9 @@ impl Parent {
         self.children().living.len()
     }
 
-    /// Ends it, and waits until it is gone. If somebody still forks from it, it goes
-    /// when they are done.
-    pub(super) async fn end(self: Arc<Self>) {
-        const PATIENCE: Duration = Duration::from_millis(500);
-        let Some(parent) = Arc::into_inner(self) else { return };
-        let mut process = parent.process.into_inner().unwrap_or_else(PoisonError::into_inner);
+    /// Kills it, and waits until it is gone, whoever else still holds it.
+    pub(super) async fn end(&self) {
+        let mut process = self.process.lock().await;
         _ = process.signal(KernelSignal::Kill);
         _ = timeout(PATIENCE, process.ended()).await;
     }
