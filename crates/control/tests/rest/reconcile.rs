@@ -57,8 +57,11 @@ async fn a_create_that_an_old_server_never_answered_is_undone() {
     let world = World::with(|options| options.max_sandboxes = 1).await;
     world.node.hang_creates();
     let path = world.request("POST", "/v2/sandboxes", r#"{"templateID":"base"}"#);
-    let hanging = world.send(path);
-    tokio::time::timeout(Duration::from_millis(20), hanging).await.err().expect("it hangs");
+    tokio::select! {
+        biased;
+        answer = world.send(path) => panic!("it hangs: {}", answer.text),
+        () = world.node.asked_to_create() => {}
+    }
     assert_eq!(world.node.ids().len(), 1);
     // The old server's memory of the create is gone with it.
     let restarted = world.restarted();
