@@ -3,7 +3,8 @@
 //!
 //! Files are found by their change time, which no program can set back, so that
 //! moved and unpacked ones count, too. That time is coarse: a file that something
-//! else changed within the last hundredth of a second may be counted as well.
+//! else changed within the hundredth of a second before the cell may be counted as
+//! well, but for the pictures that were written for the cell before it.
 
 use std::time::Duration;
 
@@ -42,31 +43,22 @@ pub(super) async fn collect(inside: &Inside<'_>, cell: &Cell, since: Timestamp) 
         }
     };
     let pictures = cell.displays.iter().filter_map(picture);
-    let mut has_written = false;
     for (index, (content, kind)) in pictures.take(MOST).enumerate() {
-        let number = cell.number.unwrap_or(0);
-        let path = format!("{PICTURES}/{number}-{index}-{}.{kind}", since.unix_micros() / 1000);
+        let path = picture_path(cell.number.unwrap_or(0), index, since, kind);
         match inside.write_file(&path, Body::from(content)).await {
-            Ok(()) => {
-                has_written = true;
-                paths.push(path);
-            }
+            Ok(()) => paths.push(path),
             Err(error) => {
                 tracing::debug!(error = &error as &dyn std::error::Error, "a picture was not written");
             }
         }
-    }
-    if has_written {
-        // What this cell showed is not what the next one changed, however soon that comes.
-        tokio::time::sleep(TICK).await;
     }
     paths
 }
 
 /// Hidden directories hold caches and settings, no results.
 async fn changed(inside: &Inside<'_>, since: Timestamp) -> Result<Vec<String>, crate::inside::Error> {
-    let since = (since - TICK).unix_micros();
-    let since = format!("@{}.{:06}", since.div_euclid(1_000_000), since.rem_euclid(1_000_000));
+    let from = (since - TICK).unix_micros();
+    let from = format!("@{}.{:06}", from.div_euclid(1_000_000), from.rem_euclid(1_000_000));
     let words = [
         "find",
         HOME,
@@ -83,15 +75,43 @@ async fn changed(inside: &Inside<'_>, since: Timestamp) -> Result<Vec<String>, c
         "-type",
         "f",
         "-newerct",
-        &since,
-        "-print0",
+        &from,
+        "-printf",
+        "%C@ %p\\0",
     ];
     let found = inside.run_program("root", &words, PATIENCE).await?;
     let mut paths: Vec<String> =
-        found.stdout.split('\0').filter(|path| path.starts_with(HOME)).map(str::to_owned).collect();
+        found.stdout.split('\0').filter_map(|line| told(line, since)).map(str::to_owned).collect();
     paths.sort_unstable();
     paths.truncate(MOST);
     Ok(paths)
+}
+
+/// The path in a line of the search, `SECONDS.FRACTION PATH`, if it is an artifact of
+/// the cell that started at `since`: a picture that is older is that of a cell before.
+fn told(line: &str, since: Timestamp) -> Option<&str> {
+    let (time, path) = line.split_once(' ')?;
+    let (seconds, fraction) = time.split_once('.')?;
+    let micros = fraction.get(..6)?.parse::<i64>().ok()?;
+    let changed = seconds.parse::<i64>().ok()?.checked_mul(1_000_000)?.checked_add(micros)?;
+    let is_before = changed < since.unix_micros();
+    (path.starts_with(HOME) && !(is_before && is_picture(path))).then_some(path)
+}
+
+/// Where a picture goes: no two calls of a session begin in the same millisecond with
+/// the same number.
+fn picture_path(number: u64, index: usize, since: Timestamp, kind: &str) -> String {
+    format!("{PICTURES}/{number}-{index}-{}.{kind}", since.unix_micros() / 1000)
+}
+
+/// Whether a path is one that [`picture_path`] gives.
+fn is_picture(path: &str) -> bool {
+    let name = path.strip_prefix(PICTURES).and_then(|name| name.strip_prefix('/'));
+    let stem = name.and_then(|name| name.split_once('.')).map(|(stem, _)| stem);
+    stem.is_some_and(|stem| {
+        let numbers: Vec<&str> = stem.split('-').collect();
+        numbers.len() == 3 && numbers.iter().all(|number| number.parse::<u64>().is_ok())
+    })
 }
 
 /// A displayed value's picture, the one best kept first; a chart's data if that is all.
@@ -111,6 +131,29 @@ fn picture(display: &Display) -> Option<(Bytes, &'static str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_picture_of_the_cell_before_is_not_told_and_everything_else_is() {
+        let since = Timestamp::from_unix_micros(1_795_255_200_123_456);
+        let earlier = picture_path(3, 0, since - Duration::from_millis(700), "png");
+        assert!(is_picture(&earlier), "{earlier}");
+        let line = |time: &str, path: &str| format!("{time} {path}");
+        for (time, path, is_told) in [
+            ("1795255200.1234550000", earlier.as_str(), false),
+            // The cell changed it.
+            ("1795255200.1234560000", earlier.as_str(), true),
+            ("1795255200.1234550000", "/home/user/artifacts/plot.png", true),
+            ("1795255200.1234550000", "/home/user/artifacts/1-2-3-4.png", true),
+            ("1795255200.1234550000", "/home/user/1-2-3.png", true),
+            ("1795255200.1234550000", "/home/user/with two spaces.csv", true),
+            ("1795255200.1234550000", "/etc/passwd", false),
+            ("1795255200", "/home/user/a", false),
+        ] {
+            let line = line(time, path);
+            assert_eq!(told(&line, since), is_told.then_some(path), "{line}");
+        }
+        assert_eq!(told("", since), None);
+    }
 
     #[test]
     fn a_picture_is_had_once_whatever_its_forms() {
