@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::env;
 use std::time::Duration;
 
-use crate::http::Http;
+use crate::http::{Http, PoolSettings};
 use crate::{Error, ErrorKind};
 
 /// Connection settings, and the pool of connections that everything made from
@@ -56,24 +56,6 @@ const SHARED_HOST_DOMAINS: [&str; 7] = [
     "e2b-juliett.dev",
     "foxtrot-2.e2b.dev",
 ];
-
-/// How a pool of connections behaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct PoolSettings {
-    /// How often a connection that could not be made is tried again.
-    pub(crate) connection_retries: u32,
-    /// How long an idle connection is kept.
-    pub(crate) idle: Duration,
-    /// Idle connections kept per host.
-    pub(crate) max_idle: usize,
-}
-
-impl Default for PoolSettings {
-    fn default() -> Self {
-        // Below every server's own idle limit, so that no request meets a socket that just closed.
-        Self { connection_retries: 3, idle: Duration::from_mins(5), max_idle: 20 }
-    }
-}
 
 impl Config {
     /// Settings for a server at `url`, whose one listener serves API and sandboxes.

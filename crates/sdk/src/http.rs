@@ -14,7 +14,6 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-use crate::config::PoolSettings;
 use crate::{Error, ErrorKind};
 
 /// Longest answer of a call that is read as a whole.
@@ -22,6 +21,24 @@ pub(crate) const MAX_ANSWER: usize = 64 << 20;
 
 type Body = UnsyncBoxBody<Bytes, BoxError>;
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// How a pool of connections behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PoolSettings {
+    /// How often a connection that could not be made is tried again.
+    pub(crate) connection_retries: u32,
+    /// How long an idle connection is kept.
+    pub(crate) idle: Duration,
+    /// Idle connections kept per host.
+    pub(crate) max_idle: usize,
+}
+
+impl Default for PoolSettings {
+    fn default() -> Self {
+        // Below every server's own idle limit, so that no request meets a socket that just closed.
+        Self { connection_retries: 3, idle: Duration::from_mins(5), max_idle: 20 }
+    }
+}
 
 /// What a request carries.
 pub(crate) enum Payload {
@@ -149,11 +166,13 @@ impl Http {
                     tokio::time::sleep(crate::retry::backoff(attempt, crate::retry::random())).await;
                 }
                 Err(e) => {
-                    return Err(Error::caused(
-                        ErrorKind::SandboxUnreachable,
-                        format!("no answer from {url}: is the server running, and the address right?"),
-                        e,
-                    ));
+                    let advice = if meets_no_tls(&e) {
+                        "it speaks HTTP without TLS: the address begins with http://, not https://"
+                    } else {
+                        "is the server running, and the address right?"
+                    };
+                    let message = format!("no answer from {url}: {advice}");
+                    return Err(Error::caused(ErrorKind::SandboxUnreachable, message, e));
                 }
             }
         }
@@ -168,7 +187,11 @@ impl Http {
         body: Body,
     ) -> Result<Result<Response<Incoming>, hyper_util::client::legacy::Error>, Error> {
         let mut request = Request::builder().method(method).uri(url).body(body).map_err(|e| {
-            Error::caused(ErrorKind::InvalidArgument, format!("the URL {url} is not valid"), e)
+            Error::caused(
+                ErrorKind::InvalidArgument,
+                format!("the URL {url} is not valid: does it begin with http:// or https://?"),
+                e,
+            )
         })?;
         *request.headers_mut() = headers;
         Ok(if url.starts_with("http://") {
@@ -195,6 +218,21 @@ impl Http {
         let bytes = read.await.map_err(late)??;
         if status >= 300 { Err(answer_error(status, &bytes)) } else { Ok(bytes) }
     }
+}
+
+/// Whether a TLS handshake was answered in plain text.
+fn meets_no_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    use rustls::{Error as Tls, InvalidMessage};
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if matches!(error.downcast_ref(), Some(Tls::InvalidMessage(InvalidMessage::InvalidContentType))) {
+            return true;
+        }
+        // An error of the system gives what it wraps as no source.
+        let wrapped = error.downcast_ref().and_then(std::io::Error::get_ref);
+        next = wrapped.map(|wrapped| wrapped as _).or_else(|| error.source());
+    }
+    false
 }
 
 /// Reads a body whole, at most [`MAX_ANSWER`] bytes.

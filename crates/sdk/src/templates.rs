@@ -1,5 +1,7 @@
 //! A team's templates: the list, deleting, and the cache of build steps.
 
+use std::time::Duration;
+
 use http::{HeaderMap, Method};
 use wire::rest::{
     CachedStep, CollectLayers, CollectedLayers, DefaultTemplate, Template, TemplateUpdate, TemplateUpdated,
@@ -66,8 +68,11 @@ impl Templates {
     }
 
     /// Reads every layer of the server and compares it with what it was when it was
-    /// made. Damaged ones are set aside: builds that need them make them anew.
+    /// made. Damaged ones are set aside: builds that need them make them anew. It takes
+    /// as long as reading them does, up to a day.
     pub async fn verify_layers(&self) -> Result<VerifiedLayers, Error> {
-        self.api.post("/template-cache/verify", &serde_json::json!({})).await
+        let mut config = self.api.config.clone();
+        config.request_timeout = config.request_timeout.max(Duration::from_hours(24));
+        Api::new(&config).post("/template-cache/verify", &serde_json::json!({})).await
     }
 }

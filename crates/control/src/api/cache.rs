@@ -52,6 +52,9 @@ pub(super) async fn collect(
     }))
 }
 
+/// Where a look at all layers is asked for.
+pub(super) const VERIFY: &str = "/template-cache/verify";
+
 /// `POST /template-cache/verify`.
 pub(super) async fn verify(State(app): State<App>, _: Caller) -> Result<Json<VerifiedLayers>, Failure> {
     let verified = app.verify_layers().await?;

@@ -104,7 +104,7 @@ pub fn router(app: App) -> Router {
         .route("/template-cache", get(cache::list))
         .route("/template-cache/{key}", delete(cache::forget))
         .route("/template-cache/gc", post(cache::collect))
-        .route("/template-cache/verify", post(cache::verify))
+        .route(cache::VERIFY, post(cache::verify))
         .route("/default-templates", get(template::defaults))
         .route("/default-templates/{name}", get(template::default_progress).post(template::order_default));
     let routes = unbuilt::add(routes).route_layer(from_fn_with_state(app.clone(), rate::limit));

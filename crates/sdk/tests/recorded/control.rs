@@ -8,7 +8,7 @@ use futures_util::StreamExt as _;
 use serde_json::json as value;
 use warren_sdk::{
     ChangeKind, ChangedFileKind, ConnectOptions, CreateOptions, ErrorKind, ListQuery, Network, OnTimeout,
-    Sandbox, Secret, SnapshotMode, SnapshotQuery,
+    Sandbox, Secret, SnapshotMode, SnapshotQuery, Templates,
 };
 
 use super::*;
@@ -374,4 +374,33 @@ async fn secrets() {
         Secret::destroy(config, "key").await.unwrap() && !Secret::destroy(config, "other").await.unwrap()
     );
     assert_eq!(Secret::fill("key"), "${e2b.secrets.key}");
+}
+
+#[tokio::test]
+async fn an_address_that_is_wrong_in_its_beginning_is_told_so() {
+    let mock = Mock::start(|_| json(200, &value!([]))).await;
+    let message = async |api_url: String| {
+        let mut config = mock.config.clone();
+        config.api_url = api_url;
+        Templates::new(&config).list().await.unwrap_err().to_string()
+    };
+    let plain = &mock.config.api_url;
+    let told = message(plain.replace("http://", "https://")).await;
+    assert!(told.contains("begins with http://, not https://"), "{told}");
+    let told = message(plain.replace("http://", "")).await;
+    assert!(told.contains("does it begin with http:// or https://?"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_look_at_all_layers_may_take_longer_than_other_calls() {
+    let mock = Mock::start(|_| {
+        std::thread::sleep(Duration::from_millis(200));
+        json(200, &value!({"layers": 3, "sizeBytes": 7, "damaged": []}))
+    })
+    .await;
+    let mut config = mock.config.clone();
+    config.request_timeout = Duration::from_millis(20);
+    let templates = Templates::new(&config);
+    assert_eq!(templates.list().await.unwrap_err().kind(), ErrorKind::Timeout);
+    assert_eq!(templates.verify_layers().await.unwrap().layers, 3);
 }
