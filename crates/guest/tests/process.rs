@@ -56,11 +56,13 @@ fn output_and_exits_are_told_as_the_reference_does() {
 #[test]
 fn a_program_that_cannot_run_is_an_exit_status() {
     with_guest(async |guest| {
-        for (cmd, code, words) in [
-            ("no-such-program", 127, "no-such-program: not found"),
-            ("/etc/passwd", 126, "Permission denied"),
+        let long = "x".repeat(128 << 10);
+        for (cmd, arg, code, words) in [
+            ("no-such-program", "", 127, "no-such-program: not found"),
+            ("/etc/passwd", "", 126, "Permission denied"),
+            ("true", &long, 126, "true: Argument list too long"),
         ] {
-            let body = json!({"process": {"cmd": cmd}}).to_string();
+            let body = json!({"process": {"cmd": cmd, "args": [arg]}}).to_string();
             let (messages, record) = guest.stream("/process.Process/Start", &body, &[]).await;
             assert_eq!(record, json!({}));
             assert_eq!(end(&messages)["exitCode"], code);

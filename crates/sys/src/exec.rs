@@ -149,6 +149,7 @@ struct Child<'a> {
     oom_score_adj: String,
     not_found: Vec<u8>,
     not_executable: Vec<u8>,
+    too_long: Vec<u8>,
 }
 
 type Act<'a> = fn(&Child<'a>) -> io::Result<()>;
@@ -174,6 +175,7 @@ impl<'a> Child<'a> {
             oom_score_adj: program.oom_score_adj.to_string(),
             not_found: complaint("not found"),
             not_executable: complaint("Permission denied"),
+            too_long: complaint("Argument list too long"),
         }
     }
 
@@ -246,27 +248,25 @@ impl<'a> Child<'a> {
     }
 
     fn exec(&mut self) -> ! {
-        let mut refused = false;
+        let (mut complaint, mut status) = (&self.not_found, STATUS_NOT_FOUND);
         for path in &self.program.candidates {
             // SAFETY: path and all strings are NUL-terminated and owned by `program`; both
             // arrays end with a null pointer. execve returns only on failure.
             unsafe { libc::execve(path.as_ptr(), self.argv.as_ptr(), self.env.as_ptr()) };
             match io::Error::last_os_error().raw_os_error() {
-                Some(libc::ENOENT | libc::ENOTDIR) => {}
+                Some(libc::ENOENT | libc::ENOTDIR) => continue,
                 Some(libc::ENOEXEC) => {
                     self.script_argv[1] = path.as_ptr();
                     // SAFETY: as above; `SHELL` is a static string.
                     unsafe { libc::execve(SHELL.as_ptr(), self.script_argv.as_ptr(), self.env.as_ptr()) };
-                    refused = true;
+                    complaint = &self.not_executable;
                 }
-                _ => refused = true,
+                // Arguments and variables, whatever the path.
+                Some(libc::E2BIG) => complaint = &self.too_long,
+                _ => complaint = &self.not_executable,
             }
+            status = STATUS_NOT_EXECUTABLE;
         }
-        let (complaint, status) = if refused {
-            (&self.not_executable, STATUS_NOT_EXECUTABLE)
-        } else {
-            (&self.not_found, STATUS_NOT_FOUND)
-        };
         let _ = rustix::io::write(self.stdio[2], complaint);
         exit(status)
     }

@@ -8,6 +8,7 @@ use wire::rest::{NetworkConfig, NewSandbox, Sandbox};
 
 use super::error::Failure;
 use super::extract::{Body, IdempotencyKey};
+use super::pairs;
 use super::sandbox::answer;
 use crate::App;
 use crate::app::{Caller, CreateCommand, Once};
@@ -65,8 +66,8 @@ fn command(
         unmet: unmet(&new),
         allow_internet: new.allow_internet_access,
         network: new.network.as_ref().map(text),
-        metadata: new.metadata,
-        env_vars: new.env_vars.unwrap_or_default(),
+        metadata: pairs::metadata(new.metadata)?,
+        env_vars: pairs::variables(new.env_vars.unwrap_or_default())?,
     })
 }
 

@@ -18,6 +18,7 @@ mod list;
 mod log;
 mod metrics;
 mod operator;
+mod pairs;
 mod rate;
 mod record;
 mod sandbox;

@@ -325,3 +325,30 @@ async fn browsers_may_ask_first_and_read_the_cursor() {
     assert!(answer.header("access-control-expose-headers").unwrap().contains("X-Next-Token"));
     assert_eq!(world.get("/health").await.expect(200).text, "Health check successful");
 }
+
+#[tokio::test]
+async fn what_is_kept_with_a_sandbox_and_what_its_processes_get_is_bounded() {
+    let world = World::new().await;
+    let create = async |field: &str, pairs: serde_json::Value| {
+        let body = serde_json::json!({ "templateID": "base", field: pairs }).to_string();
+        world.post("/v2/sandboxes", &body).await
+    };
+    let text = |size: usize| "x".repeat(size);
+    create("metadata", serde_json::json!({ "k": text((64 << 10) - 1) })).await.expect(201);
+    let refused = create("metadata", serde_json::json!({ "k": text(64 << 10) })).await.error(400);
+    assert_eq!(refused["message"], "metadata has 65537 bytes; at most 64 KiB are kept");
+
+    // As the kernel counts: the name, `=`, and a NUL at the end.
+    create("envVars", serde_json::json!({ "A": text((128 << 10) - 3) })).await.expect(201);
+    let refused = create("envVars", serde_json::json!({ "A": text((128 << 10) - 2) })).await.error(400);
+    assert_eq!(refused["message"], "envVars: \"A\" has 131073 bytes; a process takes 128 KiB of each");
+    let many: serde_json::Map<String, serde_json::Value> =
+        (0..9).map(|n| (format!("A{n}"), text(120 << 10).into())).collect();
+    let refused = create("envVars", many.into()).await.error(400)["message"].to_string();
+    assert!(refused.contains("at most 1024 KiB are taken"), "{refused}");
+    for pairs in [serde_json::json!({ "A": "x\0y" }), serde_json::json!({ "A\0": "x" })] {
+        let refused = create("envVars", pairs).await.error(400)["message"].to_string();
+        assert!(refused.contains("contains a NUL"), "{refused}");
+    }
+    assert_eq!(world.node.created(), 2);
+}
