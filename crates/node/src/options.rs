@@ -118,6 +118,11 @@ pub const DEFAULT_OVERCOMMIT: Overcommit = Overcommit { memory_percent: 400, dis
 /// Slots of a node unless said otherwise.
 pub const DEFAULT_SLOTS: u32 = 1024;
 
+/// Where in a `bulk_dir` each sandbox that runs or sleeps has its record and its files.
+pub fn records_dir(bulk_dir: &Path) -> PathBuf {
+    bulk_dir.join("sandboxes")
+}
+
 impl NodeOptions {
     /// Options with every default; the bulk lives in the state directory too.
     pub fn new(state_dir: &Path, guest_layer: &Path, backend: Arc<dyn Backend>, capacity: Capacity) -> Self {
@@ -139,7 +144,7 @@ impl NodeOptions {
 
     /// Where the sandboxes' directories are.
     pub(crate) fn sandboxes_dir(&self) -> PathBuf {
-        self.bulk_dir.join("sandboxes")
+        records_dir(&self.bulk_dir)
     }
 
     /// Where the states of sandboxes are that were written down.

@@ -82,9 +82,14 @@ fn another_launcher() -> std::process::Command {
 
 /// Says everything that is missing at once, with what to do about it.
 fn refuse_if_lacking() -> Result<()> {
-    let lacking: Vec<String> = namespaces::probe()
-        .into_iter()
-        .filter(|finding| finding.required && !finding.ok)
+    let mut lacking: Vec<_> =
+        namespaces::probe().into_iter().filter(|finding| finding.required && !finding.ok).collect();
+    if lacking.iter().any(|finding| finding.capability == "root") {
+        // Of the rest, only root can tell what the host lacks.
+        lacking.retain(|finding| finding.capability == "root");
+    }
+    let lacking: Vec<String> = lacking
+        .iter()
         .map(|finding| format!("\n  {}: {}; {}", finding.capability, finding.detail, finding.advice))
         .collect();
     if lacking.is_empty() {
@@ -167,6 +172,13 @@ impl Open {
             Self::Namespaces { network, .. } => network.capacity(),
             Self::Sim { .. } => u32::MAX,
         }
+    }
+
+    /// Whether no sandbox runs or sleeps here, where no node could be asked.
+    pub(crate) fn records_nothing(&self) -> bool {
+        let records = std::fs::read_dir(node::records_dir(self.bulk_dir()));
+        records
+            .map_or_else(|error| error.kind() == std::io::ErrorKind::NotFound, |mut dir| dir.next().is_none())
     }
 
     /// Lets go of what no sandbox needs any more.

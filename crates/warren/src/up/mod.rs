@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! settings → backend's helper process (before any thread) → log, state directory, lock
-//!   → listeners → backend → node (adopts what runs) → store, control plane, key
+//!   → listeners, certificates → backend → node (adopts what runs) → store, control plane, key
 //!   → serving → built-in templates → ready, until a signal
 //! ```
 //!
@@ -91,44 +91,79 @@ fn raise_open_files() -> Result<()> {
 async fn serve(options: &Options, state: &StateDir, ground: Ground) -> Result<()> {
     let stop = signals::stop_on_signal()?;
     let listeners = listen::main_ports(&options.listen.main).await?;
-    let port = listeners[0].local_addr().context("read the port of the first listener")?.port();
+    let secured = tls::open(options, state)?;
     crate::cli::doctor::sweep(state.path());
     let backend = ground.open(options, state).await?;
+    let (outcome, nothing_runs) = match start_node(options, state, &backend).await {
+        Ok((node, guest)) => {
+            let around = Around { options, state, backend: &backend, node: &node, secured: secured.as_ref() };
+            let outcome = Box::pin(around.serve(listeners, guest, &stop)).await;
+            end_debug_sandbox(&node).await;
+            node.shutdown(Sandboxes::Leave).await;
+            (outcome, node.list().is_empty())
+        }
+        Err(error) => (Err(error), backend.records_nothing()),
+    };
+    backend.close(nothing_runs).await;
+    outcome
+}
+
+async fn start_node(
+    options: &Options,
+    state: &StateDir,
+    backend: &backend::Open,
+) -> Result<(Handle, PathBuf)> {
     let guest = guest_layer::ensure(&state.path().join("guest"))?;
-    if let backend::Open::Namespaces { machines, .. } = &backend {
+    if let backend::Open::Namespaces { machines, .. } = backend {
         trial::sweep(machines, backend.bulk_dir(), &guest).await;
     }
-    let node = open_node(options, state, &backend, &guest).await?;
-    let secured = tls::open(options, state)?;
-    let domain = domain(options, secured.as_ref(), port);
-    let counts = Arc::<Counts>::default();
-    let app = open_control(options, state, &node, domain.clone(), &counts).await?;
-    let key = secret::api_key(state, &app).await?;
-    app.register_builds(node.templates()).await.context("enter the templates of this machine")?;
-    // Before anyone can ask: nothing says yet that all of them are there. A
-    // simulation runs nothing, so it has no use for a root.
-    if options.isolation != Isolation::Sim {
-        app.say_building(Some("looking for the built-in templates".to_owned()));
-        templates::offer(&app);
+    let node = open_node(options, state, backend, &guest).await?;
+    Ok((node, guest))
+}
+
+/// What stands before anybody can ask.
+struct Around<'a> {
+    options: &'a Options,
+    state: &'a StateDir,
+    backend: &'a backend::Open,
+    node: &'a Handle,
+    secured: Option<&'a tls::Secured>,
+}
+
+impl Around<'_> {
+    /// Serves until a signal; nothing of the control plane is left when it returns.
+    async fn serve(
+        &self,
+        listeners: Vec<TcpListener>,
+        guest: PathBuf,
+        stop: &CancellationToken,
+    ) -> Result<()> {
+        let Self { options, state, backend, node, secured } = *self;
+        let port = listeners[0].local_addr().context("read the port of the first listener")?.port();
+        let domain = domain(options, secured, port);
+        let counts = Arc::<Counts>::default();
+        let app = open_control(options, state, node, domain.clone(), &counts).await?;
+        let key = secret::api_key(state, &app).await?;
+        app.register_builds(node.templates()).await.context("enter the templates of this machine")?;
+        // Before anyone can ask: nothing says yet that all of them are there. A
+        // simulation runs nothing, so it has no use for a root.
+        if options.isolation != Isolation::Sim {
+            app.say_building(Some("looking for the built-in templates".to_owned()));
+            templates::offer(&app);
+        }
+        let mut parts = traffic(options, listeners, secured, node, &app, counts, stop).await;
+        try_checkpoints(&mut parts, backend, state, node, guest, stop);
+        let ready = ready(options, state, node, &app, stop).await;
+        if let Ok(true) = ready {
+            let trust = secured.map(|secured| (domain.as_str(), secured.trust.as_ref()));
+            welcome::print(options, port, key.as_deref(), trust);
+            templates::build_on_demand(state, node, &app, stop).await;
+            tracing::info!("stopping; sandboxes run on, a second signal ends the server at once");
+        }
+        stop.cancel();
+        while parts.join_next().await.is_some() {}
+        ready.map(drop)
     }
-    let mut parts = traffic(options, listeners, secured.as_ref(), &node, &app, counts, &stop).await;
-    try_checkpoints(&mut parts, &backend, state, &node, guest, &stop);
-    let ready = ready(options, state, &node, &app, &stop).await;
-    if let Ok(true) = ready {
-        let trust = secured.as_ref().map(|secured| secured.trust.as_ref());
-        welcome::print(options, port, key.as_deref(), trust.map(|trust| (domain.as_str(), trust)));
-        templates::build_on_demand(state, &node, &app, &stop).await;
-        tracing::info!("stopping; sandboxes run on, a second signal ends the server at once");
-    }
-    stop.cancel();
-    while parts.join_next().await.is_some() {}
-    end_debug_sandbox(&node).await;
-    node.shutdown(Sandboxes::Leave).await;
-    let nothing_runs = node.list().is_empty();
-    // Both hold the backend, which lets go only of what nobody uses.
-    drop((app, node));
-    backend.close(nothing_runs).await;
-    ready.map(drop)
 }
 
 /// Beside everything else: serving does not wait for it.
