@@ -27,6 +27,13 @@ use super::{App, Error};
 /// However many changes the node reports, rounds start no closer than this.
 const SHORTEST_ROUND: Duration = Duration::from_millis(50);
 
+/// Nor closer than this many times what the last one took: with thousands of
+/// sandboxes that come and go, reading them all is not to be most of the work…
+const SHARE: u32 = 10;
+
+/// …but one that waited for something stuck does not put the next off for long.
+const SHORTEST_AT_MOST: Duration = Duration::from_millis(500);
+
 /// Without any change, a round is made anyway.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -49,8 +56,9 @@ impl App {
                     "reconciling failed, to be tried again"
                 );
             }
+            let shortest = (started.elapsed() * SHARE).clamp(SHORTEST_ROUND, SHORTEST_AT_MOST);
             let wait = async {
-                tokio::time::sleep_until(started + SHORTEST_ROUND).await;
+                tokio::time::sleep_until(started + shortest).await;
                 // A node that is gone changes no more: the pause alone counts then.
                 let changed = async {
                     if bell.changed().await.is_err() {
