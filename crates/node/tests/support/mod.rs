@@ -120,7 +120,7 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// Where the files of a sandbox are that it wrote.
 pub(crate) fn upper(host: &Host, n: u32) -> PathBuf {
-    host.sandbox_dir(&sandbox_id(n)).join("machine/upper")
+    host.sandbox_dir(&sandbox_id(n)).join("machine")
 }
 
 /// Writes a file as the sandbox would.

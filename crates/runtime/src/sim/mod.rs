@@ -24,7 +24,7 @@ use crate::{
 pub use machine::{ECHO_PORT, ENVD_PORT, INTERPRETER_PORT, TRIAL_PORT};
 pub use world::{Act, Fault, Inventory, World};
 
-/// The simulated backend.
+/// The simulated backend. What a machine writes lies in its directory itself.
 #[derive(Debug)]
 pub struct Sim {
     world: Arc<World>,
@@ -68,7 +68,7 @@ impl Backend for Sim {
     fn prepare<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
             self.world.enact(Act::Prepare, spec).await?;
-            std::fs::create_dir_all(self.upper_dir(spec))
+            std::fs::create_dir_all(&spec.dir)
                 .map_err(|e| error(spec, "making the writable layer", &e.to_string()))?;
             self.world.prepare(spec);
             Ok(())
@@ -78,7 +78,7 @@ impl Backend for Sim {
     fn boot<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<Arc<dyn Machine>, Error>> {
         Box::pin(async move {
             self.world.enact(Act::Boot, spec).await?;
-            let machine = self.world.boot(spec, self.upper_dir(spec));
+            let machine = self.world.boot(spec, spec.dir.clone());
             // A second point, after the act: the caller may lose what was made.
             self.world.enact(Act::Booted, spec).await?;
             Ok(machine as Arc<dyn Machine>)
@@ -98,7 +98,7 @@ impl Backend for Sim {
             if self.world.running(&spec.sandbox_id).is_some() {
                 return Err(error(spec, "removing the writable layer", "the machine still runs"));
             }
-            match std::fs::remove_dir_all(self.upper_dir(spec)) {
+            match std::fs::remove_dir_all(&spec.dir) {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                     return Err(error(spec, "removing the writable layer", &e.to_string()));
                 }
@@ -122,7 +122,7 @@ impl Backend for Sim {
     fn unpark<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
             self.world.enact(Act::Unpark, spec).await?;
-            if self.upper_dir(spec).is_dir() {
+            if spec.dir.is_dir() {
                 Ok(())
             } else {
                 Err(error(spec, "taking the writable layer up", "it is gone"))
@@ -159,8 +159,8 @@ impl Backend for Sim {
             {
                 return Err(Error { kind: ErrorKind::Unsupported, ..error(spec, "checkpointing", &reason) });
             }
-            let done = checkpoint::write(&running, &self.upper_dir(spec), to)
-                .map_err(|e| io_error(spec, "checkpointing", e))?;
+            let done =
+                checkpoint::write(&running, &spec.dir, to).map_err(|e| io_error(spec, "checkpointing", e))?;
             if let Then::Stop(ask) = then {
                 if Then::ask(ask, done.memory_bytes).await.is_err() {
                     checkpoint::remove(to).map_err(|e| io_error(spec, "checkpointing", e))?;
@@ -182,7 +182,7 @@ impl Backend for Sim {
         Box::pin(async move {
             self.world.enact(Act::PrepareFrom, spec).await?;
             self.world.prepare(spec);
-            checkpoint::copy(&layer.join(crate::FILES), &self.upper_dir(spec))
+            checkpoint::copy(&layer.join(crate::FILES), &spec.dir)
                 .map_err(|e| io_error(spec, "copying the writable layer", e))
         })
     }
@@ -196,7 +196,7 @@ impl Backend for Sim {
             self.world.enact(Act::Restore, spec).await?;
             let memory =
                 checkpoint::read(memory).map_err(|e| error(spec, "reading the memory", &e.to_string()))?;
-            let machine = self.world.boot(spec, self.upper_dir(spec));
+            let machine = self.world.boot(spec, spec.dir.clone());
             machine.remember(memory);
             self.world.enact(Act::Restored, spec).await?;
             Ok(machine as Arc<dyn Machine>)
@@ -224,6 +224,6 @@ impl Backend for Sim {
     }
 
     fn upper_dir(&self, spec: &MachineSpec) -> PathBuf {
-        spec.dir.join("upper")
+        spec.dir.clone()
     }
 }
