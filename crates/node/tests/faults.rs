@@ -65,6 +65,8 @@ async fn what_cannot_be_removed_keeps_its_slot_until_it_is() {
     handle.kill(&sandbox_id(1), KilledBy::Client).await.unwrap();
     assert!(handle.get(&sandbox_id(1)).is_none());
     assert_eq!(handle.promised().slots, 1, "the slot stays taken");
+    let known = handle.ended(&sandbox_id(1)).expect("who sees that it is gone can ask why");
+    assert_eq!(known.cause, EndCause::Killed(KilledBy::Client));
     until("the remains are removed", || handle.promised().slots == 0).await;
     assert_eq!(host.footprint(&handle), before);
 }

@@ -65,6 +65,8 @@ impl Driver {
             self.shared.release(&self.record);
         } else {
             self.shared.blocked().insert(self.id().clone());
+            // Who sees that it is gone asks why at once.
+            self.shared.ended.know(ended.clone());
         }
         self.apply(Event::Undone);
         match self.entry.purpose {
