@@ -93,6 +93,23 @@ def test_headers_lead_inside_on_the_shared_host(served, stranger):
     assert answer.text.startswith("GET /h ")
 
 
+def test_a_web_page_may_use_the_shared_host(sandbox, stranger):
+    """Row: D3. A browser asks first, without the headers it asks for, whether the page may send them."""
+    page = {"Origin": "http://page.example"}
+    wanted = "authorization,connect-protocol-version,content-type,e2b-sandbox-id,e2b-sandbox-port,x-access-token"
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": wanted}
+    answer = stranger.options("/process.Process/List", headers=page | asked)
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (204, "*")
+    assert answer.headers["access-control-allow-headers"] == wanted
+    listed = stranger.post("/process.Process/List", json={}, headers=page | routed(sandbox))
+    assert (listed.status_code, listed.headers["access-control-allow-origin"]) == (200, "*")
+
+    asked["Access-Control-Request-Headers"] = "x-api-key"
+    api = stranger.options("/v2/sandboxes", headers=page | asked)
+    assert api.status_code == 204 and "X-API-Key" in api.headers["access-control-allow-headers"]
+    assert "X-Next-Token" in api.headers["access-control-expose-headers"]
+
+
 def test_headers_do_not_outrank_a_host_name(served, address, create):
     other = create()
     status, text = by_name(address, served, 8000, "/own", headers=routed(other, 49983))

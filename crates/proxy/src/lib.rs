@@ -12,6 +12,7 @@ mod forward;
 mod headers;
 mod internal;
 mod options;
+mod preflight;
 mod reply;
 mod route;
 mod serve;

@@ -24,7 +24,7 @@ use crate::forward::Forwarder;
 use crate::options::ProxyOptions;
 use crate::target::{self, BadTarget, Target};
 use crate::upstream::Upstreams;
-use crate::{Resolve, connection, reply, signed};
+use crate::{Resolve, connection, preflight, reply, signed};
 
 pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
 
@@ -70,10 +70,15 @@ impl Proxy {
                     Ok(Target::Fallback) if signed::is_signed(&request) => {
                         signed::answer(&forwarder, request, &traffic).await
                     }
-                    Ok(Target::Fallback) => match fallback.oneshot(request).await {
-                        Ok(response) => response.map(Body::Fallback),
-                        Err(never) => match never {},
-                    },
+                    Ok(Target::Fallback) => {
+                        if let Some(answer) = preflight::answer(request.method(), request.headers()) {
+                            return answer.map(|body| Body::Own(Full::new(body)));
+                        }
+                        match fallback.oneshot(request).await {
+                            Ok(response) => response.map(Body::Fallback),
+                            Err(never) => match never {},
+                        }
+                    }
                     Err(error) => reply::bad_target(error).map(|body| Body::Own(Full::new(body))),
                 }
             }
