@@ -200,3 +200,52 @@ async fn shared(host: &Host) {
 fn a_memory_shares_its_pages_with_the_one_before_and_outlives_it() {
     Ground::run(23, on_host(shared)).unwrap();
 }
+
+/// Stops whoever holds one of these processes, and says who that was.
+fn stop_tracer(processes: &[String]) -> rustix::process::Pid {
+    for _ in 0..60_000 {
+        for process in processes {
+            let status = fs::read_to_string(Path::new(process).join("status")).unwrap_or_default();
+            let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:"));
+            let tracer = tracer.and_then(|pid| rustix::process::Pid::from_raw(pid.trim().parse().unwrap()));
+            if let Some(tracer) = tracer {
+                rustix::process::kill_process(tracer, rustix::process::Signal::STOP).unwrap();
+                return tracer;
+            }
+        }
+        std::thread::sleep(std::time::Duration::from_micros(500));
+    }
+    panic!("the tool never holds a process");
+}
+
+async fn killed_under_the_tool(host: &Host) {
+    let node = host.open().await;
+    let before = host.footprint();
+    node.create(request(1)).await.unwrap();
+    let mut processes = host.footprint();
+    processes.retain(|one| one.starts_with("/proc/"));
+    let id = sandbox_id(1);
+    let killing = async {
+        let tool = tokio::task::spawn_blocking(move || stop_tracer(&processes)).await.unwrap();
+        node.kill(&id, KilledBy::Client).await.unwrap();
+        tool
+    };
+    let (kept, tool) = tokio::join!(node.checkpoint(&id, Keep::Memory), killing);
+    assert!(kept.is_err(), "what was killed is not kept");
+    host.settled(&before, "a kill under a tool that hangs").await;
+    let tool = Path::new("/proc").join(tool.as_raw_nonzero().to_string());
+    for _ in 0..3000 {
+        if !tool.exists() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert!(!tool.exists(), "the tool hangs on");
+    until_generations(host, 0).await;
+    node.shutdown(Sandboxes::Kill).await;
+}
+
+#[test]
+fn a_kill_ends_a_sandbox_that_the_checkpoint_tool_holds_and_hangs() {
+    Ground::run(26, on_host(killed_under_the_tool)).unwrap();
+}

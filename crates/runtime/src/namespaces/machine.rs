@@ -8,17 +8,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use model::ByteSize;
-use rustix::process::Pid;
+use rustix::process::{Pid, PidfdFlags};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
 use super::boot::FirstProcess;
 use super::dial::NamespacesDial;
-use super::{Host, StepError, kill};
+use super::{Host, StepError, kill, proc_dir};
 use crate::{BoxFuture, Dial, Error, ErrorKind, Exit, Machine, MachineSpec, Usage};
 
 /// The kernel takes a killed process apart in milliseconds, unless a disk hangs.
 const DEATH_LIMIT: Duration = Duration::from_secs(10);
+
+/// How often a machine that does not die is looked at.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// One running machine.
 #[derive(Debug)]
@@ -106,8 +109,15 @@ impl NamespacesMachine {
     async fn killed(&self) -> Result<(), Error> {
         self.state.killed.store(true, Ordering::Release);
         kill(self.pidfd.get_ref()).map_err(|e| self.failed("killing", e))?;
-        match tokio::time::timeout(DEATH_LIMIT, self.end()).await {
-            Ok(_) => Ok(()),
+        let ended = async {
+            // The tool may take hold of it while it dies.
+            while tokio::time::timeout(LOOK, self.end()).await.is_err() {
+                self.step("freeing it from the checkpoint tool", free(self.pid)).await?;
+            }
+            Ok(())
+        };
+        match tokio::time::timeout(DEATH_LIMIT, ended).await {
+            Ok(done) => done,
             Err(late) => {
                 Err(self.failed("waiting for its processes to end", StepError::new(ErrorKind::Bug, late)))
             }
@@ -126,6 +136,29 @@ impl NamespacesMachine {
         done.unwrap_or_else(|panic| Err(StepError::new(ErrorKind::Bug, panic)))
             .map_err(|e| self.failed(step, e))
     }
+}
+
+/// Ends the checkpoint tool if it holds this process. What dies under its hands stays until it
+/// looks, and it looks at one process while that waits for another: for ever, both of them.
+fn free(pid: Pid) -> impl FnOnce(&Host, &MachineSpec) -> io::Result<()> + Send + 'static {
+    move |_, _| {
+        let Some(tracer) = tracer(pid) else { return Ok(()) };
+        let Ok(pidfd) = rustix::process::pidfd_open(tracer, PidfdFlags::empty()) else { return Ok(()) };
+        // Still it: so the number is not another's by now.
+        if self::tracer(pid) == Some(tracer) && is_the_tool(tracer) { kill(pidfd) } else { Ok(()) }
+    }
+}
+
+/// Who traces a process, as seen from here.
+fn tracer(pid: Pid) -> Option<Pid> {
+    let status = std::fs::read_to_string(proc_dir(pid).join("status")).ok()?;
+    let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:"))?;
+    Pid::from_raw(tracer.trim().parse().ok()?)
+}
+
+/// A person's debugger is let be.
+fn is_the_tool(pid: Pid) -> bool {
+    std::fs::read_to_string(proc_dir(pid).join("comm")).is_ok_and(|name| name.trim() == "criu")
 }
 
 fn usage(host: &Host, spec: &MachineSpec) -> Result<Usage, StepError> {
