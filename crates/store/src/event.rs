@@ -112,6 +112,12 @@ pub(crate) async fn insert(connection: &mut AnyConnection, event: &Event) -> Res
     written.map(drop).map_err(Error::query("writing an event"))
 }
 
+/// The same, if no event of this type tells of that run yet. `false` if one does.
+pub(crate) async fn insert_once(connection: &mut AnyConnection, event: &Event) -> Result<bool, Error> {
+    let written = with_columns(sqlx::query(INSERT_ONCE), event).execute(connection).await;
+    Ok(written.map_err(Error::query("writing an event"))?.rows_affected() == 1)
+}
+
 /// The same, if the sandbox is about to start; with that it has started, and its
 /// template has counted it. `false` if it is not there or somebody wants it
 /// ended meanwhile.
@@ -131,6 +137,10 @@ macro_rules! insert_into_events {
 }
 
 const INSERT: &str = insert_into_events!("VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)");
+const INSERT_ONCE: &str = insert_into_events!(
+    "SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9 \
+     WHERE NOT EXISTS (SELECT 1 FROM events WHERE sandbox_id = $3 AND execution_id = $6 AND type = $7)"
+);
 /// What follows from it stands in the migration `0050_starts.sql`.
 const INSERT_START: &str = insert_into_events!(
     "SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9 \

@@ -182,11 +182,13 @@ impl Store {
         .map_err(op())?
         .rows_affected()
             == 1;
+        let mut is_new = changed;
+        // Of two who pause it at once, the second may come when a third has begun to wake it.
         if let Some(event) = event.filter(|_| changed) {
-            event::insert(&mut tx, event).await?;
+            is_new = event::insert_once(&mut tx, event).await?;
         }
         tx.commit().await.map_err(op())?;
-        Ok(changed)
+        Ok(is_new)
     }
 
     /// Takes a place for a sandbox that is to wake, if its team has fewer than

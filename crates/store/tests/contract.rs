@@ -336,6 +336,23 @@ async fn a_session_has_one_sandbox_and_only_that_one_may_change_it() {
     assert!(read(1).await.is_some());
 }
 
+/// Two pause it at once, and a third begins to wake it before the second has noted that.
+#[tokio::test]
+async fn a_pause_is_told_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = furnished(&dir).await;
+    let _ = store.reserve(&sandbox("ione", 1), 1_000).await.unwrap();
+    let started = created(1, "ione", Timestamp::from_unix_micros(1));
+    assert!(store.sandbox_started(&started).await.unwrap());
+    let paused = |n| Event { event_id: KeyId::from_u128(n), kind: EventKind::Paused, ..started.clone() };
+    assert!(store.sandbox_paused(&id("ione"), Some(&paused(2))).await.unwrap());
+    assert_eq!(store.reserve_wake(&id("ione"), 10).await.unwrap(), Some(Reservation::Made));
+    assert!(!store.sandbox_paused(&id("ione"), Some(&paused(3))).await.unwrap(), "told before");
+    assert_eq!(store.reserve_wake(&id("ione"), 10).await.unwrap(), Some(Reservation::Made));
+    let next = Event { execution_id: "the next run".to_owned(), ..paused(4) };
+    assert!(store.sandbox_paused(&id("ione"), Some(&next)).await.unwrap());
+}
+
 /// Pages of the store against a model: any order, any filter, while others come and go.
 #[tokio::test]
 async fn pages_follow_the_order_of_starts() {
