@@ -7,6 +7,7 @@ pub(crate) mod crash;
 pub(crate) mod forks;
 mod fuzz;
 pub(crate) mod plots;
+pub(crate) mod races;
 pub(crate) mod sessions;
 
 use std::time::Duration;
@@ -42,6 +43,9 @@ pub(crate) struct Args {
     /// How often the server is killed under load.
     #[arg(long, default_value_t = 200)]
     crashes: u32,
+    /// Rounds in which several clients at once ask for all kinds of things.
+    #[arg(long, default_value_t = 100)]
+    races: u32,
     /// Forks of one sandbox at once,
     #[arg(long, default_value_t = 50)]
     forks: u32,
@@ -92,6 +96,8 @@ enum Part {
     Rounds,
     /// Many forks of one heap.
     Forks,
+    /// Several clients at once at a few sandboxes.
+    Races,
     /// kill -9 of the server.
     Crashes,
     /// Random histories against a model of files and variables.
@@ -191,6 +197,9 @@ fn real(server: &mut Server, args: &Args, wants: impl Fn(Part) -> bool) -> anyho
     if wants(Part::Forks) {
         let plan = forks::Plan { forks: args.forks, heap_mib: args.heap_mib };
         say(&format!("{} forks of {} MiB: {}", plan.forks, plan.heap_mib, forks::run(server, plan)?));
+    }
+    if wants(Part::Races) {
+        races::run(server, races::Plan { rounds: args.races, seed: args.seed })?;
     }
     if wants(Part::Crashes) {
         crash::run(server, crash::Plan { rounds: args.crashes, seed: args.seed })?;
