@@ -71,6 +71,7 @@ fn delays() -> impl Strategy<Value = Vec<(Act, Duration)>> {
         Act::Unprepare,
         Act::Unreserve,
         Act::Checkpoint,
+        Act::Round,
         Act::Checkpointed,
         Act::PrepareFrom,
         Act::Restore,

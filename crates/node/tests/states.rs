@@ -196,6 +196,67 @@ async fn a_fault_at_any_step_of_a_pause_with_memory_loses_nothing() {
 }
 
 #[tokio::test]
+async fn a_round_that_fails_or_hangs_harms_no_sandbox() {
+    for fault in [Fault::Fail, Fault::Hang] {
+        let host = Host::new();
+        host.world.set_rounds(true);
+        let handle = host.open().await;
+        handle.create(request(1)).await.unwrap();
+        write(&host, 1, "kept", "yes");
+        let before = host.footprint(&handle);
+        // A checkpoint without rounds is one all the same; one that hangs ends at its limit.
+        for stops in [false, true] {
+            host.world.inject(Act::Round, fault);
+            tokio::time::pause();
+            let done = if stops {
+                handle.pause(&sandbox_id(1), Keep::Memory, true).await.map(drop)
+            } else {
+                handle.checkpoint(&sandbox_id(1), Keep::Memory).await.map(drop)
+            };
+            tokio::time::resume();
+            assert_eq!(done.is_ok(), fault == Fault::Fail, "{fault:?}: {done:?}");
+            let sleeps = stops && fault == Fault::Fail;
+            let expected = if sleeps { Phase::Paused } else { Phase::Running };
+            assert_eq!(phase(&handle, 1), Some(expected), "{fault:?}");
+            until("nothing is left of it", || generations(&host).len() == usize::from(sleeps)).await;
+        }
+        handle.resume(&sandbox_id(1), LIFE, Waking::Kept).await.unwrap();
+        assert_eq!(init(&host, 1)["woken"].is_object(), fault == Fault::Fail, "{fault:?}");
+        assert_eq!(files(&host, 1)["kept"], "yes");
+        until("nothing is left of it", || generations(&host).is_empty()).await;
+        if fault == Fault::Hang {
+            assert_eq!(host.footprint(&handle), before);
+        }
+        snapshot(&handle, 1, Keep::Memory).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_dies_in_a_round_finds_its_sandbox_running() {
+    let host = Host::new();
+    host.world.set_rounds(true);
+    let handle = host.open().await;
+    handle.create(request(1)).await.unwrap();
+    write(&host, 1, "kept", "yes");
+    host.world.inject(Act::Round, Fault::Hang);
+    let staged = async {
+        until("it is in its round", || !generations(&host).is_empty()).await;
+    };
+    tokio::select! {
+        done = async { handle.pause(&sandbox_id(1), Keep::Memory, true).await } => panic!("{done:?}"),
+        () = staged => {}
+    }
+    handle.abandon().await;
+    let handle = host.open().await;
+    assert_eq!(phase(&handle, 1), Some(Phase::Running));
+    assert_eq!(files(&host, 1)["kept"], "yes");
+    until("nothing is left of it", || generations(&host).is_empty()).await;
+    handle.pause(&sandbox_id(1), Keep::Memory, true).await.unwrap();
+    handle.resume(&sandbox_id(1), LIFE, Waking::Kept).await.unwrap();
+    assert!(init(&host, 1)["woken"].is_object());
+}
+
+#[tokio::test]
 async fn a_machine_that_does_not_end_as_it_should_sleeps_all_the_same() {
     let host = Host::new();
     let handle = host.open().await;

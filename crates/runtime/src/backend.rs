@@ -223,6 +223,10 @@ pub trait Backend: Send + Sync + Debug {
     /// Whether checkpoints can have a memory here; if not, why not, in words.
     fn memory_checkpoints(&self) -> Result<(), String>;
 
+    /// Whether a large memory is written in rounds while its machine goes on, so that it
+    /// stands still for what changed meanwhile: where the kernel tells that.
+    fn writes_in_rounds(&self) -> bool;
+
     /// The directory that holds what the sandbox wrote (an overlay upper
     /// layer, unshifted ids), for template builds. Valid between `prepare` and
     /// `unprepare`; stable once the machine is dead.

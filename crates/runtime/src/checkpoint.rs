@@ -93,6 +93,10 @@ pub(crate) struct NotTaken;
 pub struct Checkpointed {
     /// What its memory takes on disk; nothing for one of files only.
     pub memory_bytes: ByteSize,
-    /// How long the machine stood still.
+    /// How long the machine stood still, all in all.
     pub frozen: Duration,
+    /// How often its memory was written before, while it went on.
+    pub rounds: u32,
+    /// What of its memory was written while it stood still for the last time.
+    pub written_standing: ByteSize,
 }

@@ -21,10 +21,12 @@ mod line;
 mod machine;
 mod message;
 mod orders;
+mod precopy;
 mod probe;
 mod restore;
 mod shown;
 mod unanswered;
+mod unwritten;
 mod workshop;
 
 use std::io;
@@ -57,12 +59,14 @@ pub struct Options {
     pub first_user_id: u32,
     /// What writes memory down, tried; or why there is none.
     pub criu: Result<Criu, String>,
+    /// Whether large memories are written in rounds, where that is possible.
+    pub rounds: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let criu = Err("none was looked for".to_owned());
-        Self { cgroup_name: "warren".to_owned(), first_user_id: 1_000_000, criu }
+        Self { cgroup_name: "warren".to_owned(), first_user_id: 1_000_000, criu, rounds: true }
     }
 }
 
@@ -84,6 +88,8 @@ struct Host {
     controls: Controls,
     /// One task for each machine waits for its end.
     tasks: TaskTracker,
+    /// Whether this kernel tells which pages were written.
+    tracks_pages: bool,
     /// Why checkpoints turned out to have no memory, although the tool is there.
     disproved: Mutex<Option<String>>,
 }
@@ -109,6 +115,8 @@ impl Namespaces {
             "namespaces backend is open"
         );
         options.criu = options.criu.and_then(|tool| checkpoint::check(&launcher, &tool).map(|()| tool));
+        let tool = options.criu.as_ref().ok().filter(|_| options.rounds);
+        let tracks_pages = tool.is_some_and(|tool| checkpoint::tracks_pages(&launcher, tool));
         let sockets = Sockets::start().map_err(OpenError::Sockets)?;
         let tasks = TaskTracker::new();
         Ok(Self {
@@ -121,6 +129,7 @@ impl Namespaces {
                 sockets,
                 controls: Controls::default(),
                 tasks,
+                tracks_pages,
                 disproved: Mutex::default(),
             }),
         })
@@ -382,6 +391,10 @@ impl Backend for Namespaces {
             Some(reason) => Err(reason.clone()),
             None => Ok(()),
         }
+    }
+
+    fn writes_in_rounds(&self) -> bool {
+        self.host.tracks_pages
     }
 
     fn upper_dir(&self, spec: &MachineSpec) -> PathBuf {

@@ -91,12 +91,22 @@ impl Ground {
 
     /// Another backend on this host, as after a restart of the server.
     pub fn backend(&self) -> Result<Arc<dyn Backend>> {
+        self.backend_with(true)
+    }
+
+    /// One that writes every memory at once, while its machine stands still.
+    pub fn backend_without_rounds(&self) -> Result<Arc<dyn Backend>> {
+        self.backend_with(false)
+    }
+
+    fn backend_with(&self, rounds: bool) -> Result<Arc<dyn Backend>> {
         // Forked from a program with threads; the copy only makes plain calls.
         let launcher = Launcher::start().context("start a launcher")?;
         let options = Options {
             cgroup_name: self.cgroup_name.clone(),
             first_user_id: self.first_user_id,
             criu: criu().ok_or_else(|| "not installed".to_owned()),
+            rounds,
         };
         let storage = self.storage.clone().context("the ground is closed")?;
         Ok(Arc::new(Namespaces::open(options, launcher, storage, Arc::clone(&self.network))?))
@@ -243,10 +253,11 @@ fn busybox_root(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The checkpoint tool, as `cargo xtask` puts it or as the system has it.
+/// The checkpoint tool, as `cargo xtask` puts it here or in its emulated machine, or as
+/// the system has it.
 fn criu() -> Option<Criu> {
     let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/criu");
-    Criu::find(&[fetched, PathBuf::from("/")])
+    Criu::find(&[fetched, PathBuf::from("/var/lib/criu"), PathBuf::from("/")])
 }
 
 fn busybox() -> Option<PathBuf> {

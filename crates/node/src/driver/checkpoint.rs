@@ -8,11 +8,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use model::lifecycle::Event;
 use model::{ByteSize, GenerationId};
-use runtime::{CheckpointTo, Machine, Then};
+use runtime::{CheckpointTo, Checkpointed, Machine, Then};
 use tokio::sync::oneshot;
 
 use super::step::{StepError, bounded, chain, killed};
@@ -85,7 +84,7 @@ impl Driver {
         let done = bounded(&*options.faults, Point::BeforeCheckpoint, limit, work).await?;
         let named = self.name(draft, keep, done.memory_bytes, is_healthy).await?;
         options.faults.at(Point::AfterPublish).await?;
-        named.say_it_was_kept(done.frozen);
+        named.say_it_was_kept(&done);
         let Named { id, hold, .. } = named;
         Ok(Checkpoint { generation: id, keep, size: done.memory_bytes, frozen: done.frozen, hold })
     }
@@ -126,7 +125,7 @@ impl Driver {
         standing.end();
         let ended = bounded(&*options.faults, Point::AfterPublish, limit, work).await;
         match ended {
-            Ok(done) => named.say_it_was_kept(done.frozen),
+            Ok(done) => named.say_it_was_kept(&done),
             // Whoever puts it down ends it all the same.
             Err(source) => tracing::warn!(error = chain(&source), "ending a machine whose state was kept"),
         }
@@ -174,9 +173,10 @@ impl Driver {
 }
 
 impl Named {
-    fn say_it_was_kept(&self, frozen: Duration) {
-        let (frozen_us, shared_bytes) = (frozen.as_micros(), self.shared.as_u64());
-        tracing::info!(generation = %self.id, frozen_us, shared_bytes, "the sandbox's state was kept");
+    fn say_it_was_kept(&self, done: &Checkpointed) {
+        let (frozen_us, shared_bytes) = (done.frozen.as_micros(), self.shared.as_u64());
+        let rounds = done.rounds;
+        tracing::info!(generation = %self.id, frozen_us, rounds, shared_bytes, "the sandbox's state was kept");
     }
 }
 

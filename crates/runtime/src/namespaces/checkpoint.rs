@@ -19,7 +19,7 @@ use tokio::sync::oneshot::Sender;
 use super::criu::{self, Ask, Dump};
 use super::launcher::{DEVICES, Launcher, NOTHING};
 use super::workshop::{self, Furnish};
-use super::{Host, StepError, boot, idmap, kill, message, proc_dir};
+use super::{Host, StepError, boot, idmap, kill, message, precopy, proc_dir};
 use crate::checkpoint::{NotTaken, Target};
 use crate::{Checkpointed, ErrorKind, MachineSpec, Standing, Then};
 
@@ -90,60 +90,126 @@ fn with_memory(
     let found = boot::find(host, spec)?;
     let (process, settled) = found.ok_or_else(|| StepError::new(ErrorKind::Bug, Gone))?;
     let staging = Staging::new(memory)?;
-    let work = WorkDir::new(host, spec, "dump")?;
-    let owner = sys::namespace::owner(idmap::namespace(process.pid, "user")?.as_fd())?;
-    // While the tool starts, what was written is written back: it need not be while the
-    // machine stands still.
-    let (room, stored) = std::thread::scope(|scope| {
-        let storing = scope.spawn(|| host.storage.store(&spec.dir));
-        let room = dump_room(host, owner, &staging.0);
-        (room, storing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-    });
-    let room = room?;
-    stored?;
-    // Nobody outside may hold an end of a socket inside but of TCP, which can be cut.
-    let _quiet = host.controls.quiet(&spec.sandbox_id, process.pid);
-    if settled {
-        // The tool refuses a process above the root of its control group namespace.
-        host.cgroups.unsettle(&spec.sandbox_id, process.pid)?;
-    }
-    let call = Dump {
+    let mut call = Dump {
         pid: process.pid,
-        as_root: owner == 0,
+        owner: sys::namespace::owner(idmap::namespace(process.pid, "user")?.as_fd())?,
         leave_running: matches!(then, Then::Continue),
         external: external(process.pid)?,
+        since: None,
     };
-    let mut memory_bytes = ByteSize::bytes(0);
+    let mut rounds =
+        precopy::write(host, spec, &staging.images(), &Dump { leave_running: true, ..call.clone() });
+    call.since = rounds.last().map(str::to_owned);
     let mut ask_first = match then {
         Then::Stop(ask) => Some(ask),
         Then::Continue => None,
     };
-    let began = Instant::now();
-    let done = criu::run(&room, &call, &work.path, |ask| match ask {
-        Ask::Written => {
-            criu::keep_bound(&staging.0.join(IMAGES), process.pid)?;
-            criu::set_removed_aside(&staging.0.join(IMAGES))?;
-            host.storage.snapshot(&spec.dir, layer).map_err(io::Error::other)?;
-            memory_bytes = size_of(&staging.0)?;
-            fs::rename(&staging.0, memory)?;
-            match ask_first.take() {
-                Some(ask) => wait_for_answer(ask, memory_bytes),
-                None => Ok(()),
-            }
+    let mut writing = Writing { host, spec, layer, memory, staging: &staging, settled, is_written: false };
+    let done = match writing.carry_out(&call, &rounds, &mut ask_first) {
+        // What cannot be written down after rounds may well be without them.
+        Err(error) if call.since.is_some() && !writing.is_written => {
+            precopy::say_it_goes_without(&call, &error);
+            staging.empty()?;
+            (call.since, rounds) = (None, precopy::Rounds::default());
+            writing.carry_out(&call, &rounds, &mut ask_first)?
         }
-        Ask::Namespaces(_) | Ask::Restored(_) => Ok(()),
-    });
-    let frozen = began.elapsed();
-    workshop::wait_for_end(&room);
-    if settled && (done.is_err() || call.leave_running) {
-        host.cgroups.settle(&spec.sandbox_id, process.pid)?;
+        done => done?,
+    };
+    if call.leave_running {
+        // It goes on already; until here the pages of the rounds lay by themselves.
+        if let Err(error) = rounds.gather(&memory.join(IMAGES)) {
+            remove_memory(memory)?;
+            return Err(error.into());
+        }
     }
-    if let Err(error) = done {
-        remove_memory(memory)?;
-        return Err(work.keep(error));
+    let memory_bytes = size_of(memory)?;
+    Ok(Checkpointed {
+        memory_bytes,
+        frozen: done.frozen + rounds.frozen,
+        rounds: rounds.count(),
+        written_standing: done.written_standing,
+    })
+}
+
+/// One dump of a machine with what belongs to the same moment.
+struct Writing<'a> {
+    host: &'a Host,
+    spec: &'a MachineSpec,
+    layer: &'a Path,
+    memory: &'a Path,
+    staging: &'a Staging,
+    settled: bool,
+    /// Whether the tool came to its end: what fails then is not its fault.
+    is_written: bool,
+}
+
+impl Writing<'_> {
+    fn carry_out(
+        &mut self,
+        call: &Dump,
+        rounds: &precopy::Rounds,
+        ask_first: &mut Option<Sender<Standing>>,
+    ) -> Result<Checkpointed, StepError> {
+        let Self { host, spec, .. } = *self;
+        let work = WorkDir::new(host, spec, "dump")?;
+        // While the tool starts, what was written is written back: it need not be while the
+        // machine stands still.
+        let (room, stored) = std::thread::scope(|scope| {
+            let storing = scope.spawn(|| host.storage.store(&spec.dir));
+            let room = dump_room(host, call, &self.staging.images());
+            (room, storing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        let room = room?;
+        stored?;
+        // Nobody outside may hold an end of a socket inside but of TCP, which can be cut.
+        let _quiet = host.controls.quiet(&spec.sandbox_id, call.pid);
+        if self.settled {
+            // The tool refuses a process above the root of its control group namespace.
+            host.cgroups.unsettle(&spec.sandbox_id, call.pid)?;
+        }
+        let began = Instant::now();
+        let done = criu::run(&room, call, &work.path, |ask| match ask {
+            Ask::Written => self.written(call.pid, rounds, ask_first.take()),
+            Ask::Namespaces(_) | Ask::Restored(_) => Ok(()),
+        });
+        let frozen = began.elapsed();
+        workshop::wait_for_end(&room);
+        if self.settled && (done.is_err() || call.leave_running) {
+            host.cgroups.settle(&spec.sandbox_id, call.pid)?;
+        }
+        if let Err(error) = done {
+            remove_memory(self.memory)?;
+            return Err(work.keep(error));
+        }
+        let frozen = criu::stood_still(&work.path).unwrap_or(frozen);
+        let written_standing = criu::pages_written(&work.path).unwrap_or(0) * criu::PAGE;
+        let written_standing = ByteSize::bytes(written_standing);
+        Ok(Checkpointed { frozen, written_standing, ..Checkpointed::default() })
     }
-    let frozen = criu::stood_still(&work.path).unwrap_or(frozen);
-    Ok(Checkpointed { memory_bytes, frozen })
+
+    /// Everything stands still, and the tool has written what it has to.
+    fn written(
+        &mut self,
+        pid: Pid,
+        rounds: &precopy::Rounds,
+        ask_first: Option<Sender<Standing>>,
+    ) -> io::Result<()> {
+        self.is_written = true;
+        let images = self.staging.images();
+        criu::keep_bound(&images, pid)?;
+        criu::set_removed_aside(&images)?;
+        self.host.storage.snapshot(&self.spec.dir, self.layer).map_err(io::Error::other)?;
+        if ask_first.is_some() {
+            // It does not go on after this: what can fail has to come before.
+            rounds.gather(&images)?;
+        }
+        let memory_bytes = size_of(&self.staging.0)?;
+        fs::rename(&self.staging.0, self.memory)?;
+        match ask_first {
+            Some(ask) => wait_for_answer(ask, memory_bytes),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Whether the tool works here, as far as it says itself.
@@ -156,14 +222,24 @@ pub(super) fn check(launcher: &Launcher, tool: &criu::Criu) -> Result<(), String
     answer.map_err(|reason| format!("{}: {reason}", tool.path().display()))
 }
 
+/// Whether this kernel tells which pages were written, as the tool says.
+pub(super) fn tracks_pages(launcher: &Launcher, tool: &criu::Criu) -> bool {
+    let Ok(nothing) = no_images() else { return false };
+    let Ok(room) = room(launcher, tool, 0, nothing.as_fd()) else { return false };
+    let answer = criu::tracks_pages(&room);
+    workshop::wait_for_end(&room);
+    answer
+}
+
 /// Any directory: the tool is asked nothing that has images.
 fn no_images() -> io::Result<std::os::fd::OwnedFd> {
     idmap::plain(Path::new("/proc"), true)
 }
 
-fn dump_room(host: &Host, user: u32, images: &Path) -> Result<workshop::Room, StepError> {
-    let images = idmap::plain(&images.join(IMAGES), false)?;
-    room(&host.launcher, host.criu()?, user, images.as_fd())
+/// A room for the dump of a tree, or a round before it.
+pub(super) fn dump_room(host: &Host, call: &Dump, images: &Path) -> Result<workshop::Room, StepError> {
+    let images = idmap::plain(images, false)?;
+    room(&host.launcher, host.criu()?, call.owner, images.as_fd())
 }
 
 fn room(
@@ -229,6 +305,15 @@ impl Staging {
         fs::DirBuilder::new().mode(0o700).create(&path)?;
         fs::create_dir(path.join(IMAGES))?;
         Ok(Self(path))
+    }
+
+    fn images(&self) -> PathBuf {
+        self.0.join(IMAGES)
+    }
+
+    fn empty(&self) -> io::Result<()> {
+        remove_memory(&self.images())?;
+        fs::create_dir(self.images())
     }
 }
 

@@ -6,7 +6,9 @@
 
 mod bound;
 mod entries;
+mod gather;
 mod images;
+mod lineage;
 mod pagemap;
 mod proto;
 mod removed;
@@ -15,9 +17,11 @@ mod share;
 mod tool;
 
 pub(super) use bound::keep_bound;
+pub(super) use gather::{forget, gather};
 pub(super) use images::move_users;
+pub(super) use pagemap::PAGE;
 pub(super) use removed::set_removed_aside;
-pub(super) use rpc::{Ask, Dump, Restore, stood_still};
+pub(super) use rpc::{Ask, Dump, PreDump, Restore, pages_written, stood_still};
 pub(super) use share::share;
 pub use tool::Criu;
-pub(super) use tool::{check, run};
+pub(super) use tool::{check, run, tracks_pages};

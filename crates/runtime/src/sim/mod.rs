@@ -159,8 +159,12 @@ impl Backend for Sim {
             {
                 return Err(Error { kind: ErrorKind::Unsupported, ..error(spec, "checkpointing", &reason) });
             }
+            // A round that fails is one that was not.
+            let in_rounds = to.memory.is_some() && self.writes_in_rounds();
+            let rounds = u32::from(in_rounds && self.world.enact(Act::Round, spec).await.is_ok());
             let done =
                 checkpoint::write(&running, &spec.dir, to).map_err(|e| io_error(spec, "checkpointing", e))?;
+            let done = Checkpointed { rounds, ..done };
             if let Then::Stop(ask) = then {
                 if Then::ask(ask, done.memory_bytes).await.is_err() {
                     checkpoint::remove(to).map_err(|e| io_error(spec, "checkpointing", e))?;
@@ -201,6 +205,10 @@ impl Backend for Sim {
             self.world.enact(Act::Restored, spec).await?;
             Ok(machine as Arc<dyn Machine>)
         })
+    }
+
+    fn writes_in_rounds(&self) -> bool {
+        self.world.tracks_pages()
     }
 
     fn memory_checkpoints(&self) -> Result<(), String> {

@@ -38,6 +38,8 @@ pub enum Act {
     Unpark,
     /// Before writing a checkpoint.
     Checkpoint,
+    /// Before its memory is written for the first time, while it goes on.
+    Round,
     /// After it was written, before the caller knows.
     Checkpointed,
     /// Before copying a checkpoint's writable layer.
@@ -61,7 +63,7 @@ impl Act {
             Self::Unreserve => "giving back",
             Self::Park => "parking",
             Self::Unpark => "taking the writable layer up",
-            Self::Checkpoint | Self::Checkpointed => "checkpointing",
+            Self::Checkpoint | Self::Round | Self::Checkpointed => "checkpointing",
             Self::PrepareFrom => "copying the writable layer",
             Self::Restore | Self::Restored => "restoring",
         }
@@ -98,6 +100,8 @@ struct Contents {
     faults: BTreeMap<Act, VecDeque<Fault>>,
     /// Checkpoints hold files only.
     forgetful: bool,
+    /// Memories are written in rounds.
+    tracks_pages: bool,
 }
 
 /// The simulated host. Shared by every [`super::Sim`] that is to see the same machines.
@@ -124,6 +128,15 @@ impl World {
 
     pub(super) fn has_memory(&self) -> bool {
         !self.lock().forgetful
+    }
+
+    /// Whether memories are written in rounds from now on; at first they are not.
+    pub fn set_rounds(&self, possible: bool) {
+        self.lock().tracks_pages = possible;
+    }
+
+    pub(super) fn tracks_pages(&self) -> bool {
+        self.lock().tracks_pages
     }
 
     /// What exists now.

@@ -150,7 +150,7 @@ async fn python(
     (spec, machine)
 }
 
-async fn end_all(backend: &dyn Backend, machines: Vec<(MachineSpec, Arc<dyn Machine>)>) {
+pub(crate) async fn end_all(backend: &dyn Backend, machines: Vec<(MachineSpec, Arc<dyn Machine>)>) {
     for (spec, machine) in machines {
         machine.kill().await.unwrap();
         drop(machine);
@@ -158,13 +158,23 @@ async fn end_all(backend: &dyn Backend, machines: Vec<(MachineSpec, Arc<dyn Mach
     }
 }
 
-fn count_in(files: &std::path::Path) -> u64 {
+pub(crate) fn count_in(files: &std::path::Path) -> u64 {
     let text = std::fs::read_to_string(files.join("count")).unwrap_or_default();
     text.trim().parse().unwrap_or(0)
 }
 
 /// Waits until the shell has counted so far.
 async fn counted(backend: &dyn Backend, spec: &MachineSpec, n: u64) {
+    counted_within(backend, spec, n, PATIENCE).await;
+}
+
+/// The same with another patience.
+pub(crate) async fn counted_within(
+    backend: &dyn Backend,
+    spec: &MachineSpec,
+    n: u64,
+    limit: std::time::Duration,
+) {
     let waiting = async {
         let files = backend.upper_dir(spec);
         while count_in(&files) < n {
@@ -174,7 +184,7 @@ async fn counted(backend: &dyn Backend, spec: &MachineSpec, n: u64) {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, waiting).await.expect("it counts");
+    tokio::time::timeout(limit, waiting).await.expect("it counts");
 }
 
 /// A started machine whose files are `words`.
@@ -188,7 +198,7 @@ async fn started(host: &dyn Host, n: u32) -> (Arc<dyn Backend>, MachineSpec, Arc
     (backend, spec, machine)
 }
 
-fn layer(host: &dyn Host, name: &str) -> PathBuf {
+pub(crate) fn layer(host: &dyn Host, name: &str) -> PathBuf {
     host.layers_dir().join(name)
 }
 
@@ -229,7 +239,7 @@ async fn files_are_kept_as_they_were(host: &dyn Host) {
 }
 
 /// Writes a machine down and has it end; when it is asked, all is there.
-async fn stop(
+pub(crate) async fn stop(
     backend: &dyn Backend,
     spec: &MachineSpec,
     machine: &Arc<dyn Machine>,

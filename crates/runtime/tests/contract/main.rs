@@ -7,6 +7,7 @@ mod checkpoints;
 mod limits;
 mod namespaces;
 mod promises;
+mod rounds;
 mod sim;
 mod trials;
 

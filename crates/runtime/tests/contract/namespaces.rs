@@ -7,7 +7,7 @@ use model::SandboxId;
 use testkit::Ground;
 use warren_runtime::Backend;
 
-use crate::{Host, checkpoints, limits, promises};
+use crate::{Host, checkpoints, limits, promises, rounds};
 
 impl Host for Ground {
     fn backend(&self) -> Arc<dyn Backend> {
@@ -51,6 +51,11 @@ fn namespaces_keep_memory() {
 #[test]
 fn namespaces_keep_everything() {
     Ground::run(4, |ground| async move { checkpoints::everything_goes_on(&*ground).await }).unwrap();
+}
+
+#[test]
+fn namespaces_keep_memory_of_rounds() {
+    Ground::run(6, |ground| async move { rounds::make_one_memory(&ground).await }).unwrap();
 }
 
 #[test]

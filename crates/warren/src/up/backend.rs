@@ -113,11 +113,14 @@ async fn open_namespaces(launcher: Launcher, options: &Options, state: &StateDir
         cgroup_name: options.instance.clone(),
         first_user_id: options.node.first_uid,
         criu,
+        rounds: true,
     };
     let machines = Namespaces::open(wanted, launcher, storage.clone(), network.clone());
     let machines = machines.context("open the namespaces backend")?;
     if let Err(reason) = machines.memory_checkpoints() {
         tracing::info!(%reason, "pauses keep files only");
+    } else if machines.writes_in_rounds() {
+        tracing::info!("large memories are written while their sandboxes go on");
     }
     Ok(Open::Namespaces { machines: Arc::new(machines), storage, network, tool })
 }

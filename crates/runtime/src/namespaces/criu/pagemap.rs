@@ -8,20 +8,20 @@ use super::entries::{all, broken};
 use super::proto::Message;
 
 pub(super) const PAGE_LEN: usize = 4096;
-pub(super) const PAGE: u64 = PAGE_LEN as u64;
+pub(in crate::namespaces) const PAGE: u64 = PAGE_LEN as u64;
 /// Pieces that are shared have at least this size: each costs the file system an entry.
 pub(super) const SHORTEST: u64 = 64 << 10;
 
 /// `PagemapHead`.
-const PAGES_ID: u32 = 1;
+pub(super) const PAGES_ID: u32 = 1;
 /// `PagemapEntry`: where it is, how many pages (newer tools count in a field of 64 bits),
 /// and where they are stored.
-const ADDRESS: u32 = 1;
-const PAGES: u32 = 2;
-const IN_PARENT: u32 = 3;
-const FLAGS: u32 = 4;
-const MANY_PAGES: u32 = 5;
-const PRESENT: u64 = 4;
+pub(super) const ADDRESS: u32 = 1;
+pub(super) const PAGES: u32 = 2;
+pub(super) const IN_PARENT: u32 = 3;
+pub(super) const FLAGS: u32 = 4;
+pub(super) const MANY_PAGES: u32 = 5;
+pub(super) const PRESENT: u64 = 4;
 
 /// Pages that lie one after the other, in memory and in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +73,7 @@ impl Pagemap {
     }
 }
 
-fn is_stored(entry: &Message) -> bool {
+pub(super) fn is_stored(entry: &Message) -> bool {
     match entry.number(FLAGS) {
         Some(flags) => flags & PRESENT != 0,
         None => entry.number(IN_PARENT) != Some(1),

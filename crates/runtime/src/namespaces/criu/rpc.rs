@@ -17,7 +17,9 @@ use crate::namespaces::workshop::{CGROUPS, IMAGES, ROOT};
 const DUMP: u64 = 1;
 const RESTORE: u64 = 2;
 const NOTIFY: u64 = 6;
+const FEATURES: u64 = 9;
 const VERSION: u64 = 10;
+const PRE_DUMP: u64 = 13;
 
 /// Fields of `criu_req` and `criu_resp`.
 const TYPE: u32 = 1;
@@ -38,6 +40,10 @@ const GHOST_LIMIT: u64 = 256 << 20;
 const WATCHED: [&str; 11] =
     ["/home", "/tmp", "/root", "/run", "/etc", "/srv", "/opt", "/mnt", "/var", "/dev/shm", "/usr"];
 
+/// How a round takes pages: it reads them when the tree goes on again. The other way
+/// holds all of them in pipes first, while the tree stands still.
+const BY_READING: u64 = 2;
+
 /// A moment at which the tool waits for us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::namespaces) enum Ask {
@@ -50,14 +56,28 @@ pub(in crate::namespaces) enum Ask {
 }
 
 /// A dump of the tree below one process.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::namespaces) struct Dump {
     pub(in crate::namespaces) pid: Pid,
-    /// Whether the tool acts as root; it wants to be told.
-    pub(in crate::namespaces) as_root: bool,
+    /// As whom the tool acts; it wants to be told if that is not root.
+    pub(in crate::namespaces) owner: u32,
     pub(in crate::namespaces) leave_running: bool,
     /// Mounts that are not the sandbox's own, with the names of what they show.
     pub(in crate::namespaces) external: Vec<(String, String)>,
+    /// Among the images: the pages of the last round, of which only what was written
+    /// since is written again.
+    pub(in crate::namespaces) since: Option<String>,
+}
+
+/// A round before a dump: the pages that the tree has, or has written since the round
+/// before, while it goes on.
+#[derive(Debug)]
+pub(in crate::namespaces) struct PreDump<'a> {
+    pub(in crate::namespaces) tree: &'a Dump,
+    /// Among the images: where the pages go.
+    pub(in crate::namespaces) to: String,
+    /// From there: the pages of the round before.
+    pub(in crate::namespaces) since: Option<String>,
 }
 
 /// A restore of what is in the room.
@@ -70,13 +90,13 @@ pub(in crate::namespaces) trait Call {
     fn request(&self, work_dir: i32) -> Vec<u8>;
 }
 
-fn options(work_dir: i32) -> Message {
+fn options(images: &str, work_dir: i32) -> Message {
     const NEW_NETWORK: u64 = 0x4000_0000;
     const SKIP: u64 = 3;
     // A negative number takes ten bytes, all of them ones but the last.
     Message::default()
         .with(1, i64::from(-1).cast_unsigned())
-        .with_bytes(68, IMAGES.as_bytes())
+        .with_bytes(68, images.as_bytes())
         .with(17, i64::from(work_dir).cast_unsigned())
         .with(5, 1)
         .with(8, 1)
@@ -93,13 +113,14 @@ fn request(kind: u64, options: &Message) -> Vec<u8> {
     Message::default().with(TYPE, kind).with_bytes(OPTIONS, &options.to_bytes()).to_bytes()
 }
 
-impl Call for Dump {
-    fn request(&self, work_dir: i32) -> Vec<u8> {
-        let mut options = options(work_dir)
+impl Dump {
+    /// What a dump and a round before it have in common.
+    fn options(&self, images: &str, work_dir: i32) -> Message {
+        let mut options = options(images, work_dir)
             .with(2, u64::from(self.pid.as_raw_pid().unsigned_abs()))
             .with(3, u64::from(self.leave_running))
             .with(21, 1)
-            .with(67, u64::from(!self.as_root))
+            .with(67, u64::from(self.owner != 0))
             .with(35, GHOST_LIMIT)
             .with_bytes(10, b"dump.log");
         for path in WATCHED {
@@ -108,13 +129,43 @@ impl Call for Dump {
         for (path, name) in &self.external {
             options = options.with_bytes(37, format!("mnt[{path}]:{name}").as_bytes());
         }
-        request(DUMP, &options)
+        options
     }
+}
+
+impl Call for Dump {
+    fn request(&self, work_dir: i32) -> Vec<u8> {
+        let options = self.options(IMAGES, work_dir);
+        request(
+            DUMP,
+            &match &self.since {
+                Some(since) => since_then(options, since),
+                None => options,
+            },
+        )
+    }
+}
+
+impl Call for PreDump<'_> {
+    fn request(&self, work_dir: i32) -> Vec<u8> {
+        let options = self.tree.options(&format!("{IMAGES}/{}", self.to), work_dir).with(61, BY_READING);
+        request(
+            PRE_DUMP,
+            &match &self.since {
+                Some(since) => since_then(options, since),
+                None => options.with(15, 1),
+            },
+        )
+    }
+}
+
+fn since_then(options: Message, since: &str) -> Message {
+    options.with_bytes(14, since.as_bytes()).with(15, 1)
 }
 
 impl Call for Restore {
     fn request(&self, work_dir: i32) -> Vec<u8> {
-        let mut options = options(work_dir)
+        let mut options = options(IMAGES, work_dir)
             .with_bytes(13, ROOT.as_bytes())
             .with(26, 1)
             .with_bytes(10, b"restore.log")
@@ -150,6 +201,22 @@ pub(super) fn carry_out(
         refused = refused.or(done.err());
         send(socket, &Message::default().with(TYPE, NOTIFY).with(NOTIFY_SUCCESS, success).to_bytes())?;
     }
+}
+
+/// Asks the tool in a room whether this kernel tells which pages were written: it
+/// tries that on itself.
+pub(super) fn tracks_pages(socket: &OwnedFd) -> Result<bool, Failure> {
+    const ASKED: u32 = 5;
+    const ANSWER: u32 = 8;
+    const OF_PAGES: u32 = 1;
+    let asked = Message::default().with(OF_PAGES, 1).to_bytes();
+    send(socket, &Message::default().with(TYPE, FEATURES).with_bytes(ASKED, &asked).to_bytes())?;
+    let bytes = receive(socket)?;
+    if bytes.first() == Some(&b'{') {
+        return Err(Failure::Room(serde_json::from_slice(&bytes).map_err(io::Error::from)?));
+    }
+    let answer = Message::parse(&bytes)?.message(ANSWER).unwrap_or_default();
+    Ok(answer.number(OF_PAGES) == Some(1))
 }
 
 /// Asks the tool in a room for its version: whether it runs at all, and is none of
@@ -224,7 +291,16 @@ impl From<io::Error> for Failure {
 
 /// How long the tree stood still, as the tool counted it.
 pub(in crate::namespaces) fn stood_still(work_dir: &Path) -> Option<Duration> {
-    let bytes = std::fs::read(work_dir.join("stats-dump")).ok()?;
-    let stats = Message::parse(bytes.get(12..)?).ok()?.message(1)?;
+    let stats = stats(work_dir)?;
     Some(Duration::from_micros(stats.number(1)? + stats.number(2)?))
+}
+
+/// How many pages it wrote.
+pub(in crate::namespaces) fn pages_written(work_dir: &Path) -> Option<u64> {
+    stats(work_dir)?.number(7)
+}
+
+fn stats(work_dir: &Path) -> Option<Message> {
+    let bytes = std::fs::read(work_dir.join("stats-dump")).ok()?;
+    Message::parse(bytes.get(12..)?).ok()?.message(1)
 }

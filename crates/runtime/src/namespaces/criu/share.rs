@@ -9,14 +9,14 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::pagemap::{PAGE, PAGE_LEN, Pagemap, Run, plan, shared};
 
 /// A smaller file of pages is left as it is, and one of which less than a quarter of
 /// this is the same.
 const WORTH: u64 = 4 << 20;
-const PIECE: usize = 1 << 20;
+pub(super) const PIECE: usize = 1 << 20;
 /// The new file until it is complete.
 const FRESH: &str = ".sharing";
 
@@ -43,20 +43,48 @@ fn share_one(new: &Path, old: &Path, map: &str) -> io::Result<u64> {
     if common < WORTH / 4 {
         return Ok(0);
     }
-    let fresh = new.join(FRESH);
-    let made = rewrite(&is.pages, &was.pages, &runs, &fresh);
-    let named = made.and_then(|()| fs::rename(&fresh, new.join(is.name())));
-    match named {
+    let fresh = Fresh::beside(new, &is.pages)?;
+    let made = rewrite(&is.pages, &was.pages, &runs, &fresh.file);
+    match made.and_then(|()| fresh.take_the_place_of(&is.name())) {
         Ok(()) => Ok(common),
-        Err(error) => {
-            let _ = fs::remove_file(&fresh);
-            if is_beyond(&error) { Ok(0) } else { Err(error) }
-        }
+        Err(error) if is_beyond(&error) => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
+/// A file of pages that takes the place of another when it is complete, and is
+/// removed when that does not come about.
+pub(super) struct Fresh {
+    pub(super) file: File,
+    path: PathBuf,
+}
+
+impl Fresh {
+    /// A new file in `dir` with the owner and the mode of `old`: the tool's helpers read
+    /// it as those for whom the tool wrote it.
+    pub(super) fn beside(dir: &Path, old: &File) -> io::Result<Self> {
+        let (path, meta) = (dir.join(FRESH), old.metadata()?);
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        let fresh = Self { file, path };
+        fchown(&fresh.file, Some(meta.uid()), Some(meta.gid()))?;
+        fresh.file.set_permissions(fs::Permissions::from_mode(meta.mode() & 0o777))?;
+        Ok(fresh)
+    }
+
+    pub(super) fn take_the_place_of(self, name: &str) -> io::Result<()> {
+        fs::rename(&self.path, self.path.with_file_name(name))
+    }
+}
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        // It has another name after a success.
+        let _ = fs::remove_file(&self.path);
     }
 }
 
 /// Whether a file system cannot do this.
-fn is_beyond(error: &io::Error) -> bool {
+pub(super) fn is_beyond(error: &io::Error) -> bool {
     let errno = rustix::io::Errno::from_io_error(error);
     let beyond = [rustix::io::Errno::OPNOTSUPP, rustix::io::Errno::XDEV, rustix::io::Errno::INVAL];
     errno.is_some_and(|errno| beyond.contains(&errno) || errno == rustix::io::Errno::NOTTY)
@@ -85,29 +113,31 @@ impl Side {
     }
 }
 
-fn rewrite(is: &File, was: &File, runs: &[Run], fresh: &Path) -> io::Result<()> {
-    let meta = is.metadata()?;
-    let to = OpenOptions::new().write(true).create_new(true).mode(0o600).open(fresh)?;
+fn rewrite(is: &File, was: &File, runs: &[Run], to: &File) -> io::Result<()> {
     let (mut at, mut buffer) = (0, vec![0; PIECE]);
     for run in runs {
         match run.shared {
             Some(from) => sys::reflink::clone_range((was.as_fd(), from), (to.as_fd(), at), run.len)?,
-            None => copy(is, &to, at, run.len, &mut buffer)?,
+            None => copy((is, at), (to, at), run.len, &mut buffer)?,
         }
         at += run.len;
     }
-    // The tool's helpers read it as those for whom the tool wrote it.
-    fchown(&to, Some(meta.uid()), Some(meta.gid()))?;
-    to.set_permissions(fs::Permissions::from_mode(meta.mode() & 0o777))
+    Ok(())
 }
 
-fn copy(from: &File, to: &File, mut at: u64, len: u64, buffer: &mut [u8]) -> io::Result<()> {
+pub(super) fn copy(
+    (from, mut at): (&File, u64),
+    (to, mut to_at): (&File, u64),
+    len: u64,
+    buffer: &mut [u8],
+) -> io::Result<()> {
     let end = at + len;
     while at < end {
         let piece = usize::try_from(end - at).unwrap_or(PIECE).min(PIECE);
         from.read_exact_at(&mut buffer[..piece], at)?;
-        to.write_all_at(&buffer[..piece], at)?;
+        to.write_all_at(&buffer[..piece], to_at)?;
         at += piece as u64;
+        to_at += piece as u64;
     }
     Ok(())
 }

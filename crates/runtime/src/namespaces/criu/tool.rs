@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::rpc::{Ask, Call, Failure, carry_out, version};
+use super::rpc::{self, Ask, Call, Failure, carry_out, version};
 use crate::namespaces::StepError;
 use crate::namespaces::workshop::Room;
 use crate::{ErrorKind, namespaces};
@@ -62,6 +62,11 @@ pub(in crate::namespaces) fn check(room: &Room) -> Result<(), String> {
         Err(Failure::Line(error) | Failure::Refused(error)) => Err(error.to_string()),
         Err(Failure::Tool(said)) => Err(said.unwrap_or_default()),
     }
+}
+
+/// Whether this kernel tells which pages were written, as the tool in `room` found.
+pub(in crate::namespaces) fn tracks_pages(room: &Room) -> bool {
+    rpc::tracks_pages(room.line()).unwrap_or(false)
 }
 
 /// Has the tool in `room` carry out `call`, its log going to `work_dir`.

@@ -16,7 +16,7 @@ use runtime::Backend as _;
 use runtime::namespaces::{self, Criu, Launcher, Namespaces};
 use runtime::network::{Network, NetworkConfig};
 use runtime::storage::{Storage, StorageOptions};
-use runtime::trial::Passed;
+use runtime::trial::{Failed, Passed};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::config::Options;
@@ -53,14 +53,19 @@ pub(super) fn try_memory(options: &Options, tool: Criu) -> Result<String, Unprov
     let removed = remove(&dir, &lock);
     let passed = tried?;
     removed?;
-    Ok(said(&passed))
+    Ok(said(passed))
 }
 
-fn said(passed: &Passed) -> String {
+fn said((passed, in_rounds): (Passed, bool)) -> String {
     let Passed { took, frozen, restored_in, memory } = passed;
+    let large = if in_rounds {
+        "a large memory is written while its sandbox goes on"
+    } else {
+        "a large memory stands still until it is written: this kernel does not tell which pages change"
+    };
     format!(
         "tried in {took:.1?}: a machine with connections was written down ({} KiB), stood still for {frozen:.0?}, \
-         and another one went on with it after {restored_in:.0?}",
+         and another one went on with it after {restored_in:.0?}; {large}",
         memory.as_u64() >> 10
     )
 }
@@ -117,7 +122,12 @@ fn remove(dir: &Path, _lock: &File) -> Result<()> {
     fs::remove_dir(dir).with_context(|| format!("remove {}", dir.display()))
 }
 
-fn carry_out(options: &Options, tool: Criu, dir: &Path, cgroup_name: String) -> Result<Passed, Unproved> {
+fn carry_out(
+    options: &Options,
+    tool: Criu,
+    dir: &Path,
+    cgroup_name: String,
+) -> Result<(Passed, bool), Unproved> {
     runtime::trial::part_from_host().context("leave the host's mounts and network")?;
     let guest = guest_layer::ensure(&dir.join("guest"))?;
     let launcher = Launcher::start().context("start the process that clones machines")?;
@@ -150,9 +160,13 @@ impl Ground {
         tool: Criu,
         guest: &Path,
         cgroup_name: String,
-    ) -> Result<Passed, Unproved> {
-        let wanted =
-            namespaces::Options { cgroup_name, first_user_id: options.node.first_uid, criu: Ok(tool) };
+    ) -> Result<(Passed, bool), Unproved> {
+        let wanted = namespaces::Options {
+            cgroup_name,
+            first_user_id: options.node.first_uid,
+            criu: Ok(tool),
+            rounds: true,
+        };
         let slots = slots(self.network.capacity(), options.node.first_uid);
         let Self { storage, network, launcher } = self;
         let root: PathBuf = storage.root().join("trial");
@@ -162,7 +176,8 @@ impl Ground {
             Err(Unproved { reason, advice: "pauses keep files only; take CRIU 4.2.1 or newer" })
         } else {
             let tried = trial::of(root, guest, slots).run(&machines).await;
-            tried.map_err(|failed| Unproved { reason: failed.to_string(), advice: failed.advice() })
+            let unproved = |failed: Failed| Unproved { reason: failed.to_string(), advice: failed.advice() };
+            tried.map(|passed| (passed, machines.writes_in_rounds())).map_err(unproved)
         };
         drop(machines);
         network.stop().await;
