@@ -108,6 +108,35 @@ said() {
         done'
 }
 
+# Much memory, of which nothing changes, and a count of how often it was as it should be.
+remember_much() {
+    in_box bash -c 'cat >/tmp/large.py' <<'END'
+import time, zlib
+data = bytearray(range(256)) * (96 << 12)
+wanted, n = zlib.crc32(data), 0
+while zlib.crc32(data) == wanted:
+    n += 1
+    with open("/tmp/large", "w") as count:
+        count.write(str(n))
+    time.sleep(1)
+END
+    in_box bash -c 'setsid python3 /tmp/large.py >/dev/null 2>&1 </dev/null &'
+    wait_for in_box test -s /tmp/large
+}
+
+much_is_as_it_was() {
+    in_box bash -c 'before=$(cat /tmp/large)
+        for _ in $(seq 120); do
+            sleep 0.5
+            [ -s /tmp/large ] && [ "$(cat /tmp/large)" -gt "$before" ] && exit 0
+        done
+        exit 1'
+}
+
+was_written_in_rounds() {
+    journalctl -u warren -b --no-pager -o cat | grep -E "state was kept" | tail -1 | grep -E "rounds[^0-9]*[1-3]"
+}
+
 pauses_with_memory() {
     warren sandbox pause "$BOX" || return 1
     no_cgroup
@@ -122,6 +151,15 @@ clock_goes_on() {
     local now
     now=$(monotonic)
     [ "$now" -ge "$MONOTONIC" ] && [ "$now" -lt $((MONOTONIC + 1800)) ] || { echo "$MONOTONIC became $now"; return 1; }
+}
+
+# A ground test of the backend, beside the server; it says so where it is skipped.
+rounds_make_one_memory() {
+    local said
+    said=$(/usr/local/bin/contract --exact namespaces::namespaces_keep_memory_of_rounds --nocapture 2>&1) ||
+        { echo "$said"; return 1; }
+    echo "$said" | grep -E '^(ratios|at once|in rounds|a second time)' | sed 's/^/kernel with rounds: /' >/dev/ttyS0
+    [[ $said == *"1 passed"* && $said == *"ratios of"* ]] || { echo "$said"; return 1; }
 }
 
 nothing_left() {
@@ -151,6 +189,7 @@ if [ -e "$KEPT" ]; then
     reach_server
     check "a paused sandbox wakes after a restart of the machine" wakes
     check "its processes go on with their memory after that" says_its_word
+    check "much memory is as it was after that" much_is_as_it_was
     check "its clock goes on where it stood" clock_goes_on
     check "a command runs in it as before" equals "$(in_box id -u)" 0
     end
@@ -179,14 +218,19 @@ if [ ! -x /var/lib/criu/usr/sbin/criu ]; then
     echo "SKIP pauses with memory: no checkpoint tool came along"
     end
 fi
+check "a memory that is written in rounds is one memory" rounds_make_one_memory
 remember
 WORD=$(said)
 check "a shell keeps a word in its memory" test -n "$WORD"
+check "a program keeps much memory" remember_much
 check "a sandbox is paused with its memory, and holds nothing of the machine" pauses_with_memory
+check "its memory was written in rounds" was_written_in_rounds
 check "it wakes" wakes
 check "its processes go on with their memory" says_its_word
+check "much memory is as it was" much_is_as_it_was
 MONOTONIC=$(monotonic)
 check "it is paused again" pauses_with_memory
+check "its memory was written in rounds again" was_written_in_rounds
 declare -p BOX MONOTONIC WORD >"$KEPT"
 sync
 echo AGAIN

@@ -32,7 +32,7 @@ pub(crate) struct Args {
 }
 
 /// What the machine's system is made of.
-const SYSTEM: &str = "systemd,systemd-sysv,dbus,linux-image-cloud-amd64,initramfs-tools,busybox,btrfs-progs,\
+const SYSTEM: &str = "systemd,systemd-sysv,dbus,linux-image-cloud-amd64,initramfs-tools,busybox-static,btrfs-progs,\
                       nftables,iproute2,ca-certificates,curl,kmod,procps,debootstrap,mmdebstrap";
 
 const FILES: [(&str, &str); 2] = [
@@ -50,11 +50,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     packages::ensure(packages::SERVER, true)?;
     packages::ensure(EMULATOR, true)?;
     let warren = build::warren()?;
+    let contract = build::test("warren-runtime", "contract")?;
     let work = repo::tools().join("old-kernel");
     fs::create_dir_all(&work).context("make the directory of the machine")?;
     let root = system(&work)?;
     let state = templates(args.state.as_deref(), &warren, &work)?;
-    let disks = disks(&work, &root, &state, &warren)?;
+    let disks = disks(&work, &root, &state, &[(&warren, "warren"), (&contract, "contract")])?;
     let limit = Duration::from_mins(args.minutes);
     let mut console = boot(&root, &disks, &work, limit)?;
     if console.lines().any(|line| line.trim() == "AGAIN") {
@@ -115,25 +116,66 @@ fn templates(from: Option<&Path>, warren: &Path, work: &Path) -> anyhow::Result<
     copied
 }
 
+/// The templates that the test starts sandboxes of.
+const TEMPLATES: [&str; 2] = ["base", "code-interpreter-v1"];
+
+/// What a template's record says of it, as far as it matters here.
+#[derive(Debug, serde::Deserialize)]
+struct Record {
+    aliases: Vec<String>,
+    client: bool,
+    layers: Vec<String>,
+    created_at: u64,
+}
+
 fn copy_templates(from: &Path, to: &Path) -> anyhow::Result<PathBuf> {
     let layers = from.join("fs/layers");
     anyhow::ensure!(layers.is_dir(), "{} is not there: start a server on it first", layers.display());
     remove(to)?;
-    fs::create_dir_all(to.join("fs")).context("make a state directory")?;
     for dir in ["templates", "fs/layers"] {
-        command::run(command("cp").arg("-a").arg(from.join(dir)).arg(to.join(dir)))?;
+        fs::create_dir_all(to.join(dir)).context("make a state directory")?;
+    }
+    for name in TEMPLATES {
+        let (record, file) = newest(&from.join("templates"), name)?;
+        fs::copy(&file, to.join("templates").join(file.file_name().unwrap_or_default()))
+            .with_context(|| format!("copy {}", file.display()))?;
+        for layer in record.layers {
+            let copy = to.join("fs/layers").join(&layer);
+            if !copy.exists() {
+                command::run(command("cp").arg("-a").arg(layers.join(&layer)).arg(copy))?;
+            }
+        }
     }
     Ok(to.to_owned())
 }
 
+/// The record of a template of this server's own that was made last. A state directory
+/// in use has many more templates and older ones than fit on a small disk.
+fn newest(dir: &Path, name: &str) -> anyhow::Result<(Record, PathBuf)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).with_context(|| format!("list {}", dir.display()))? {
+        let path = entry.context("list the templates")?.path();
+        if path.extension().is_some_and(|kind| kind == "json") {
+            let text = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
+            let record: Record = serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
+            found.push((record, path));
+        }
+    }
+    found.retain(|(record, _)| !record.client && record.aliases.iter().any(|alias| alias == name));
+    let newest = found.into_iter().max_by_key(|(record, _)| record.created_at);
+    newest.with_context(|| format!("{} has no template {name}", dir.display()))
+}
+
 /// The machine's two disks: its system, and its state directory.
-fn disks(work: &Path, root: &Path, state: &Path, warren: &Path) -> anyhow::Result<[PathBuf; 2]> {
+fn disks(work: &Path, root: &Path, state: &Path, programs: &[(&Path, &str)]) -> anyhow::Result<[PathBuf; 2]> {
     say("Making the machine's disks");
     for (from, to) in FILES {
         fs::copy(repo::root().join("tests/old-kernel").join(from), root.join(to))
             .with_context(|| format!("copy {from}"))?;
     }
-    fs::copy(warren, root.join("usr/local/bin/warren")).context("copy the server")?;
+    for (program, name) in programs {
+        fs::copy(program, root.join("usr/local/bin").join(name)).with_context(|| format!("copy {name}"))?;
+    }
     let tool = root.join("var/lib/criu");
     remove(&tool)?;
     crate::criu::ensure();
