@@ -21,7 +21,7 @@ pub(super) use gather::{forget, gather};
 pub(super) use images::move_users;
 pub(super) use pagemap::PAGE;
 pub(super) use removed::set_removed_aside;
-pub(super) use rpc::{Ask, Dump, PreDump, Restore, pages_written, stood_still};
+pub(super) use rpc::{Ask, Dump, PreDump, Restore, Taking, pages_written, stood_still};
 pub(super) use share::share;
 pub use tool::Criu;
 pub(super) use tool::{check, run, tracks_pages};

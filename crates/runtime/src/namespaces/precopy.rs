@@ -16,7 +16,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::checkpoint::{WorkDir, dump_room};
-use super::criu::{self, Dump, PreDump};
+use super::criu::{self, Dump, PreDump, Taking};
 use super::{Host, StepError, chain, proc_dir, unwritten, workshop};
 use crate::MachineSpec;
 
@@ -28,6 +28,14 @@ const SMALL_REST: u64 = 16 << 20;
 const MOST_ROUNDS: usize = 3;
 /// No other round begins after this: who waits for the checkpoint waits for so long only.
 const LONGEST: Duration = Duration::from_secs(20);
+
+/// As much is held in pipes at most: each takes a MiB and two of the tool's descriptors.
+const MOST_IN_PIPES: u64 = 256 << 20;
+
+/// How a round takes so many bytes. Pipes are quicker, so that less changes meanwhile.
+fn taking(rest: u64) -> Taking {
+    if rest <= MOST_IN_PIPES { Taking::InPipes } else { Taking::ByReading }
+}
 
 /// Whether another round pays. `rests` are what had to be written before the first
 /// round, and after each; they took `spent`. A machine that writes as fast as we do
@@ -105,7 +113,9 @@ fn write_all(
         rounds.names.push(name.clone());
         let work = WorkDir::new(host, spec, "round")?;
         let room = dump_room(host, call, images)?;
-        let done = criu::run(&room, &PreDump { tree: call, to: name, since }, &work.path, |_| Ok(()));
+        let taking = taking(rests.last().copied().unwrap_or(u64::MAX));
+        let round = PreDump { tree: call, to: name, since, taking };
+        let done = criu::run(&room, &round, &work.path, |_| Ok(()));
         workshop::wait_for_end(&room);
         if let Err(error) = done {
             return Err(work.keep(error));
@@ -149,6 +159,12 @@ mod tests {
         assert_eq!(rests(LARGE - 1, |_| 0), [LARGE - 1]);
         assert_eq!(rests(LARGE, |_| 4096), [LARGE, 4096]);
         assert!(!pays(&[], Duration::ZERO));
+    }
+
+    #[test]
+    fn pipes_hold_what_is_not_too_much() {
+        assert_eq!(taking(LARGE), Taking::InPipes);
+        assert_eq!(taking(8 << 30), Taking::ByReading);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 """Holds a large memory of which little changes, and knows what each page of it has to
 be. What is not so is written down and ends it. Its rounds are counted in /count."""
 
-import ctypes, mmap, os, traceback
+import ctypes, mmap, os, time, traceback
 
 PAGE, PAGES, SLICES = 4096, 96 << 8, 8
 
@@ -56,6 +56,7 @@ try:
             with open("/count.new", "w") as new:
                 new.write(str(n))
             os.rename("/count.new", "/count")
+            time.sleep(0.05)
 except BaseException:
     with open("/failed", "a") as failed:
         failed.write(traceback.format_exc())

@@ -40,10 +40,6 @@ const GHOST_LIMIT: u64 = 256 << 20;
 const WATCHED: [&str; 11] =
     ["/home", "/tmp", "/root", "/run", "/etc", "/srv", "/opt", "/mnt", "/var", "/dev/shm", "/usr"];
 
-/// How a round takes pages: it reads them when the tree goes on again. The other way
-/// holds all of them in pipes first, while the tree stands still.
-const BY_READING: u64 = 2;
-
 /// A moment at which the tool waits for us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::namespaces) enum Ask {
@@ -69,6 +65,15 @@ pub(in crate::namespaces) struct Dump {
     pub(in crate::namespaces) since: Option<String>,
 }
 
+/// How a round takes pages (`criu_pre_dump_mode`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::namespaces) enum Taking {
+    /// Into pipes, while the tree stands still shortly; written when it goes on.
+    InPipes = 1,
+    /// By reading, while it goes on.
+    ByReading = 2,
+}
+
 /// A round before a dump: the pages that the tree has, or has written since the round
 /// before, while it goes on.
 #[derive(Debug)]
@@ -78,6 +83,7 @@ pub(in crate::namespaces) struct PreDump<'a> {
     pub(in crate::namespaces) to: String,
     /// From there: the pages of the round before.
     pub(in crate::namespaces) since: Option<String>,
+    pub(in crate::namespaces) taking: Taking,
 }
 
 /// A restore of what is in the room.
@@ -148,7 +154,8 @@ impl Call for Dump {
 
 impl Call for PreDump<'_> {
     fn request(&self, work_dir: i32) -> Vec<u8> {
-        let options = self.tree.options(&format!("{IMAGES}/{}", self.to), work_dir).with(61, BY_READING);
+        let options =
+            self.tree.options(&format!("{IMAGES}/{}", self.to), work_dir).with(61, self.taking as u64);
         request(
             PRE_DUMP,
             &match &self.since {
