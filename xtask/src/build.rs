@@ -20,10 +20,10 @@ pub(crate) fn test(package: &str, name: &str) -> anyhow::Result<PathBuf> {
     let args =
         ["test", "--release", "--no-run", "--message-format", "json", "--package", package, "--test", name];
     let messages = capture(cargo().args(args))?;
-    let programs = messages.lines().filter_map(|line| {
+    let mut programs = messages.lines().filter_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
         let is_it = message["target"]["name"] == name && message["profile"]["test"] == true;
         message["executable"].as_str().filter(|_| is_it).map(PathBuf::from)
     });
-    programs.last().with_context(|| format!("cargo names no program of the test {name}"))
+    programs.next_back().with_context(|| format!("cargo names no program of the test {name}"))
 }
