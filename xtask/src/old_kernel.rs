@@ -116,8 +116,8 @@ fn templates(from: Option<&Path>, warren: &Path, work: &Path) -> anyhow::Result<
     copied
 }
 
-/// The templates that the test starts sandboxes of.
-const TEMPLATES: [&str; 2] = ["base", "code-interpreter-v1"];
+/// The templates without which a server does not answer: it would build them first.
+const TEMPLATES: [&str; 3] = ["base", "code-interpreter-v1", "mcp-gateway"];
 
 /// What a template's record says of it, as far as it matters here.
 #[derive(Debug, serde::Deserialize)]
