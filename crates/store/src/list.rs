@@ -86,7 +86,12 @@ impl Store {
 
     /// Notes a new start of one that slept: its place in the order.
     pub async fn sandbox_woken(&self, sandbox: &SandboxId, started_at: Timestamp) -> Result<(), Error> {
-        sqlx::query("UPDATE sandboxes SET started_at = $2 WHERE sandbox_id = $1")
+        let noting = sqlx::query(
+            "UPDATE sandboxes SET started_at = $2, \
+             intent = CASE intent WHEN 'paused' THEN 'running' ELSE intent END \
+             WHERE sandbox_id = $1 AND started_at <> $2",
+        );
+        noting
             .bind(sandbox.as_str())
             .bind(started_at.unix_micros())
             .execute_by(&self.write)

@@ -167,23 +167,32 @@ impl Store {
         event::insert_start(&self.write, created).await
     }
 
-    /// Notes that a sandbox sleeps, with the event that tells of it; one that is
-    /// to be ended stays so. `false`, and no event, if that was noted before.
-    pub async fn sandbox_paused(&self, sandbox: &SandboxId, event: Option<&Event>) -> Result<bool, Error> {
+    /// Notes that a sandbox sleeps after the run that began at `run`, with the event that
+    /// tells of it; one that is to be ended stays so. `false`, and no event, if that was
+    /// noted before. Of two who pause it at once, the second may come when a third wakes
+    /// it: what they say of a run that is over changes nothing, and what they say while
+    /// the next one begins is mended by [`Self::sandbox_woken`].
+    pub async fn sandbox_paused(
+        &self,
+        sandbox: &SandboxId,
+        run: Timestamp,
+        event: Option<&Event>,
+    ) -> Result<bool, Error> {
         let op = || Error::query("noting a pause");
         let mut held = self.write.hold().await.map_err(op())?;
         let mut tx = held.begin().await.map_err(op())?;
         let changed = sqlx::query(
-            "UPDATE sandboxes SET intent = 'paused' WHERE sandbox_id = $1 AND intent = 'running'",
+            "UPDATE sandboxes SET intent = 'paused', started_at = $2 WHERE sandbox_id = $1 \
+             AND ((intent = 'running' AND started_at <= $2) OR (intent = 'paused' AND started_at < $2))",
         )
         .bind(sandbox.as_str())
+        .bind(run.unix_micros())
         .execute(&mut *tx)
         .await
         .map_err(op())?
         .rows_affected()
             == 1;
         let mut is_new = changed;
-        // Of two who pause it at once, the second may come when a third has begun to wake it.
         if let Some(event) = event.filter(|_| changed) {
             is_new = event::insert_once(&mut tx, event).await?;
         }

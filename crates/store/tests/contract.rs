@@ -345,12 +345,28 @@ async fn a_pause_is_told_once() {
     let started = created(1, "ione", Timestamp::from_unix_micros(1));
     assert!(store.sandbox_started(&started).await.unwrap());
     let paused = |n| Event { event_id: KeyId::from_u128(n), kind: EventKind::Paused, ..started.clone() };
-    assert!(store.sandbox_paused(&id("ione"), Some(&paused(2))).await.unwrap());
-    assert_eq!(store.reserve_wake(&id("ione"), 10).await.unwrap(), Some(Reservation::Made));
-    assert!(!store.sandbox_paused(&id("ione"), Some(&paused(3))).await.unwrap(), "told before");
-    assert_eq!(store.reserve_wake(&id("ione"), 10).await.unwrap(), Some(Reservation::Made));
-    let next = Event { execution_id: "the next run".to_owned(), ..paused(4) };
-    assert!(store.sandbox_paused(&id("ione"), Some(&next)).await.unwrap());
+    let next = |n| Event { execution_id: "the next run".to_owned(), ..paused(n) };
+    let run = Timestamp::from_unix_micros;
+    let pause =
+        async |at, event: Event| store.sandbox_paused(&id("ione"), run(at), Some(&event)).await.unwrap();
+    let intent = async || store.sandbox(&id("ione")).await.unwrap().unwrap().intent;
+    let wake = async || store.reserve_wake(&id("ione"), 10).await.unwrap();
+
+    assert!(pause(1, paused(2)).await);
+    assert_eq!(wake().await, Some(Reservation::Made));
+    assert!(!pause(1, paused(3)).await, "told before");
+    store.sandbox_woken(&id("ione"), run(5)).await.unwrap();
+    assert_eq!(intent().await, Intent::Running, "it runs, whatever was said while it woke");
+    assert!(!pause(1, paused(4)).await, "of a run that is over");
+    assert_eq!(intent().await, Intent::Running);
+
+    assert!(pause(5, next(5)).await);
+    assert_eq!(wake().await, Some(Reservation::Made));
+    assert!(!pause(5, next(6)).await, "told before");
+    let last = Event { execution_id: "the last run".to_owned(), ..paused(7) };
+    assert!(pause(9, last).await, "a pause that is noted before the wake that it follows");
+    store.sandbox_woken(&id("ione"), run(9)).await.unwrap();
+    assert_eq!(intent().await, Intent::Paused);
 }
 
 /// Pages of the store against a model: any order, any filter, while others come and go.
@@ -367,7 +383,7 @@ async fn pages_follow_the_order_of_starts() {
         let at = Timestamp::from_unix_micros(n * 7 % 5);
         assert!(store.sandbox_started(&created(n.unsigned_abs().into(), &name, at)).await.unwrap());
         if n % 4 == 0 {
-            store.sandbox_paused(&id(&name), None).await.unwrap();
+            store.sandbox_paused(&id(&name), at, None).await.unwrap();
         }
         model.push((at, id(&name), n % 4 == 0));
     }

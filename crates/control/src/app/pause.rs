@@ -96,7 +96,7 @@ impl App {
     pub(super) async fn note_paused(&self, seen: &Observation) -> Result<(), Error> {
         let id = &seen.sandbox_id;
         let Some(row) = self.store().sandbox(id).await? else { return Ok(()) };
-        if self.store().sandbox_paused(id, Some(&paused_event(&row, seen))).await? {
+        if self.store().sandbox_paused(id, seen.started_at, Some(&paused_event(&row, seen))).await? {
             self.wake_deliveries();
             let kept = if seen.keeps_memory { "memory" } else { "files" };
             self.tell(id, LogLevel::Info, "Sandbox paused", &[("kept", kept.to_owned())]);
@@ -183,8 +183,8 @@ impl App {
             Ok(Err(error)) => {
                 match self.node().get(id).filter(|seen| seen.phase == Phase::Paused) {
                     // It sleeps on: nothing to tell.
-                    Some(_) if live.observation.phase == Phase::Paused => {
-                        self.store().sandbox_paused(id, None).await?;
+                    Some(seen) if live.observation.phase == Phase::Paused => {
+                        self.store().sandbox_paused(id, seen.started_at, None).await?;
                     }
                     Some(seen) => self.note_paused(&seen).await?,
                     None => {}

@@ -104,7 +104,16 @@ fn with_memory(
         Then::Stop(ask) => Some(ask),
         Then::Continue => None,
     };
-    let mut writing = Writing { host, spec, layer, memory, staging: &staging, settled, is_written: false };
+    let mut writing = Writing {
+        host,
+        spec,
+        layer,
+        memory,
+        staging: &staging,
+        settled,
+        is_written: false,
+        memory_bytes: ByteSize::default(),
+    };
     let done = match writing.carry_out(&call, &rounds, &mut ask_first) {
         // What cannot be written down after rounds may well be without them.
         Err(error) if call.since.is_some() && !writing.is_written => {
@@ -115,14 +124,16 @@ fn with_memory(
         }
         done => done?,
     };
+    // Of one that ended whoever was asked has given the memory another name by now.
+    let mut memory_bytes = writing.memory_bytes;
     if call.leave_running {
         // It goes on already; until here the pages of the rounds lay by themselves.
         if let Err(error) = rounds.gather(&memory.join(IMAGES)) {
             remove_memory(memory)?;
             return Err(error.into());
         }
+        memory_bytes = size_of(memory)?;
     }
-    let memory_bytes = size_of(memory)?;
     Ok(Checkpointed {
         memory_bytes,
         frozen: done.frozen + rounds.frozen,
@@ -141,6 +152,8 @@ struct Writing<'a> {
     settled: bool,
     /// Whether the tool came to its end: what fails then is not its fault.
     is_written: bool,
+    /// What the memory takes on disk, as it was when whoever was asked could move it.
+    memory_bytes: ByteSize,
 }
 
 impl Writing<'_> {
@@ -203,10 +216,10 @@ impl Writing<'_> {
             // It does not go on after this: what can fail has to come before.
             rounds.gather(&images)?;
         }
-        let memory_bytes = size_of(&self.staging.0)?;
+        self.memory_bytes = size_of(&self.staging.0)?;
         fs::rename(&self.staging.0, self.memory)?;
         match ask_first {
-            Some(ask) => wait_for_answer(ask, memory_bytes),
+            Some(ask) => wait_for_answer(ask, self.memory_bytes),
             None => Ok(()),
         }
     }

@@ -250,10 +250,18 @@ pub(crate) async fn stop(
         if let Ok(standing) = standing.await {
             assert!(to.layer.exists() && to.memory.is_none_or(Path::exists));
             assert_eq!(standing.memory_bytes.as_u64() > 0, to.memory.is_some());
+            // Whoever is asked gives it its name before the machine ends.
+            if let Some(memory) = to.memory {
+                std::fs::rename(memory, memory.with_extension("named")).unwrap();
+            }
             standing.end();
         }
     };
-    tokio::join!(backend.checkpoint(spec, machine, to, then), end).0
+    let (done, ()) = tokio::join!(backend.checkpoint(spec, machine, to, then), end);
+    if let Some((memory, _)) = to.memory.zip(done.as_ref().ok()) {
+        std::fs::rename(memory.with_extension("named"), memory).unwrap();
+    }
+    done
 }
 
 async fn a_stop_ends_the_machine(host: &dyn Host) {
