@@ -62,21 +62,21 @@ pub(crate) async fn make_one_memory(ground: &Ground) {
     // What was tracked goes on, and is written again from the beginning.
     counted(&*backend, &source, in_rounds.count() + ALL_PAGES).await;
 
-    let mut copies = Vec::new();
-    for n in [32, 33] {
-        let spec = spec(ground, n);
-        let copy = in_rounds.wake(&*backend, &spec).await;
-        copies.push((spec, copy));
-    }
-    let (spec, copy) = copies.pop().unwrap();
+    let other = spec(ground, 32);
+    let mut copies = vec![(other.clone(), in_rounds.wake(&*backend, &other).await)];
+    let before = Host::census(ground);
+    let spec = spec(ground, 33);
+    let copy = in_rounds.wake(&*backend, &spec).await;
     let again = Kept::new(ground, "again");
     let to = CheckpointTo { layer: &again.layer, memory: Some(&again.memory) };
     let done = stop(&*backend, &spec, &copy, to).await.unwrap_or_else(|e| panic!("{e}: {}", e.source));
     println!("a second time, and stopped: {done:?}");
     assert!(done.rounds > 0 && done.written_standing.as_u64() * 4 < done.memory_bytes.as_u64(), "{done:?}");
     again.is_one_memory();
+    tokio::time::timeout(PATIENCE, copy.exited()).await.unwrap();
     drop(copy);
     undo(&*backend, &spec).await;
+    settled(ground, &before).await;
     copies.push((spec.clone(), again.wake(&*backend, &spec).await));
     end_all(&*backend, copies).await;
     end(ground, &*backend, &source, machine).await;
