@@ -59,7 +59,11 @@ impl App {
         // Whoever is told has all of them: what is not usable by then is no longer begun.
         let deadline = Instant::now() + self.options().create_limit;
         let state = self.within(id, self.node().checkpoint(id, keep)).await?;
-        let state = state.map_err(|e| self.not_kept(id, e))?;
+        let state = state.map_err(|error| match error {
+            // It fell asleep meanwhile.
+            node::Error::Paused(_) => Error::PausedFork(id.clone()),
+            other => self.not_kept(id, other),
+        })?;
         let now = self.options().clock.now();
         if let Err(error) = self.store().add_event(&checkpointed_event(&source, now)).await {
             let error = &error as &dyn std::error::Error;
