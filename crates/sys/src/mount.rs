@@ -16,7 +16,9 @@ pub struct Attributes<'a> {
     pub id_map: Option<BorrowedFd<'a>>,
 }
 
-/// Sets attributes of the one mount behind `mount`, not of those below it.
+/// Sets attributes of the one mount behind `mount`, not of those below it, and parts
+/// it from the mounts that it is a clone of: what is mounted on it appears nowhere else.
+/// (systemd makes all mounts of a host shared, and a clone is shared as its origin is.)
 pub fn set_attributes(mount: BorrowedFd<'_>, attributes: Attributes<'_>) -> io::Result<()> {
     let Attributes { read_only, no_devices, id_map } = attributes;
     let flags = [
@@ -28,7 +30,7 @@ pub fn set_attributes(mount: BorrowedFd<'_>, attributes: Attributes<'_>) -> io::
     let attr = libc::mount_attr {
         attr_set,
         attr_clr: 0,
-        propagation: 0,
+        propagation: libc::MS_PRIVATE,
         userns_fd: id_map.map_or(0, |fd| i64::from(fd.as_raw_fd()).cast_unsigned()),
     };
     // SAFETY: the empty path is a C string and `attr` outlives the call.

@@ -16,6 +16,7 @@ use runtime::Backend;
 use runtime::namespaces::{Criu, Launcher, Namespaces, Options};
 use runtime::network::{Network, NetworkConfig};
 use runtime::storage::{Storage, StorageOptions};
+use rustix::mount::MountPropagationFlags;
 
 /// Far from the ids of any server: slots of tests begin here.
 const FIRST_USER_ID: u32 = 2_100_000_000;
@@ -80,6 +81,9 @@ impl Ground {
         let dir = tempfile::Builder::new().prefix("warren-ground").tempdir_in("/var/tmp")?;
         let options = StorageOptions { image_size: Some(disk), only: None };
         let storage = Arc::new(Storage::open(dir.path(), &options).context("open the storage")?);
+        // As systemd has it; what a machine mounts must not come back to the host.
+        rustix::mount::mount_change(storage.root(), MountPropagationFlags::SHARED)
+            .context("share the mount of the storage")?;
         busybox_root(&storage.root().join("layers/root"))?;
         let network = Network::start(NetworkConfig::default()).await.context("start the network")?;
         let cgroup_name = format!("warren-ground-{}-{n}", std::process::id());
