@@ -25,6 +25,7 @@ mod precopy;
 mod probe;
 mod restore;
 mod shown;
+mod turns;
 mod unanswered;
 mod unwritten;
 mod workshop;
@@ -44,6 +45,7 @@ use crate::trees::Trees;
 use crate::{Backend, BoxFuture, CheckpointTo, Checkpointed, Error, ErrorKind, Machine, MachineSpec, Then};
 use cgroup::Cgroups;
 use dial::{Controls, Sockets};
+use turns::Turns;
 
 pub use cgroup::Error as CgroupError;
 pub use criu::Criu;
@@ -88,6 +90,8 @@ struct Host {
     controls: Controls,
     /// One task for each machine waits for its end.
     tasks: TaskTracker,
+    /// A step that makes or removes something of a sandbox has its turn.
+    turns: Arc<Turns>,
     /// Whether this kernel tells which pages were written.
     tracks_pages: bool,
     /// Why checkpoints turned out to have no memory, although the tool is there.
@@ -129,6 +133,7 @@ impl Namespaces {
                 sockets,
                 controls: Controls::default(),
                 tasks,
+                turns: Arc::default(),
                 tracks_pages,
                 disproved: Mutex::default(),
             }),
@@ -158,7 +163,24 @@ impl Namespaces {
         done.map_err(|e| e.named(spec, step))
     }
 
-    /// The same on a thread of its own, for a step that waits for others: those that it
+    /// The same for a step that makes or removes something of the host, and is over soon:
+    /// after those of the same sandbox that began before, also where a kill left them
+    /// behind, or its removal would come before what it removes.
+    async fn step_in_turn<T, E, F>(&self, spec: &MachineSpec, step: &'static str, run: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        E: Into<StepError> + Send + 'static,
+        F: FnOnce(&Host, &MachineSpec) -> Result<T, E> + Send + 'static,
+    {
+        let turn = self.host.turns.take(&spec.sandbox_id).await;
+        let run = move |host: &Host, spec: &MachineSpec| {
+            let _turn = turn;
+            run(host, spec)
+        };
+        self.step(spec, step, run).await
+    }
+
+    /// As [`Self::step`] on a thread of its own, for a step that waits for others: those that it
     /// waits for may need a thread of the pool.
     async fn long_step<T, F>(&self, spec: &MachineSpec, step: &'static str, run: F) -> Result<T, Error>
     where
@@ -270,7 +292,7 @@ impl Backend for Namespaces {
         Box::pin(async move {
             let host = self.host.clone();
             drop(tokio::task::spawn_blocking(move || host.cgroups.warm_up()));
-            self.step(spec, "making control groups", |host, spec| {
+            self.step_in_turn(spec, "making control groups", |host, spec| {
                 host.cgroups.create(&spec.sandbox_id, spec.slot, spec.resources)
             })
             .await
@@ -278,7 +300,7 @@ impl Backend for Namespaces {
     }
 
     fn prepare<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(self.step(spec, "making the writable layer", boot::prepare))
+        Box::pin(self.step_in_turn(spec, "making the writable layer", boot::prepare))
     }
 
     fn boot<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<Arc<dyn Machine>, Error>> {
@@ -298,8 +320,9 @@ impl Backend for Namespaces {
     fn unprepare<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
             // The disk goes even if the network will not: both are tried each time.
-            let remove =
-                self.step(spec, "removing the writable layer", |host, spec| host.storage.remove(&spec.dir));
+            let remove = self.step_in_turn(spec, "removing the writable layer", |host, spec| {
+                host.storage.remove(&spec.dir)
+            });
             let (removed, detached) = tokio::join!(remove, self.host.network.detach(spec.slot));
             removed?;
             detached.map_err(|e| StepError::from(e).named(spec, "detaching the network"))
@@ -307,7 +330,7 @@ impl Backend for Namespaces {
     }
 
     fn unreserve<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(self.step(spec, "removing control groups", |host, spec| {
+        Box::pin(self.step_in_turn(spec, "removing control groups", |host, spec| {
             host.cgroups.kill(&spec.sandbox_id)?;
             host.cgroups.remove(&spec.sandbox_id)
         }))
@@ -315,7 +338,8 @@ impl Backend for Namespaces {
 
     fn park<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
-            let store = self.step(spec, "writing its files back", |host, spec| host.storage.store(&spec.dir));
+            let store =
+                self.step_in_turn(spec, "writing its files back", |host, spec| host.storage.store(&spec.dir));
             let (stored, detached) = tokio::join!(store, self.host.network.detach(spec.slot));
             stored?;
             detached.map_err(|e| StepError::from(e).named(spec, "detaching the network"))
@@ -323,11 +347,19 @@ impl Backend for Namespaces {
     }
 
     fn unpark<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(self.step(spec, "taking the writable layer up", |host, spec| host.storage.reopen(&spec.dir)))
+        Box::pin(
+            self.step_in_turn(spec, "taking the writable layer up", |host, spec| {
+                host.storage.reopen(&spec.dir)
+            }),
+        )
     }
 
     fn discard<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(self.step(spec, "removing the writable layer", |host, spec| host.storage.remove(&spec.dir)))
+        Box::pin(
+            self.step_in_turn(spec, "removing the writable layer", |host, spec| {
+                host.storage.remove(&spec.dir)
+            }),
+        )
     }
 
     fn checkpoint<'a>(
@@ -355,7 +387,7 @@ impl Backend for Namespaces {
         layer: &'a Path,
     ) -> BoxFuture<'a, Result<(), Error>> {
         let layer = layer.to_owned();
-        Box::pin(self.step(spec, "copying the writable layer", move |host, spec| {
+        Box::pin(self.step_in_turn(spec, "copying the writable layer", move |host, spec| {
             host.storage.create_from(&spec.dir, &layer, spec.resources.disk).map(drop)
         }))
     }

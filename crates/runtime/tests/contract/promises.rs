@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use model::ByteSize;
-use warren_runtime::{DialError, Exit};
+use warren_runtime::{BoxFuture, DialError, Error, Exit};
 
 use crate::{Host, PATIENCE, SILENT_PORT, echo, end, settled, spec, start, undo};
 
@@ -12,6 +12,7 @@ pub(crate) async fn hold(host: &dyn Host) {
     assert_eq!(host.census(), Vec::<String>::new(), "the host is empty before");
     a_machine_answers_and_ends(host).await;
     every_undo_is_safe_at_every_step_and_twice(host).await;
+    a_step_that_nobody_waits_for_is_undone(host).await;
     a_second_backend_adopts(host).await;
     machines_stand_side_by_side(host).await;
 }
@@ -62,6 +63,28 @@ async fn every_undo_is_safe_at_every_step_and_twice(host: &dyn Host) {
             undo(&*backend, &spec).await;
             settled(host, &[]).await;
         }
+    }
+}
+
+/// As a kill lets go of the step that is under way.
+async fn a_step_that_nobody_waits_for_is_undone(host: &dyn Host) {
+    let backend = host.backend();
+    let spec = spec(host, 2);
+    for _ in 0..20 {
+        let begun = async |step: BoxFuture<'_, Result<(), Error>>| {
+            tokio::select! {
+                biased;
+                _ = step => {}
+                () = std::future::ready(()) => {}
+            }
+        };
+        begun(backend.reserve(&spec)).await;
+        undo(&*backend, &spec).await;
+        assert_eq!(host.census(), Vec::<String>::new());
+        backend.reserve(&spec).await.unwrap();
+        begun(backend.prepare(&spec)).await;
+        undo(&*backend, &spec).await;
+        assert_eq!(host.census(), Vec::<String>::new());
     }
 }
 
