@@ -239,14 +239,14 @@ impl Storage {
     /// shows the same as they do. It appears whole or not at all.
     pub fn merge(&self, layers: &[PathBuf], below: &[PathBuf], to: &Path) -> Result<(), Error> {
         let staging = layer::staging(to)?;
-        self.remove_layer(&staging)?;
+        self.remove_tree(&staging)?;
         let made = match &self.engine {
             Engine::Btrfs(_) => btrfs::Subvolumes::merge(layers, below, &staging),
             Engine::Ext4(_) => merge_plainly(layers, below, &staging),
         };
         let made = made.and_then(|()| fs::rename(&staging, to).map_err(at("naming", to)));
         if made.is_err() {
-            self.remove_layer(&staging)?;
+            self.remove_tree(&staging)?;
         }
         made
     }
@@ -260,8 +260,14 @@ impl Storage {
         }
     }
 
-    /// Removes a template layer, sealed or made as a plain directory. Safe twice.
+    /// Removes a template layer, sealed or made as a plain directory, and what was put
+    /// together to become it. Safe twice.
     pub fn remove_layer(&self, layer: &Path) -> Result<(), Error> {
+        self.remove_tree(&layer::staging(layer)?)?;
+        self.remove_tree(layer)
+    }
+
+    fn remove_tree(&self, layer: &Path) -> Result<(), Error> {
         match &self.engine {
             Engine::Btrfs(subvolumes) => subvolumes.remove_layer(layer),
             Engine::Ext4(_) => layer::remove_tree(layer),

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -9,6 +10,10 @@ use crate::disk;
 use crate::driver::chain;
 use crate::handle::Refused;
 use crate::shared::Shared;
+
+/// Until what could not be removed is tried again: a step that a kill left behind may
+/// still write to it.
+const AGAIN: Duration = Duration::from_mins(1);
 
 /// Sweeps now and whenever the bell rings, until the server leaves. While there
 /// is a record that cannot be read nothing is swept: it may name any generation.
@@ -21,10 +26,11 @@ pub(crate) fn start(shared: &Arc<Shared>, mut rung: mpsc::Receiver<()>, refused:
     let again = Arc::clone(&shared);
     let sweeping = async move {
         loop {
-            sweep(&again).await;
+            let done = sweep(&again).await;
             tokio::select! {
                 biased;
                 () = leave.cancelled() => return,
+                () = tokio::time::sleep(AGAIN), if !done => {}
                 more = rung.recv() => if more.is_none() { return },
             }
         }
@@ -32,17 +38,24 @@ pub(crate) fn start(shared: &Arc<Shared>, mut rung: mpsc::Receiver<()>, refused:
     shared.tasks.spawn(tracing::info_span!("sweep"), sweeping, || async {});
 }
 
-async fn sweep(shared: &Arc<Shared>) {
+/// Says whether nothing is left.
+async fn sweep(shared: &Arc<Shared>) -> bool {
     let shelf = Arc::clone(&shared.shelf);
     let gone = match disk::blocking(move || shelf.set_aside()).await {
         Ok(gone) => gone,
-        Err(e) => return tracing::warn!(error = chain(&e), "looking for generations that nobody holds"),
+        Err(e) => {
+            tracing::warn!(error = chain(&e), "looking for generations that nobody holds");
+            return false;
+        }
     };
+    let mut done = true;
     for path in gone {
         if let Err(error) = remove(shared, &path).await {
             tracing::warn!(path = %path.display(), error, "a generation is not removed yet");
+            done = false;
         }
     }
+    done
 }
 
 /// The layer first, which only the backend can remove.

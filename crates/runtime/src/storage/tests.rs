@@ -214,6 +214,24 @@ fn a_sealed_layer_is_what_was_written_and_can_be_removed() {
 }
 
 #[test]
+fn a_layer_that_was_cut_off_is_removed_with_its_name() {
+    each_kind(|world| {
+        let storage = world.open();
+        let dir = World::sandbox(&storage, "a");
+        let writable = storage.create(&dir, LIMIT).unwrap();
+        fs::write(writable.upper.join("file"), "").unwrap();
+        let draft = storage.layers_dir().join("draft");
+        let layer = draft.join("layer");
+        fs::create_dir(&draft).unwrap();
+        storage.snapshot(&dir, &layer).unwrap();
+        fs::rename(&layer, layer::staging(&layer).unwrap()).unwrap();
+        storage.remove_layer(&layer).unwrap();
+        fs::remove_dir(&draft).unwrap();
+        storage.remove(&dir).unwrap();
+    });
+}
+
+#[test]
 fn a_host_without_any_kind_is_told_what_is_missing() {
     let state = tempfile::tempdir().unwrap();
     let options = StorageOptions { image_size: Some(ByteSize::mib(1)), only: Some(StorageKind::BtrfsImage) };
