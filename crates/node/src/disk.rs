@@ -19,6 +19,9 @@ const READ_LIMIT: u64 = 4 << 20;
 /// A file system with less has no room: it keeps some for its own records.
 const LEAST: u64 = 16 << 20;
 
+/// What the kernel changes of a file in one act.
+const PAGE: usize = 4096;
+
 /// The kernel's words for a full disk, as the C library has them.
 const FULL: [&str; 2] = ["No space left on device", "Disk quota exceeded"];
 
@@ -104,6 +107,30 @@ pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Err
     write().map_err(error("writing", path))
 }
 
+/// Writes a file of ours over itself where old and new have room in one page, which the
+/// kernel changes in one act for all who outlive this process; else as [`write_json`]
+/// does. A loss of power may tear it. What is won is a file made and one removed:
+/// ext4 makes a file anew the slower, the more were removed in the last seconds.
+pub(crate) fn amend_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
+    let amend = || -> io::Result<bool> {
+        let mut file = fs::OpenOptions::new().write(true).open(path)?;
+        let mut bytes = serde_json::to_vec_pretty(value)?;
+        let old = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+        if old.max(bytes.len()) > PAGE {
+            return Ok(false);
+        }
+        // Of a longer one before it nothing may show.
+        bytes.resize(old.max(bytes.len()), b' ');
+        file.write_all(&bytes)?;
+        Ok(true)
+    };
+    match amend() {
+        Ok(true) => Ok(()),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(error("writing", path)(e)),
+        _ => write_json(path, value),
+    }
+}
+
 /// Gives a file the name of another, which goes. By exchange where there is one and
 /// the host's filesystem can: over a rename, ext4 writes the new file's data out
 /// before it returns, which takes longer than all the rest.
@@ -173,6 +200,18 @@ pub(crate) fn list_dir(path: &Path) -> Result<Vec<PathBuf>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_amended_file_holds_the_new_value_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file.json");
+        let lengths = [30, 4000, 10, 9000, 20, 4094, 4095, 1];
+        for value in lengths.map(|n| "x".repeat(n)) {
+            amend_json(&path, &value).unwrap();
+            assert_eq!(read_json::<String>(&path).unwrap(), value);
+            assert_eq!(list_dir(dir.path()).unwrap(), [path.clone()]);
+        }
+    }
 
     #[test]
     fn a_full_disk_is_known_at_the_bottom_of_a_chain() {

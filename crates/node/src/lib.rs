@@ -27,6 +27,7 @@ mod record;
 mod restore;
 mod room;
 mod shared;
+mod spares;
 mod states;
 mod tasks;
 mod template;

@@ -147,6 +147,11 @@ impl NodeOptions {
         records_dir(&self.bulk_dir)
     }
 
+    /// Where directories wait for sandboxes to be.
+    pub(crate) fn spare_dir(&self) -> PathBuf {
+        self.bulk_dir.join("spare")
+    }
+
     /// Where the states of sandboxes are that were written down.
     pub(crate) fn generations_dir(&self) -> PathBuf {
         self.bulk_dir.join("generations")

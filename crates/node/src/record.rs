@@ -14,12 +14,13 @@ use serde::{Deserialize, Serialize};
 use crate::build::Start;
 use crate::disk;
 use crate::handle::Purpose;
+use crate::spares::machine_dir;
 use crate::template::{self, Template};
 
 /// The version that this server writes and the newest that it reads.
 const FORMAT: u32 = 1;
 /// Name of the record in the sandbox's directory.
-const FILE: &str = "sandbox.json";
+pub(crate) const FILE: &str = "sandbox.json";
 
 /// The record, with its secrets: never printed.
 #[derive(Clone, Serialize, Deserialize)]
@@ -207,15 +208,13 @@ impl Record {
         value.get("slot")?.as_u64().and_then(|slot| u32::try_from(slot).ok()).map(Slot)
     }
 
-    /// Makes the sandbox's directory and writes the first record into it.
-    pub(crate) fn write_first(&self, dir: &Path) -> Result<(), disk::Error> {
-        disk::make_dir(dir)?;
-        self.write(dir)?;
-        disk::make_dir(&dir.join("machine"))
-    }
-
     pub(crate) fn write(&self, dir: &Path) -> Result<(), disk::Error> {
         disk::write_json(&dir.join(FILE), self)
+    }
+
+    /// The same over what was written before, for a sandbox that a power cut ends anyway.
+    pub(crate) fn amend(&self, dir: &Path) -> Result<(), disk::Error> {
+        disk::amend_json(&dir.join(FILE), self)
     }
 
     /// Like [`Self::write`], and there after a power cut.
@@ -418,7 +417,7 @@ impl Record {
             sandbox_id: sandbox_id.clone(),
             slot: Slot(self.slot),
             layers: self.layers.clone(),
-            dir: dir.join("machine"),
+            dir: machine_dir(dir),
             resources: self.resources(),
             hostname: "e2b.local".to_owned(),
             command: vec![wire::control::GUEST_PATH.to_owned()],

@@ -13,6 +13,7 @@ use crate::generation::{Shelf, sweep};
 use crate::handle::Refused;
 use crate::record::{Record, Unusable};
 use crate::shared::{Entry, Shared};
+use crate::spares::Spares;
 use crate::template::Templates;
 use crate::{NodeOptions, disk};
 
@@ -70,7 +71,8 @@ fn read(options: NodeOptions) -> Result<Read, disk::Error> {
     let limits = options.limits;
     let ended = EndedRecords::load(options.state_dir.join("ended"), limits.ended_count, limits.ended_age)?;
     let dirs = disk::list_dir(&sandboxes)?;
-    Ok((Arc::new(Shared::new(options, templates, cache, ended, shelf)), dirs, rung, in_order))
+    let spares = Spares::open(options.spare_dir())?;
+    Ok((Arc::new(Shared::new(options, templates, cache, ended, shelf, spares)), dirs, rung, in_order))
 }
 
 /// Makes the driver of a recorded sandbox.

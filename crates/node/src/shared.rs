@@ -17,6 +17,7 @@ use crate::generation::{Checkpoint, Keep, Shelf, Waking};
 use crate::handle::Purpose;
 use crate::ledger::Ledger;
 use crate::record::Record;
+use crate::spares::Spares;
 use crate::tasks::Tasks;
 use crate::template::Templates;
 use crate::warm::Warm;
@@ -144,6 +145,7 @@ pub(crate) struct Shared {
     pub(crate) ended: EndedRecords,
     /// States of sandboxes that were written down.
     pub(crate) shelf: Arc<Shelf>,
+    pub(crate) spares: Spares,
     pub(crate) tasks: Tasks,
     pub(crate) changes: watch::Sender<u64>,
     /// Held by the build of a recipe.
@@ -171,10 +173,12 @@ impl Shared {
         cache: Cache,
         ended: EndedRecords,
         shelf: Arc<Shelf>,
+        spares: Spares,
     ) -> Self {
         let ledger = Ledger::new(options.capacity, options.overcommit);
         Self {
             shelf,
+            spares,
             templates,
             ended,
             tasks: Tasks::default(),

@@ -20,8 +20,8 @@ impl Driver {
     /// Takes back a start of which only the record was made. It never was a
     /// sandbox: it leaves no record of an end.
     pub(super) async fn withdraw(mut self) {
-        let (cause, dir) = (EndCause::StartFailed, self.dir());
-        if let Err(error) = disk::blocking(move || disk::remove_dir(&dir)).await {
+        let cause = EndCause::StartFailed;
+        if let Err(error) = self.clear_dir().await {
             tracing::warn!(error = chain(&error), "taking a start back");
             return self.end(cause).await;
         }
@@ -155,9 +155,13 @@ impl Driver {
                 kept => kept?,
             }
         }
-        let dir = self.dir();
         self.pass_undo(Point::BeforeForget).await?;
-        Ok(disk::blocking(move || disk::remove_dir(&dir)).await?)
+        Ok(self.clear_dir().await?)
+    }
+
+    async fn clear_dir(&self) -> Result<(), disk::Error> {
+        let (shared, dir) = (Arc::clone(&self.shared), self.dir());
+        disk::blocking(move || shared.spares.clear(&dir)).await
     }
 
     /// Passes a fault point.
@@ -176,7 +180,7 @@ impl Driver {
     /// A sandbox that never got its record has no directory either: nothing to say then.
     async fn record_cause(&self) {
         let (record, dir) = (self.record.clone(), self.dir());
-        let written = disk::blocking(move || if dir.exists() { record.write(&dir) } else { Ok(()) }).await;
+        let written = disk::blocking(move || if dir.exists() { record.amend(&dir) } else { Ok(()) }).await;
         if let Err(e) = written {
             tracing::warn!(error = chain(&e), "recording why a sandbox ends");
         }

@@ -199,7 +199,7 @@ impl Driver {
         let mut record = self.record.clone();
         record.set_deadline(deadline);
         let (copy, dir) = (record.clone(), self.dir());
-        let written = disk::blocking(move || copy.write(&dir)).await;
+        let written = disk::blocking(move || copy.amend(&dir)).await;
         written.map_err(|e| Error::host(self.id().clone(), "recording the deadline", e))?;
         self.record = record;
         self.apply(Event::SetDeadline);

@@ -71,9 +71,9 @@ impl Admitted {
     /// Not to be dropped: a file operation cannot be called back, and one that
     /// ended after the undo would leave a directory behind.
     async fn admit(context: Context) -> Result<Self, StepError> {
-        let (record, dir) = (context.record.clone(), context.shared.options.sandboxes_dir());
-        let dir = dir.join(context.spec.sandbox_id.as_str());
-        disk::blocking(move || record.write_first(&dir)).await?;
+        let (shared, record) = (Arc::clone(&context.shared), context.record.clone());
+        let dir = shared.options.sandboxes_dir().join(context.spec.sandbox_id.as_str());
+        disk::blocking(move || shared.spares.furnish(&record, &dir)).await?;
         Ok(Self(context))
     }
 
@@ -280,7 +280,7 @@ impl Driver {
         self.note_version(&ready.status.envd_version);
         self.pass(Point::BeforeReady, reply).await?;
         let (record, dir) = (self.record.clone(), self.dir());
-        let written = disk::blocking(move || record.write(&dir)).await;
+        let written = disk::blocking(move || record.amend(&dir)).await;
         written.map_err(|e| Failed::Step(RECORDING, e.into()))?;
         self.pass(Point::BeforeReply, reply).await?;
         self.open_reach();

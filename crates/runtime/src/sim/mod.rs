@@ -53,6 +53,23 @@ fn io_error(spec: &MachineSpec, step: &'static str, source: std::io::Error) -> E
     Error { source: source.into(), ..error(spec, step, "") }
 }
 
+/// The directory itself is the caller's, as with a real disk.
+fn empty(dir: &Path) -> std::io::Result<()> {
+    let entries = match std::fs::read_dir(dir) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            std::fs::remove_dir_all(entry.path())?;
+        } else {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 impl Backend for Sim {
     fn isolation(&self) -> Isolation {
         Isolation::Sim
@@ -98,12 +115,7 @@ impl Backend for Sim {
             if self.world.running(&spec.sandbox_id).is_some() {
                 return Err(error(spec, "removing the writable layer", "the machine still runs"));
             }
-            match std::fs::remove_dir_all(&spec.dir) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(error(spec, "removing the writable layer", &e.to_string()));
-                }
-                _ => {}
-            }
+            empty(&spec.dir).map_err(|e| io_error(spec, "removing the writable layer", e))?;
             self.world.unprepare(spec);
             Ok(())
         })

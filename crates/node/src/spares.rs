@@ -1,0 +1,171 @@
+//! Directories of sandboxes that are gone, kept for the next ones.
+//!
+//! ```text
+//!   <bulk>/spare/<n>       made, or left over; the record is written here
+//!          │ one rename            ▲ one rename, then it is emptied
+//!          ▼                       │
+//!   <bulk>/sandboxes/<id>  sandbox.json · machine/
+//! ```
+//!
+//! A file system is slowest at making and removing files. ext4 gives no number of a
+//! file out again for some minutes after its removal, and passes over all of those
+//! whenever it makes a file: the busier a host, the slower each create would be.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::disk;
+use crate::record::{FILE, Record};
+
+/// More than this many go at once only when many sandboxes end at once.
+const MOST: usize = 32;
+
+/// The spare directories of a node.
+#[derive(Debug)]
+pub(crate) struct Spares {
+    dir: PathBuf,
+    names: AtomicU64,
+    ready: Mutex<Vec<PathBuf>>,
+}
+
+impl Spares {
+    /// Begins without any: those of a server before this one are removed.
+    pub(crate) fn open(dir: PathBuf) -> Result<Self, disk::Error> {
+        disk::remove_dir(&dir)?;
+        disk::make_dir(&dir)?;
+        Ok(Self { dir, names: AtomicU64::default(), ready: Mutex::default() })
+    }
+
+    /// Makes the directory of a sandbox, with its first record: whole or not at all.
+    pub(crate) fn furnish(&self, record: &Record, to: &Path) -> Result<(), disk::Error> {
+        let spare = self.ready().pop();
+        let (place, written) = match spare {
+            Some(spare) => {
+                let written = record.amend(&spare);
+                (spare, written)
+            }
+            None => {
+                let fresh = self.name();
+                let written = make(record, &fresh);
+                (fresh, written)
+            }
+        };
+        let made = written.and_then(|()| fs::rename(&place, to).map_err(disk::error("naming", to)));
+        if made.is_err() {
+            disk::remove_dir(&place)?;
+        }
+        made
+    }
+
+    /// Removes the directory of a sandbox; gone already is well too.
+    pub(crate) fn clear(&self, dir: &Path) -> Result<(), disk::Error> {
+        if self.ready().len() >= MOST {
+            return disk::remove_dir(dir);
+        }
+        let spare = self.name();
+        match fs::rename(dir, &spare) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(_) => return disk::remove_dir(dir),
+            Ok(()) => {}
+        }
+        match empty(&spare) {
+            Ok(true) => self.ready().push(spare),
+            _ => disk::remove_dir(&spare)?,
+        }
+        Ok(())
+    }
+
+    fn name(&self) -> PathBuf {
+        self.dir.join(self.names.fetch_add(1, Ordering::Relaxed).to_string())
+    }
+
+    fn ready(&self) -> MutexGuard<'_, Vec<PathBuf>> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where the backend keeps what it has of the sandbox of `dir`.
+pub(crate) fn machine_dir(dir: &Path) -> PathBuf {
+    dir.join("machine")
+}
+
+fn make(record: &Record, fresh: &Path) -> Result<(), disk::Error> {
+    disk::make_dir(fresh)?;
+    record.write(fresh)?;
+    disk::make_dir(&machine_dir(fresh))
+}
+
+/// Leaves nothing of the sandbox; `false` for one that cannot be used again.
+fn empty(spare: &Path) -> Result<bool, disk::Error> {
+    let (machine, record) = (machine_dir(spare), spare.join(FILE));
+    let is_whole = disk::list_dir(spare)? == [machine.clone(), record.clone()];
+    if !is_whole || !disk::list_dir(&machine)?.is_empty() {
+        return Ok(false);
+    }
+    // Its variables and token are nobody's business any more.
+    disk::amend_json(&record, &())?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(id: &str) -> Record {
+        let record = serde_json::json!({
+            "format": 1, "sandbox_id": id, "template_id": "basebasebase",
+            "build_id": "0ba5e000-0000-4000-8000-000000000001", "slot": 0, "layers": [],
+            "cpu_count": 1, "memory_bytes": 1, "disk_bytes": 1, "env_vars": {"SECRET": "word"},
+            "interpreter": false, "wait_for_interpreter": false, "timeout_micros": 1,
+            "created_at": 0, "deadline": 1, "envd_version": ""
+        });
+        serde_json::from_value(record).unwrap()
+    }
+
+    #[test]
+    fn a_directory_serves_again_and_tells_nothing_of_who_had_it() {
+        let host = tempfile::tempdir().unwrap();
+        let sandboxes = host.path().join("sandboxes");
+        disk::make_dir(&sandboxes).unwrap();
+        let spares = Spares::open(host.path().join("spare")).unwrap();
+        let kept = || disk::list_dir(&host.path().join("spare")).unwrap();
+        let [first, second] = ["ifirst", "isecond"].map(|id| (record(id), sandboxes.join(id)));
+        spares.furnish(&first.0, &first.1).unwrap();
+        let inode = |dir: &Path| std::os::unix::fs::MetadataExt::ino(&fs::metadata(dir.join(FILE)).unwrap());
+        let had = inode(&first.1);
+        spares.clear(&first.1).unwrap();
+        spares.clear(&first.1).unwrap();
+        assert!(!first.1.exists());
+        let left = fs::read_to_string(kept()[0].join(FILE)).unwrap();
+        assert_eq!(left.trim(), "null");
+        spares.furnish(&second.0, &second.1).unwrap();
+        assert_eq!(inode(&second.1), had);
+        assert_eq!(Record::read(&second.1).unwrap().sandbox_id, "isecond");
+        assert!(kept().is_empty() && machine_dir(&second.1).is_dir());
+
+        // With anything else in it, it goes whole.
+        fs::write(machine_dir(&second.1).join("file"), "").unwrap();
+        spares.clear(&second.1).unwrap();
+        assert!(kept().is_empty() && disk::list_dir(&sandboxes).unwrap().is_empty());
+    }
+
+    #[test]
+    fn only_so_many_are_kept_and_none_over_a_restart() {
+        let host = tempfile::tempdir().unwrap();
+        let dir = host.path().join("spare");
+        let spares = Spares::open(dir.clone()).unwrap();
+        let many: Vec<_> = (0..MOST + 5).map(|n| host.path().join(format!("i{n}"))).collect();
+        for to in &many {
+            spares.furnish(&record("isome"), to).unwrap();
+        }
+        for from in &many {
+            spares.clear(from).unwrap();
+        }
+        assert_eq!(disk::list_dir(&dir).unwrap().len(), MOST);
+        Spares::open(dir.clone()).unwrap();
+        assert!(disk::list_dir(&dir).unwrap().is_empty());
+    }
+}
