@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use model::{EndCause, KilledBy};
 use runtime::sim::{Act, Fault, Inventory};
-use support::{Host, request, sandbox_id, until};
-use warren_node::{Approver, Error, Phase, Point, Sandboxes, Unusable};
+use support::{Host, request, sandbox_id, unapproved, until, until_recorded};
+use warren_node::{Error, Phase, Point, Sandboxes, Unusable};
 
 #[tokio::test]
 async fn a_fault_at_any_step_of_a_start_leaves_the_host_as_before_twice() {
@@ -110,13 +110,8 @@ async fn a_crash_before_a_start_is_approved_leaves_nothing() {
     let host = Host::new();
     let first = host.open().await;
     let before = host.footprint(&first);
-    let (_approver, approval) = Approver::new();
-    let creating = tokio::spawn({
-        let first = first.clone();
-        async move { first.create_approved(request(1), approval).await }
-    });
-    let record = host.sandbox_dir(&sandbox_id(1)).join("sandbox.json");
-    until("its record is written", || record.exists()).await;
+    let (_approver, creating) = unapproved(&first, 1);
+    until_recorded(&host, 1).await;
     first.abandon().await;
     creating.abort();
     let second = host.open().await;

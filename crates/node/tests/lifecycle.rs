@@ -7,9 +7,9 @@ use std::time::Duration;
 use model::{EndCause, KilledBy};
 use runtime::Exit;
 use runtime::sim::{Act, ECHO_PORT, Fault, Inventory};
-use support::{BUILD, Host, phase, request, sandbox_id, until};
+use support::{BUILD, Host, phase, request, sandbox_id, unapproved, until, until_recorded};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use warren_node::{Approver, Error, Phase, Sandboxes};
+use warren_node::{Error, Phase, Sandboxes};
 
 #[tokio::test]
 async fn a_sandbox_is_made_reached_and_killed() {
@@ -47,13 +47,8 @@ async fn a_sandbox_is_made_reached_and_killed() {
 async fn a_sandbox_has_its_place_and_no_more_until_it_is_approved() {
     let host = Host::new();
     let handle = host.open().await;
-    let (approver, approval) = Approver::new();
-    let making = tokio::spawn({
-        let handle = handle.clone();
-        async move { handle.create_approved(request(1), approval).await }
-    });
-    let record = host.sandbox_dir(&sandbox_id(1)).join("sandbox.json");
-    until("its record is written", || record.exists()).await;
+    let (approver, making) = unapproved(&handle, 1);
+    until_recorded(&host, 1).await;
     assert_eq!(host.world.inventory(), Inventory::default());
     assert_eq!((phase(&handle, 1), handle.promised().slots), (Some(Phase::Starting), 1));
     approver.approve();
@@ -66,13 +61,10 @@ async fn nothing_is_left_of_a_sandbox_that_is_not_approved() {
     let handle = host.open().await;
     let before = host.footprint(&handle);
     for is_early in [true, false] {
-        let (approver, approval) = Approver::new();
-        let making = tokio::spawn({
-            let handle = handle.clone();
-            async move { handle.create_approved(request(1), approval).await }
-        });
-        let record = host.sandbox_dir(&sandbox_id(1)).join("sandbox.json");
-        until("its record is written", || is_early || record.exists()).await;
+        let (approver, making) = unapproved(&handle, 1);
+        if !is_early {
+            until_recorded(&host, 1).await;
+        }
         drop(approver);
         assert!(matches!(making.await.unwrap(), Err(Error::Withdrawn(_))));
         assert_eq!(host.footprint(&handle), before);

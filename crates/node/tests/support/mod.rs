@@ -11,7 +11,10 @@ use model::admission::{Capacity, Overcommit, Promised};
 use model::{BuildId, ByteSize, Resources, SandboxId};
 use runtime::sim::{Inventory, Sim, World};
 use testkit::Script;
-use warren_node::{CreateSandbox, Faults, Handle, Limits, NodeOptions, Phase, Refused};
+use tokio::task::JoinHandle;
+use warren_node::{
+    Approver, CreateSandbox, Error, Faults, Handle, Limits, NodeOptions, Observation, Phase, Refused,
+};
 
 pub(crate) const BUILD: BuildId = BuildId::from_u128(0x1111_2222_3333_4444_8555_6666_7777_8888);
 
@@ -116,6 +119,20 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
         }
     };
     tokio::time::timeout(Duration::from_secs(10), waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+/// A create that waits for a word; the sender of which comes with it.
+pub(crate) fn unapproved(handle: &Handle, n: u32) -> (Approver, JoinHandle<Result<Observation, Error>>) {
+    let (approver, approval) = Approver::new();
+    let handle = handle.clone();
+    let making = tokio::spawn(async move { handle.create_approved(request(n), approval).await });
+    (approver, making)
+}
+
+/// Waits until a sandbox has its record.
+pub(crate) async fn until_recorded(host: &Host, n: u32) {
+    let record = host.sandbox_dir(&sandbox_id(n)).join("sandbox.json");
+    until("its record is written", || record.exists()).await;
 }
 
 /// Where the files of a sandbox are that it wrote.
