@@ -8,7 +8,7 @@ import re
 import subprocess
 
 import pytest
-from outside import until
+from waiting import until
 from terminal import WARREN, warren
 
 pytestmark = pytest.mark.skipif(not WARREN.exists(), reason="the binary is not on this machine")

@@ -5,7 +5,7 @@ import time
 
 import pytest
 from e2b import AuthenticationException, CommandExitException, NotFoundException, TimeoutException
-from outside import until
+from waiting import until
 
 
 def test_run_gives_everything_the_command_said(sandbox):

@@ -11,7 +11,8 @@ import zlib
 import httpx
 import pytest
 from e2b_desktop import Sandbox
-from outside import API_KEY, API_URL, routed, until
+from outside import API_KEY, API_URL, routed
+from waiting import until
 from rfb import NONE, PASSWORD, Viewer
 from websockets.exceptions import ConnectionClosed
 

@@ -8,7 +8,7 @@ import os
 
 import pytest
 from e2b import Sandbox, SandboxException
-from outside import until
+from waiting import until
 
 # A state that can mislead holds memory.
 pytestmark = pytest.mark.usefixtures("memory")

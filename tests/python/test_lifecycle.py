@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from e2b import NotFoundException, Sandbox, SandboxException, SandboxQuery, SandboxState, TimeoutException
 from e2b_code_interpreter import Sandbox as CodeSandbox
-from outside import until
+from waiting import until
 
 
 def all_of(**options):

@@ -7,7 +7,7 @@ import os
 
 import pytest
 from e2b import AsyncSandbox, CommandExitException
-from outside import until
+from waiting import until
 
 LONG = os.environ.get("WARREN_LOAD") == "long"
 MIB = 1 << 20

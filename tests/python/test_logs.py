@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from e2b import CommandExitException, Sandbox
 from e2b_code_interpreter import Sandbox as CodeSandbox
-from outside import until
+from waiting import until
 
 
 def entries(api, sandbox_id, **query):

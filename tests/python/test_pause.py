@@ -9,7 +9,8 @@ import httpx
 import pytest
 from e2b import Sandbox, SandboxException, SandboxNotFoundException, SandboxQuery, SandboxState
 from e2b_code_interpreter import Sandbox as CodeSandbox
-from outside import API_URL, routed, until
+from outside import API_URL, routed
+from waiting import until
 
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 

@@ -3,7 +3,7 @@
 import threading
 
 from e2b import PtySize
-from outside import until
+from waiting import until
 
 
 class Screen:

@@ -6,7 +6,8 @@ import json
 
 import pytest
 import websockets
-from outside import API_KEY, routed, until
+from outside import API_KEY, routed
+from waiting import until
 
 SERVER = """
 import http.server

@@ -12,7 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
-from outside import API_KEY, API_URL, until
+from outside import API_KEY, API_URL
+from waiting import until
 
 BASE = f"{API_URL}/api/v1/session"
 

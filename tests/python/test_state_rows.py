@@ -23,7 +23,8 @@ from e2b import (
     SandboxState,
     ServiceBusyException,
 )
-from outside import API_URL, routed, until
+from outside import API_URL, routed
+from waiting import until
 
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 

@@ -5,7 +5,8 @@ What needs memory is skipped, and counted, where the server says that it cannot 
 import httpx
 import pytest
 from e2b import InvalidArgumentException, NotFoundException, Sandbox, SandboxException, SandboxNotFoundException
-from outside import API_KEY, API_URL, until
+from outside import API_KEY, API_URL
+from waiting import until
 
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 MACHINE_ID = "/etc/machine-id"

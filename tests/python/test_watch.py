@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from e2b import AsyncSandbox, FileNotFoundException, FilesystemEventType as Type, InvalidArgumentException
-from outside import until
+from waiting import until
 
 
 def collect(watcher, wanted):

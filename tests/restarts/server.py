@@ -5,25 +5,14 @@ its process id to the file that `WARREN_SERVER_PID_FILE` names."""
 
 import os
 import signal
-import time
 from pathlib import Path
 
 import httpx
+from waiting import until
 
 API_URL = os.environ["E2B_API_URL"]
 HEADERS = {"X-API-Key": os.environ["E2B_API_KEY"]}
 PID = Path(os.environ["WARREN_SERVER_PID_FILE"])
-
-
-def until(condition, what, seconds=60):
-    """Waits for a condition; gives the first true value of it."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.05)
-    raise AssertionError(f"not within {seconds} s: {what}")
 
 
 def end_server(how):
@@ -31,7 +20,9 @@ def end_server(how):
     pid = int(PID.read_text())
     os.kill(pid, how)
     # A stop takes half a minute at most, whatever is stuck; on a busy machine a little more.
-    until(lambda: int(PID.read_text() or pid) != pid or not Path(f"/proc/{pid}").exists(), "the server has ended")
+    until(
+        lambda: int(PID.read_text() or pid) != pid or not Path(f"/proc/{pid}").exists(), "the server has ended", seconds=60
+    )
 
     def answers():
         try:

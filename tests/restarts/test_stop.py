@@ -7,7 +7,8 @@ import time
 import httpx
 import pytest
 from e2b_code_interpreter import Sandbox
-from server import API_URL, HEADERS, kept, stop_server, until
+from server import API_URL, HEADERS, kept, stop_server
+from waiting import until
 
 CHILDREN = 3
 # Of numbers that are nowhere else: the state is written for a while, and so are its copies read.
@@ -72,5 +73,5 @@ def test_a_stop_with_a_fork_under_way_leaves_nothing_half(source, whole, part):
         with Sandbox.connect(child) as sandbox:
             assert sandbox.run_code(SUM).text == is_text, "a child is whole"
     print(f"after {part} of {whole:.1f} s: {told[0].status_code if told else 'cut off'}, {len(usable)} told of, {len(children)} there")
-    until(lambda: kept("sandboxes") <= before, f"nothing is left of the children: {kept('sandboxes')}")
-    until(lambda: kept("generations") <= states, f"no state is left: {kept('generations')}")
+    until(lambda: kept("sandboxes") <= before, f"nothing is left of the children: {kept('sandboxes')}", seconds=60)
+    until(lambda: kept("generations") <= states, f"no state is left: {kept('generations')}", seconds=60)

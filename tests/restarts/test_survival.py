@@ -6,7 +6,8 @@ import time
 import pytest
 from e2b import FilesystemEventType, PtySize
 from e2b_code_interpreter import Sandbox
-from server import kill_server, until
+from server import kill_server
+from waiting import until
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ class Screen:
         self.text += bytes(data).decode("utf-8", "replace")
 
     def shows(self, what):
-        until(lambda: what in self.text, f"{what!r} on the screen: {self.text!r}")
+        until(lambda: what in self.text, f"{what!r} on the screen: {self.text!r}", seconds=60)
 
 
 def events(watch):
@@ -49,7 +50,7 @@ def test_everything_goes_on(sandbox, rounds):
     sandbox.run_code("import os; lost = open('/tmp/lost', 'w+'); lost.write('still here'); lost.flush(); os.remove('/tmp/lost')")
     sandbox.commands.run("python3 -m http.server 8123 --bind 127.0.0.1", background=True)
     curl = "curl -s -m 5 -o /dev/null -w '%{http_code}' http://127.0.0.1:8123/ || true"
-    until(lambda: sandbox.commands.run(curl).stdout == "200", "it serves")
+    until(lambda: sandbox.commands.run(curl).stdout == "200", "it serves", seconds=60)
     terminal = sandbox.pty.create(PtySize(rows=24, cols=80), timeout=0)
     screen = Screen(terminal)
     sandbox.pty.send_stdin(terminal.pid, b"KEPT=in-the-shell; cd /var; echo be-$((40+2))\n")
@@ -57,7 +58,7 @@ def test_everything_goes_on(sandbox, rounds):
     sandbox.files.make_dir("/home/user/watched")
     watch = sandbox.files.watch_dir("/home/user/watched")
     sandbox.files.write("/home/user/watched/before", "x")
-    until(lambda: ("before", FilesystemEventType.WRITE) in events(watch), "the first event")
+    until(lambda: ("before", FilesystemEventType.WRITE) in events(watch), "the first event", seconds=60)
     # It ends by itself, in its own time, and says so.
     sandbox.commands.run("(sleep 20; echo done > /home/user/slept) > /dev/null 2>&1 &")
     boot = sandbox.commands.run("cat /proc/sys/kernel/random/boot_id").stdout
@@ -77,8 +78,8 @@ def test_everything_goes_on(sandbox, rounds):
         screen.shows(f"in-the-shell-/var-{n}-2")
         name = f"after-{n}"
         sandbox.files.write(f"/home/user/watched/{name}", "x")
-        until(lambda: (name, FilesystemEventType.WRITE) in events(watch), "an event after the resume")
-    until(lambda: sandbox.files.exists("/home/user/slept"), "the sleep ended")
+        until(lambda: (name, FilesystemEventType.WRITE) in events(watch), "an event after the resume", seconds=60)
+    until(lambda: sandbox.files.exists("/home/user/slept"), "the sleep ended", seconds=60)
     assert sandbox.pty.kill(terminal.pid)
 
 
