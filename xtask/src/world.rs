@@ -50,6 +50,7 @@ pub(crate) fn run(tally: &mut Tally) -> anyhow::Result<()> {
         soak::sessions::run(server, soak::sessions::SHORT, 1).map(|()| None)
     });
     soak("forks of one heap, each its own (short)", &mut |server| forks(server));
+    soak("several clients at once at a few sandboxes (short)", &mut |server| races(server));
     soak("kill -9 of the server under load (short)", &mut |server| {
         soak::crash::run(server, soak::crash::SHORT).map(|()| None)
     });
@@ -68,6 +69,13 @@ pub(crate) fn run(tally: &mut Tally) -> anyhow::Result<()> {
 fn no_memory() -> Option<Skip> {
     let is_there = crate::criu::usr().is_some() || Path::new("/usr/sbin/criu").exists();
     (!is_there).then(|| Skip("there is no checkpoint tool here".to_owned()))
+}
+
+fn races(server: &Server) -> anyhow::Result<Option<Skip>> {
+    if let Some(skip) = no_memory() {
+        return Ok(Some(skip));
+    }
+    soak::races::run(server, soak::races::SHORT).map(|()| None)
 }
 
 fn forks(server: &Server) -> anyhow::Result<Option<Skip>> {

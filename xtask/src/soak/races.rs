@@ -29,6 +29,9 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
 }
 
+/// The form that every test run includes.
+pub(crate) const SHORT: Plan = Plan { rounds: 3, seed: 1 };
+
 /// Clients at a time.
 const CLIENTS: u64 = 4;
 /// Calls of each client in a round.
