@@ -20,7 +20,7 @@ mod templates;
 mod tool;
 
 use crate::server::Server;
-use crate::{packages, repo};
+use crate::{criu, packages, repo};
 use measure::Series;
 use target::Target;
 
@@ -57,6 +57,7 @@ const FILE: usize = 64 * 1024 * 1024;
 /// Prints a table in Markdown.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     packages::ensure(packages::BENCH, true)?;
+    criu::ensure();
     let rounds = if args.short { FEW } else { args.rounds };
     let target = match (&args.server, &args.key) {
         (Some(url), Some(key)) => Target::running(url, key.clone())?,

@@ -20,7 +20,7 @@ use crate::raw::Sandbox;
 use crate::server::{Options, Server};
 use crate::tally::Tally;
 use crate::world::suites;
-use crate::{build, packages, repo};
+use crate::{build, criu, packages, repo};
 
 /// Arguments of `soak`.
 #[derive(Debug, clap::Args)]
@@ -118,6 +118,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         return tally.close();
     }
     packages::ensure(packages::SERVER, true)?;
+    criu::ensure();
     let wants = |part| args.only.is_none_or(|only| only == part);
     if wants(Part::Simulated) {
         crate::simulated::soak(args.seed)?;
