@@ -8,8 +8,8 @@ import re
 import subprocess
 
 import pytest
-from waiting import until
 from terminal import WARREN, warren
+from waiting import until
 
 pytestmark = pytest.mark.skipif(not WARREN.exists(), reason="the binary is not on this machine")
 ID = r"i[a-z0-9]{20}"

@@ -12,8 +12,8 @@ import httpx
 import pytest
 from e2b_desktop import Sandbox
 from outside import API_KEY, API_URL, routed
-from waiting import until
 from rfb import NONE, PASSWORD, Viewer
+from waiting import until
 from websockets.exceptions import ConnectionClosed
 
 SIZE = (1024, 768)

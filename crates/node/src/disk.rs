@@ -109,8 +109,8 @@ pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Err
 
 /// Writes a file of ours over itself where old and new have room in one page, which the
 /// kernel changes in one act for all who outlive this process; else as [`write_json`]
-/// does. A loss of power may tear it. What is won is a file made and one removed:
-/// ext4 makes a file anew the slower, the more were removed in the last seconds.
+/// does. A loss of power may tear it, and whoever reads meanwhile may have half of
+/// each. What is won is a file made and one removed.
 pub(crate) fn amend_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
     let amend = || -> io::Result<bool> {
         let mut file = fs::OpenOptions::new().write(true).open(path)?;
@@ -209,7 +209,7 @@ mod tests {
         for value in lengths.map(|n| "x".repeat(n)) {
             amend_json(&path, &value).unwrap();
             assert_eq!(read_json::<String>(&path).unwrap(), value);
-            assert_eq!(list_dir(dir.path()).unwrap(), [path.clone()]);
+            assert_eq!(list_dir(dir.path()).unwrap(), std::slice::from_ref(&path));
         }
     }
 

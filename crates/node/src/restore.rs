@@ -71,7 +71,7 @@ fn read(options: NodeOptions) -> Result<Read, disk::Error> {
     let limits = options.limits;
     let ended = EndedRecords::load(options.state_dir.join("ended"), limits.ended_count, limits.ended_age)?;
     let dirs = disk::list_dir(&sandboxes)?;
-    let spares = Spares::open(options.spare_dir())?;
+    let spares = Spares::open(options.spare_dir(), options.clock.now())?;
     Ok((Arc::new(Shared::new(options, templates, cache, ended, shelf, spares)), dirs, rung, in_order))
 }
 

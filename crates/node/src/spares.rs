@@ -7,9 +7,9 @@
 //!   <bulk>/sandboxes/<id>  sandbox.json · machine/
 //! ```
 //!
-//! A file system is slowest at making and removing files. ext4 gives no number of a
-//! file out again for some minutes after its removal, and passes over all of those
-//! whenever it makes a file: the busier a host, the slower each create would be.
+//! A file system is slowest at making and removing files, above all ext4 without a
+//! journal: it gives no inode number out again for a minute and more after its removal,
+//! and passes over all of those whenever it makes a file.
 
 use std::fs;
 use std::io;
@@ -17,74 +17,101 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use model::Timestamp;
+
 use crate::disk;
+use crate::driver::chain;
 use crate::record::{FILE, Record};
 
-/// More than this many go at once only when many sandboxes end at once.
+/// As many wait; more than this go at once only when many sandboxes end at once.
 const MOST: usize = 32;
 
 /// The spare directories of a node.
 #[derive(Debug)]
 pub(crate) struct Spares {
     dir: PathBuf,
+    /// The next name. Those of this server are its own, whatever one before it left.
     names: AtomicU64,
     ready: Mutex<Vec<PathBuf>>,
+    /// What could be taken from its sandbox and not yet be removed.
+    left: Mutex<Vec<PathBuf>>,
 }
 
 impl Spares {
     /// Begins without any: those of a server before this one are removed.
-    pub(crate) fn open(dir: PathBuf) -> Result<Self, disk::Error> {
-        disk::remove_dir(&dir)?;
-        disk::make_dir(&dir)?;
-        Ok(Self { dir, names: AtomicU64::default(), ready: Mutex::default() })
+    pub(crate) fn open(dir: PathBuf, now: Timestamp) -> Result<Self, disk::Error> {
+        if let Err(error) = disk::remove_dir(&dir) {
+            tracing::warn!(
+                error = chain(&error),
+                "directories of sandboxes that are gone are not removed yet"
+            );
+        }
+        disk::ensure_dir(&dir)?;
+        let names = AtomicU64::new(now.unix_micros().unsigned_abs());
+        Ok(Self { dir, names, ready: Mutex::default(), left: Mutex::default() })
     }
 
     /// Makes the directory of a sandbox, with its first record: whole or not at all.
     pub(crate) fn furnish(&self, record: &Record, to: &Path) -> Result<(), disk::Error> {
-        let spare = self.ready().pop();
-        let (place, written) = match spare {
-            Some(spare) => {
-                let written = record.amend(&spare);
-                (spare, written)
-            }
-            None => {
-                let fresh = self.name();
-                let written = make(record, &fresh);
-                (fresh, written)
-            }
+        let spare = lock(&self.ready).pop();
+        let (place, written) = if let Some(spare) = spare {
+            let written = record.amend(&spare);
+            (spare, written)
+        } else {
+            let fresh = self.name();
+            let written = disk::ensure_dir(&self.dir).and_then(|()| make(record, &fresh));
+            (fresh, written)
         };
-        let made = written.and_then(|()| fs::rename(&place, to).map_err(disk::error("naming", to)));
-        if made.is_err() {
-            disk::remove_dir(&place)?;
+        let made = written.and_then(|()| match fs::rename(&place, to) {
+            // Somebody gave the sandboxes a file system of their own.
+            Err(e) if e.kind() == io::ErrorKind::CrossesDevices => make(record, to),
+            named => named.map_err(disk::error("naming", to)),
+        });
+        if place.exists() {
+            self.remove(place);
         }
         made
     }
 
     /// Removes the directory of a sandbox; gone already is well too.
     pub(crate) fn clear(&self, dir: &Path) -> Result<(), disk::Error> {
-        if self.ready().len() >= MOST {
-            return disk::remove_dir(dir);
+        let left = std::mem::take(&mut *lock(&self.left));
+        for path in left {
+            self.remove(path);
         }
         let spare = self.name();
-        match fs::rename(dir, &spare) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(_) => return disk::remove_dir(dir),
-            Ok(()) => {}
+        if lock(&self.ready).len() >= MOST || fs::rename(dir, &spare).is_err() {
+            return disk::remove_dir(dir);
         }
-        match empty(&spare) {
-            Ok(true) => self.ready().push(spare),
-            _ => disk::remove_dir(&spare)?,
+        let is_empty = empty(&spare).unwrap_or(false);
+        let mut ready = lock(&self.ready);
+        if is_empty && ready.len() < MOST {
+            ready.push(spare);
+        } else {
+            drop(ready);
+            self.remove(spare);
         }
         Ok(())
+    }
+
+    /// Now, or with the next sandbox that goes.
+    fn remove(&self, path: PathBuf) {
+        if let Err(error) = disk::remove_dir(&path) {
+            tracing::warn!(
+                error = chain(&error),
+                "the directory of a sandbox that is gone is not removed yet"
+            );
+            lock(&self.left).push(path);
+        }
     }
 
     fn name(&self) -> PathBuf {
         self.dir.join(self.names.fetch_add(1, Ordering::Relaxed).to_string())
     }
+}
 
-    fn ready(&self) -> MutexGuard<'_, Vec<PathBuf>> {
-        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock(paths: &Mutex<Vec<PathBuf>>) -> MutexGuard<'_, Vec<PathBuf>> {
+    paths.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Where the backend keeps what it has of the sandbox of `dir`.
@@ -114,6 +141,10 @@ fn empty(spare: &Path) -> Result<bool, disk::Error> {
 mod tests {
     use super::*;
 
+    fn open(dir: &Path) -> Spares {
+        Spares::open(dir.to_owned(), Timestamp::from_unix_micros(1)).unwrap()
+    }
+
     fn record(id: &str) -> Record {
         let record = serde_json::json!({
             "format": 1, "sandbox_id": id, "template_id": "basebasebase",
@@ -130,7 +161,7 @@ mod tests {
         let host = tempfile::tempdir().unwrap();
         let sandboxes = host.path().join("sandboxes");
         disk::make_dir(&sandboxes).unwrap();
-        let spares = Spares::open(host.path().join("spare")).unwrap();
+        let spares = open(&host.path().join("spare"));
         let kept = || disk::list_dir(&host.path().join("spare")).unwrap();
         let [first, second] = ["ifirst", "isecond"].map(|id| (record(id), sandboxes.join(id)));
         spares.furnish(&first.0, &first.1).unwrap();
@@ -146,6 +177,12 @@ mod tests {
         assert_eq!(Record::read(&second.1).unwrap().sandbox_id, "isecond");
         assert!(kept().is_empty() && machine_dir(&second.1).is_dir());
 
+        // Somebody tidied up: it is made anew, and its sandbox goes all the same.
+        disk::remove_dir(&host.path().join("spare")).unwrap();
+        spares.clear(&second.1).unwrap();
+        assert!(!second.1.exists());
+        spares.furnish(&second.0, &second.1).unwrap();
+
         // With anything else in it, it goes whole.
         fs::write(machine_dir(&second.1).join("file"), "").unwrap();
         spares.clear(&second.1).unwrap();
@@ -156,7 +193,7 @@ mod tests {
     fn only_so_many_are_kept_and_none_over_a_restart() {
         let host = tempfile::tempdir().unwrap();
         let dir = host.path().join("spare");
-        let spares = Spares::open(dir.clone()).unwrap();
+        let spares = open(&dir);
         let many: Vec<_> = (0..MOST + 5).map(|n| host.path().join(format!("i{n}"))).collect();
         for to in &many {
             spares.furnish(&record("isome"), to).unwrap();
@@ -165,7 +202,7 @@ mod tests {
             spares.clear(from).unwrap();
         }
         assert_eq!(disk::list_dir(&dir).unwrap().len(), MOST);
-        Spares::open(dir.clone()).unwrap();
+        open(&dir);
         assert!(disk::list_dir(&dir).unwrap().is_empty());
     }
 }

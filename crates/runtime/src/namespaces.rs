@@ -165,7 +165,8 @@ impl Namespaces {
 
     /// The same for a step that makes or removes something of the host, and is over soon:
     /// after those of the same sandbox that began before, also where a kill left them
-    /// behind, or its removal would come before what it removes.
+    /// behind, or its removal would come before what it removes. (The longest is a copy of
+    /// a writable layer on ext4: a kill in the middle of one is done when that is.)
     async fn step_in_turn<T, E, F>(&self, spec: &MachineSpec, step: &'static str, run: F) -> Result<T, Error>
     where
         T: Send + 'static,
@@ -338,8 +339,7 @@ impl Backend for Namespaces {
 
     fn park<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
-            let store =
-                self.step_in_turn(spec, "writing its files back", |host, spec| host.storage.store(&spec.dir));
+            let store = self.step(spec, "writing its files back", |host, spec| host.storage.store(&spec.dir));
             let (stored, detached) = tokio::join!(store, self.host.network.detach(spec.slot));
             stored?;
             detached.map_err(|e| StepError::from(e).named(spec, "detaching the network"))

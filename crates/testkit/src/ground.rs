@@ -15,7 +15,7 @@ use model::ByteSize;
 use runtime::Backend;
 use runtime::namespaces::{Criu, Launcher, Namespaces, Options};
 use runtime::network::{Network, NetworkConfig};
-use runtime::storage::{Storage, StorageOptions};
+use runtime::storage::{Storage, StorageKind, StorageOptions};
 use rustix::mount::MountPropagationFlags;
 
 /// Far from the ids of any server: slots of tests begin here.
@@ -81,9 +81,11 @@ impl Ground {
         let dir = tempfile::Builder::new().prefix("warren-ground").tempdir_in("/var/tmp")?;
         let options = StorageOptions { image_size: Some(disk), only: None };
         let storage = Arc::new(Storage::open(dir.path(), &options).context("open the storage")?);
-        // As systemd has it; what a machine mounts must not come back to the host.
-        rustix::mount::mount_change(storage.root(), MountPropagationFlags::SHARED)
-            .context("share the mount of the storage")?;
+        if storage.kind() == StorageKind::BtrfsImage {
+            // As systemd has it; what a machine mounts must not come back to the host.
+            rustix::mount::mount_change(storage.root(), MountPropagationFlags::SHARED)
+                .context("share the mount of the storage")?;
+        }
         busybox_root(&storage.root().join("layers/root"))?;
         let network = Network::start(NetworkConfig::default()).await.context("start the network")?;
         let cgroup_name = format!("warren-ground-{}-{n}", std::process::id());

@@ -143,11 +143,16 @@ fn in_use(shared: &Shared) -> Result<BTreeSet<String>, disk::Error> {
     }
     for dir in disk::list_dir(&shared.options.sandboxes_dir())? {
         // One that cannot be read stands on what it stood on before: nothing to learn from it.
-        let Ok(record) = Record::read(&dir) else { continue };
+        let Some(record) = read_record(&dir) else { continue };
         let names = record.layers.iter().filter_map(|layer| layer.file_name()?.to_str());
         used.extend(names.map(str::to_owned));
     }
     Ok(used)
+}
+
+/// A record that its driver may be writing over just now.
+fn read_record(dir: &Path) -> Option<Record> {
+    (0..3).find_map(|_| Record::read(dir).map_err(|_| std::thread::sleep(Duration::from_millis(1))).ok())
 }
 
 /// Every entry, or a team's. One that cannot be read leads nowhere.

@@ -1,6 +1,7 @@
 //! Removes generations that nobody holds, off everybody's path.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,8 +26,9 @@ pub(crate) fn start(shared: &Arc<Shared>, mut rung: mpsc::Receiver<()>, refused:
     let (shared, leave) = (Arc::clone(shared), shared.tasks.leave().clone());
     let again = Arc::clone(&shared);
     let sweeping = async move {
+        let mut told = BTreeSet::new();
         loop {
-            let done = sweep(&again).await;
+            let done = sweep(&again, &mut told).await;
             tokio::select! {
                 biased;
                 () = leave.cancelled() => return,
@@ -38,8 +40,8 @@ pub(crate) fn start(shared: &Arc<Shared>, mut rung: mpsc::Receiver<()>, refused:
     shared.tasks.spawn(tracing::info_span!("sweep"), sweeping, || async {});
 }
 
-/// Says whether nothing is left.
-async fn sweep(shared: &Arc<Shared>) -> bool {
+/// Says whether nothing is left. Each thing that cannot be removed is told of once.
+async fn sweep(shared: &Arc<Shared>, told: &mut BTreeSet<PathBuf>) -> bool {
     let shelf = Arc::clone(&shared.shelf);
     let gone = match disk::blocking(move || shelf.set_aside()).await {
         Ok(gone) => gone,
@@ -51,8 +53,10 @@ async fn sweep(shared: &Arc<Shared>) -> bool {
     let mut done = true;
     for path in gone {
         if let Err(error) = remove(shared, &path).await {
-            tracing::warn!(path = %path.display(), error, "a generation is not removed yet");
             done = false;
+            if told.insert(path.clone()) {
+                tracing::warn!(path = %path.display(), error, "a generation is not removed yet");
+            }
         }
     }
     done

@@ -67,7 +67,7 @@ mod tests {
         assert!(timeout(SOON, turns.take(&one)).await.is_err(), "the first has its turn");
         // As a thread that nobody waits for.
         let thread = std::thread::spawn(move || drop(first));
-        let second = timeout(Duration::from_secs(60), turns.take(&one)).await.unwrap();
+        let second = timeout(Duration::from_mins(1), turns.take(&one)).await.unwrap();
         thread.join().unwrap();
         assert_eq!(turns.all().len(), 1);
         drop(second);
