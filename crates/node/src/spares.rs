@@ -54,23 +54,33 @@ impl Spares {
     /// Makes the directory of a sandbox, with its first record: whole or not at all.
     pub(crate) fn furnish(&self, record: &Record, to: &Path) -> Result<(), disk::Error> {
         let spare = lock(&self.ready).pop();
-        let (place, written) = if let Some(spare) = spare {
-            let written = record.amend(&spare);
-            (spare, written)
-        } else {
-            let fresh = self.name();
-            let written = disk::ensure_dir(&self.dir).and_then(|()| make(record, &fresh));
-            (fresh, written)
+        let place = match spare {
+            Some(spare) if record.amend(&spare).is_ok() => spare,
+            unusable => {
+                if let Some(spare) = unusable {
+                    self.remove(spare);
+                }
+                self.fresh(record)?
+            }
         };
-        let made = written.and_then(|()| match fs::rename(&place, to) {
+        let made = match fs::rename(&place, to) {
             // Somebody gave the sandboxes a file system of their own.
             Err(e) if e.kind() == io::ErrorKind::CrossesDevices => make(record, to),
             named => named.map_err(disk::error("naming", to)),
-        });
+        };
         if place.exists() {
             self.remove(place);
         }
         made
+    }
+
+    fn fresh(&self, record: &Record) -> Result<PathBuf, disk::Error> {
+        let place = self.name();
+        let made = disk::ensure_dir(&self.dir).and_then(|()| make(record, &place));
+        if made.is_err() {
+            self.remove(place.clone());
+        }
+        made.map(|()| place)
     }
 
     /// Removes the directory of a sandbox; gone already is well too.
@@ -177,11 +187,14 @@ mod tests {
         assert_eq!(Record::read(&second.1).unwrap().sandbox_id, "isecond");
         assert!(kept().is_empty() && machine_dir(&second.1).is_dir());
 
-        // Somebody tidied up: it is made anew, and its sandbox goes all the same.
+        // Somebody tidied up: sandboxes go and come all the same.
+        spares.furnish(&first.0, &first.1).unwrap();
+        spares.clear(&first.1).unwrap();
         disk::remove_dir(&host.path().join("spare")).unwrap();
         spares.clear(&second.1).unwrap();
         assert!(!second.1.exists());
         spares.furnish(&second.0, &second.1).unwrap();
+        assert!(Record::read(&second.1).is_ok());
 
         // With anything else in it, it goes whole.
         fs::write(machine_dir(&second.1).join("file"), "").unwrap();
