@@ -64,8 +64,12 @@ pub(crate) fn says_full(said: &str) -> bool {
 /// somebody inside says of a full disk, and not the limit of that one sandbox.
 pub(crate) async fn has_no_room(dir: &Path) -> bool {
     let dir = dir.to_owned();
-    let stat = blocking(move || rustix::fs::statvfs(&dir)).await;
-    stat.is_ok_and(|stat| stat.f_bavail.saturating_mul(stat.f_frsize) < LEAST)
+    blocking(move || is_full_up(&dir)).await
+}
+
+/// The same for who may block.
+pub(crate) fn is_full_up(dir: &Path) -> bool {
+    rustix::fs::statvfs(dir).is_ok_and(|stat| stat.f_bavail.saturating_mul(stat.f_frsize) < LEAST)
 }
 
 pub(crate) fn error(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {

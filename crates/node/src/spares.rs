@@ -85,9 +85,17 @@ impl Spares {
 
     /// Removes the directory of a sandbox; gone already is well too.
     pub(crate) fn clear(&self, dir: &Path) -> Result<(), disk::Error> {
-        let left = std::mem::take(&mut *lock(&self.left));
-        for path in left {
+        let mut unwanted = std::mem::take(&mut *lock(&self.left));
+        let is_full_up = disk::is_full_up(&self.dir);
+        if is_full_up {
+            // Ends make room, for what is written down of them above all.
+            unwanted.append(&mut lock(&self.ready));
+        }
+        for path in unwanted {
             self.remove(path);
+        }
+        if is_full_up {
+            return disk::remove_dir(dir);
         }
         let spare = self.name();
         if lock(&self.ready).len() >= MOST || fs::rename(dir, &spare).is_err() {

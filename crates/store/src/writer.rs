@@ -3,8 +3,8 @@
 //! `SQLite` allows one writer at a time: here they queue, in order, instead of
 //! failing as busy there. A pool of one would do the same, but asks its connection
 //! whether it lives each time that it comes back, in a task of its own: two more
-//! changes of threads for each statement. This one is asked after an error only,
-//! and replaced if it does not answer.
+//! changes of threads for each statement. This one is asked after an error and after
+//! a transaction only, and replaced if it does not answer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,7 +23,8 @@ pub(crate) struct Writer {
     url: Arc<str>,
     /// `None` once it is closed, and while a broken one is replaced.
     held: Arc<Mutex<Option<AnyConnection>>>,
-    /// Something failed, which may have been the connection itself.
+    /// Something failed, which may have been the connection itself; or there was a
+    /// transaction, whose end may have failed.
     is_suspect: Arc<AtomicBool>,
 }
 
@@ -46,7 +47,7 @@ impl Writer {
         let turn = tokio::time::timeout(ACQUIRE_LIMIT, Arc::clone(&self.held).lock_owned());
         let mut connection = turn.await.map_err(|_| sqlx::Error::PoolTimedOut)?;
         let open = connection.as_mut().ok_or(sqlx::Error::PoolClosed)?;
-        if self.is_suspect.swap(false, Ordering::AcqRel) && open.ping().await.is_err() {
+        if self.is_suspect.swap(false, Ordering::AcqRel) && !is_sound(open).await {
             tracing::warn!("the connection to the database broke; making another one");
             let replaced = connect(&self.url).await;
             *open = replaced.inspect_err(|_| self.is_suspect.store(true, Ordering::Release))?;
@@ -66,6 +67,19 @@ impl Writer {
     }
 }
 
+/// Whether the connection answers. On a full disk the end of a transaction can fail, and
+/// the taking back of it too; whatever was written in one that stays open would be seen
+/// by nobody, and lost with the server.
+async fn is_sound(connection: &mut AnyConnection) -> bool {
+    match sqlx::query("ROLLBACK").execute(connection).await {
+        Ok(_) => tracing::warn!("a transaction of the database was still open, and is taken back"),
+        // As it should be: there is none.
+        Err(sqlx::Error::Database(_)) => {}
+        Err(_) => return false,
+    }
+    true
+}
+
 async fn connect(url: &str) -> Result<AnyConnection, sqlx::Error> {
     let mut connection = AnyConnection::connect(url).await?;
     configure(&mut connection).await?;
@@ -77,7 +91,8 @@ impl Held {
     pub(crate) async fn begin(&mut self) -> Result<Transaction<'_, Any>, sqlx::Error> {
         let is_suspect = &self.is_suspect;
         let connection = self.connection.as_mut().ok_or(sqlx::Error::PoolClosed)?;
-        connection.begin().await.inspect_err(|_| is_suspect.store(true, Ordering::Release))
+        is_suspect.store(true, Ordering::Release);
+        connection.begin().await
     }
 
     /// The connection itself.

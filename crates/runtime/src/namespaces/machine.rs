@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use model::ByteSize;
-use rustix::process::{Pid, PidfdFlags};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_send_signal};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
@@ -110,11 +110,14 @@ impl NamespacesMachine {
         self.state.killed.store(true, Ordering::Release);
         kill(self.pidfd.get_ref()).map_err(|e| self.failed("killing", e))?;
         let ended = async {
-            // The tool may take hold of it while it dies.
-            while tokio::time::timeout(LOOK, self.end()).await.is_err() {
-                self.step("freeing it from the checkpoint tool", free(self.pid)).await?;
+            // The tool may take hold of it while it dies, and hold what is dead.
+            loop {
+                let end = tokio::time::timeout(LOOK, self.end()).await;
+                self.step("freeing it from the checkpoint tool", free(self.pid, self.pidfd.clone())).await?;
+                if end.is_ok() {
+                    return Ok(());
+                }
             }
-            Ok(())
         };
         match tokio::time::timeout(DEATH_LIMIT, ended).await {
             Ok(done) => done,
@@ -140,12 +143,17 @@ impl NamespacesMachine {
 
 /// Ends the checkpoint tool if it holds this process. What dies under its hands stays until it
 /// looks, and it looks at one process while that waits for another: for ever, both of them.
-fn free(pid: Pid) -> impl FnOnce(&Host, &MachineSpec) -> io::Result<()> + Send + 'static {
+fn free(
+    pid: Pid,
+    pidfd: Arc<AsyncFd<OwnedFd>>,
+) -> impl FnOnce(&Host, &MachineSpec) -> io::Result<()> + Send + 'static {
     move |_, _| {
         let Some(tracer) = tracer(pid) else { return Ok(()) };
-        let Ok(pidfd) = rustix::process::pidfd_open(tracer, PidfdFlags::empty()) else { return Ok(()) };
-        // Still it: so the number is not another's by now.
-        if self::tracer(pid) == Some(tracer) && is_the_tool(tracer) { kill(pidfd) } else { Ok(()) }
+        let Ok(tool) = rustix::process::pidfd_open(tracer, PidfdFlags::empty()) else { return Ok(()) };
+        // Still it, and of this very process: neither number is another's by now.
+        let still = self::tracer(pid) == Some(tracer) && is_the_tool(tracer);
+        let is_there = pidfd_send_signal(pidfd.get_ref(), Signal::KILL).is_ok();
+        if still && is_there { kill(tool) } else { Ok(()) }
     }
 }
 

@@ -21,7 +21,8 @@ pub(crate) async fn memory_goes_on(host: &dyn Host) {
         println!("skipped: checkpoints with memory: {reason}");
         return;
     }
-    let count = "i=0; while :; do i=$((i+1)); echo $i > /new; cat /new > /count; sleep 0.02; done";
+    // A line is there or not, at whatever moment somebody looks.
+    let count = "i=0; while :; do i=$((i+1)); echo $i >> /count; sleep 0.02; done";
     let line = format!("({count}) & exec nc -ll -p 7 -e cat");
     let source = crate::spec_of(host, 21, &line);
     let machine = crate::start(&*backend, &source).await;
@@ -160,7 +161,7 @@ pub(crate) async fn end_all(backend: &dyn Backend, machines: Vec<(MachineSpec, A
 
 pub(crate) fn count_in(files: &std::path::Path) -> u64 {
     let text = std::fs::read_to_string(files.join("count")).unwrap_or_default();
-    text.trim().parse().unwrap_or(0)
+    text.lines().last().and_then(|last| last.parse().ok()).unwrap_or(0)
 }
 
 /// Waits until the shell has counted so far.
