@@ -225,7 +225,9 @@ impl Store {
             .await
             .map_err(op())?;
         }
-        tx.commit().await.map_err(op())
+        tx.commit().await.map_err(op())?;
+        drop(held);
+        self.write.write_back().await.map_err(op())
     }
 
     /// Builds without an outcome.

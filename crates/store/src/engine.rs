@@ -6,19 +6,15 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use model::KeyId;
+use sqlx::AnyPool;
 use sqlx::any::AnyPoolOptions;
-use sqlx::{AnyConnection, AnyPool, Connection as _, Executor as _};
 
 use crate::known::Known;
 use crate::template::Asked;
-use crate::writer::Writer;
+use crate::writer::{ACQUIRE_LIMIT, Writer, configure};
 use crate::{Build, Error, KeyHash, Resolved, Team};
-
-/// How long a statement waits for a connection before it fails as unavailable.
-pub(crate) const ACQUIRE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Readers at a time; more of them would only wait for the same two disks.
 const READERS: u32 = 4;
@@ -43,7 +39,7 @@ impl Store {
         let path = std::path::absolute(path).map_err(|e| failed(e.into()))?;
         ensure_private_file(&path).map_err(|e| failed(e.into()))?;
         let url = url(&path).ok_or_else(|| failed("the path is not UTF-8".into()))?;
-        let write = Writer::open(&url).await.map_err(|e| failed(e.into()))?;
+        let write = Writer::open(&path, &url).await.map_err(|e| failed(e.into()))?;
         migrate(&write).await?;
         let read = pool(READERS).connect(&url).await.map_err(|e| failed(e.into()))?;
         let store = Self {
@@ -53,6 +49,10 @@ impl Store {
             names: Known::default(),
             webhooks_seen: Arc::default(),
         };
+        // The names of the database's files, which are made when it is first opened.
+        std::fs::File::open(path.parent().unwrap_or(&path))
+            .and_then(|dir| dir.sync_all())
+            .map_err(|e| failed(e.into()))?;
         store.look_for_webhooks().await?;
         Ok(store)
     }
@@ -86,20 +86,6 @@ fn pool(connections: u32) -> AnyPoolOptions {
         .after_connect(|connection, _| Box::pin(configure(connection)))
 }
 
-/// With `synchronous = NORMAL` a commit survives the death of the server; one
-/// made in the last moments before a power cut may be lost, but so are the
-/// sandboxes it spoke of. Waiting for the disk would cost each create several
-/// times its own length.
-pub(crate) async fn configure(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
-    connection
-        .execute(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; \
-             PRAGMA foreign_keys = ON; PRAGMA busy_timeout = 5000;",
-        )
-        .await?;
-    connection.ping().await
-}
-
 async fn migrate(write: &Writer) -> Result<(), Error> {
     let mut held = write.hold().await.map_err(Error::query("migrating"))?;
     let connection = held.connection().map_err(Error::query("migrating"))?;
@@ -111,6 +97,8 @@ async fn migrate(write: &Writer) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
+    use sqlx::Executor as _;
+
     use super::*;
 
     #[tokio::test]

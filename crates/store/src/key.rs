@@ -97,7 +97,7 @@ impl Store {
         .bind(key.created_by.map(|user| user.to_string()))
         .bind(key.created_at.unix_micros())
         .bind(key.last_used_at.map(Timestamp::unix_micros))
-        .execute_by(&self.write)
+        .store_by(&self.write)
         .await
         .map_err(Error::query("adding an API key"))?;
         Ok(())
@@ -174,7 +174,7 @@ impl Store {
         let removed = sqlx::query("DELETE FROM api_keys WHERE team_id = $1 AND key_id = $2")
             .bind(team_id.to_string())
             .bind(key_id.to_string())
-            .execute_by(&self.write)
+            .store_by(&self.write)
             .await
             .map_err(Error::query("revoking an API key"))?;
         Ok(removed.rows_affected() == 1)
@@ -199,7 +199,7 @@ impl Store {
         .bind(user_id.to_string())
         .bind(name)
         .bind(column(few))
-        .execute_by(&self.write)
+        .store_by(&self.write)
         .await
         .map_err(Error::query("revoking old API keys"))?;
         Ok(())

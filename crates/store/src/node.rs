@@ -23,7 +23,7 @@ impl Store {
         )
         .bind(node_id)
         .bind(at.unix_micros())
-        .execute_by(&self.write)
+        .store_by(&self.write)
         .await
         .map_err(Error::query("draining a node"))?;
         Ok(())
@@ -33,7 +33,7 @@ impl Store {
     pub async fn undrain(&self, node_id: &str) -> Result<(), Error> {
         sqlx::query("DELETE FROM drained_nodes WHERE node_id = $1")
             .bind(node_id)
-            .execute_by(&self.write)
+            .store_by(&self.write)
             .await
             .map_err(Error::query("letting a node take sandboxes again"))?;
         Ok(())

@@ -197,6 +197,8 @@ impl Store {
             is_new = event::insert_once(&mut tx, event).await?;
         }
         tx.commit().await.map_err(op())?;
+        drop(held);
+        self.write.write_back().await.map_err(op())?;
         Ok(is_new)
     }
 

@@ -86,6 +86,8 @@ impl Store {
         .map_err(op())?;
         event::insert(&mut tx, event).await?;
         tx.commit().await.map_err(op())?;
+        drop(held);
+        self.write.write_back().await.map_err(op())?;
         Ok(Kept::As(template_id))
     }
 

@@ -56,7 +56,9 @@ impl Store {
             .await
             .map_err(op())?;
         }
-        tx.commit().await.map_err(op())
+        tx.commit().await.map_err(op())?;
+        drop(held);
+        self.write.write_back().await.map_err(op())
     }
 
     /// Removes tags; those that are not there are no matter.
@@ -73,7 +75,9 @@ impl Store {
                 .await
                 .map_err(op())?;
         }
-        tx.commit().await.map_err(op())
+        tx.commit().await.map_err(op())?;
+        drop(held);
+        self.write.write_back().await.map_err(op())
     }
 
     /// The tags of a template, newest assignment first.
@@ -113,7 +117,7 @@ impl Store {
         sqlx::query("UPDATE templates SET public = $1 WHERE template_id = $2")
             .bind(i64::from(public))
             .bind(template_id.as_str())
-            .execute_by(&self.write)
+            .store_by(&self.write)
             .await
             .map(drop)
             .map_err(Error::query("publishing a template"))
@@ -152,6 +156,8 @@ impl Store {
             sqlx::query(statement).bind(id).execute(&mut *tx).await.map_err(op())?;
         }
         tx.commit().await.map_err(op())?;
+        drop(held);
+        self.write.write_back().await.map_err(op())?;
         Ok(Removal::Done(builds.into_iter().filter_map(|(build,)| build.parse().ok()).collect()))
     }
 }

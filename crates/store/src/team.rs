@@ -102,6 +102,7 @@ impl Store {
         .fetch_one_by(&self.write)
         .await
         .map_err(Error::query("adding a team"))?;
+        self.write.write_back().await.map_err(Error::query("adding a team"))?;
         read(&row)
     }
 
@@ -141,6 +142,7 @@ impl Store {
         .fetch_optional_by(&self.write)
         .await
         .map_err(Error::query("changing a team"))?;
+        self.write.write_back().await.map_err(Error::query("changing a team"))?;
         row.as_ref().map(read).transpose()
     }
 

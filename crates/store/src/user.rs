@@ -57,6 +57,7 @@ impl Store {
         .fetch_one_by(&self.write)
         .await
         .map_err(Error::query("adding a person"))?;
+        self.write.write_back().await.map_err(Error::query("adding a person"))?;
         read(&row)
     }
 
@@ -88,7 +89,7 @@ impl Store {
         )
         .bind(team_id.to_string())
         .bind(user_id.to_string())
-        .execute_by(&self.write)
+        .store_by(&self.write)
         .await
         .map_err(Error::query("letting a person into a team"))?;
         Ok(())
@@ -121,7 +122,7 @@ impl Store {
         .bind(&token.mask.suffix)
         .bind(column(token.mask.value_length))
         .bind(token.created_at.unix_micros())
-        .execute_by(&self.write)
+        .store_by(&self.write)
         .await
         .map_err(Error::query("adding an access token"))?;
         Ok(())
@@ -154,7 +155,7 @@ impl Store {
         let removed = sqlx::query("DELETE FROM access_tokens WHERE user_id = $1 AND token_id = $2")
             .bind(user_id.to_string())
             .bind(token_id.to_string())
-            .execute_by(&self.write)
+            .store_by(&self.write)
             .await
             .map_err(Error::query("revoking an access token"))?;
         Ok(removed.rows_affected() == 1)

@@ -114,7 +114,7 @@ impl Store {
         .bind(kinds(webhook))
         .bind(&webhook.secret)
         .bind(webhook.created_at.unix_micros())
-        .execute_by(&self.write)
+        .store_by(&self.write)
         .await
         .map_err(Error::query("writing a webhook"))?;
         Ok(())
@@ -136,7 +136,7 @@ impl Store {
         let removed = sqlx::query("DELETE FROM webhooks WHERE team_id = $1 AND webhook_id = $2")
             .bind(team_id.to_string())
             .bind(webhook_id.to_string())
-            .execute_by(&self.write)
+            .store_by(&self.write)
             .await
             .map_err(Error::query("removing a webhook"))?;
         Ok(removed.rows_affected() == 1)
