@@ -72,6 +72,20 @@ def test_signed_links_work(sandbox):
     assert httpx.get(url, verify=ssl.create_default_context(cafile=TRUST)).text == "signed"
 
 
+@pytest.mark.parametrize("version", ["1.1", "2"])
+def test_files_of_a_build_are_sent_over_tls(domain, version):
+    """Whichever HTTP the client speaks, it is told to send them as it came."""
+    key, context = os.environ["E2B_API_KEY"], ssl.create_default_context(cafile=TRUST)
+    with httpx.Client(verify=context, http1=version == "1.1", http2=version == "2") as client:
+        headers = {"X-API-Key": key}
+        asked = client.post(f"https://api.{domain}/v3/templates", headers=headers, json={"name": "sent"})
+        template = asked.json()["templateID"]
+        place = client.get(f"https://api.{domain}/templates/{template}/files/{'0' * 64}", headers=headers)
+        assert (place.status_code, place.http_version) == (201, f"HTTP/{version}")
+        assert place.json()["url"].startswith(f"https://api.{domain}/upload/")
+        client.delete(f"https://api.{domain}/templates/{template}", headers=headers)
+
+
 def test_many_commands_share_a_connection(sandbox):
     async def run():
         one = await AsyncSandbox.connect(sandbox.sandbox_id)

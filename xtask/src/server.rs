@@ -50,7 +50,6 @@ impl Apart {
     fn settings(&self) -> String {
         format!(
             "instance = \"{}\"\n\
-             [api]\nprivate_webhooks = true\n\
              [network]\nrange = \"10.{}.0.0/16\"\ninterface_prefix = \"{}\"\n\
              [images]\nstand_ins = \"always\"\nplain_http = [\"127.0.0.1:{}\", \"127.0.0.1:{}\"]\n\
              aws_endpoint = \"http://127.0.0.1:{}\"\n\

@@ -13,7 +13,7 @@ mod options;
 mod port;
 mod trace;
 
-pub use api::{metrics_router, router, session_router};
+pub use api::{document, metrics_router, router, session_router};
 pub use app::{App, BootstrapKey, Demand, Error, ErrorKind, Knock, RateLimit, Woken};
 pub use clock::Clock;
 pub use options::{AppOptions, FullPause, Seed, SessionOptions};

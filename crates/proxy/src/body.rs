@@ -55,7 +55,7 @@ impl Drop for FromSandbox {
     }
 }
 
-type BoxError = Box<dyn StdError + Send + Sync>;
+pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
 
 impl<F> http_body::Body for Body<F>
 where

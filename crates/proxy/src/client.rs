@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
+use http::uri::Scheme;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -75,6 +76,14 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
+    /// As URLs name it.
+    pub(crate) fn scheme(&self) -> Scheme {
+        match self {
+            Self::Plain(_) => Scheme::HTTP,
+            Self::Tls(_) => Scheme::HTTPS,
+        }
+    }
+
     fn tcp(&self) -> &TcpStream {
         match self {
             Self::Plain(stream) => stream,

@@ -21,11 +21,10 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::body::Body;
+use crate::body::{Body, BoxError};
 use crate::client::{ClientIo, Stream, Traffic};
 use crate::options::ProxyOptions;
 use crate::reply;
-use crate::serve::BoxError;
 use crate::tls::{self, Opened};
 
 /// Streams at once on one HTTP/2 connection. Clients open further connections
@@ -91,7 +90,10 @@ where
 {
     let traffic = Arc::new(Traffic::default());
     let has_asked = AtomicBool::new(false);
-    let service = service_fn(|request| {
+    let scheme = stream.scheme();
+    let service = service_fn(|mut request: Request<Incoming>| {
+        // In a request of HTTP/2 its target says so.
+        request.extensions_mut().insert(scheme.clone());
         has_asked.store(true, Ordering::Relaxed);
         let answer = route(request, Arc::clone(&traffic));
         async { Ok::<_, Infallible>(answer.await) }

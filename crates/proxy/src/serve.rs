@@ -1,7 +1,6 @@
 //! Listeners: who is accepted, and which of the walks a request takes.
 
 use std::convert::Infallible;
-use std::error::Error as StdError;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,15 +17,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use crate::body::Body;
+use crate::body::{Body, BoxError};
 use crate::client::Traffic;
 use crate::forward::Forwarder;
 use crate::options::ProxyOptions;
 use crate::target::{self, BadTarget, Target};
 use crate::upstream::Upstreams;
 use crate::{Resolve, connection, preflight, reply, signed};
-
-pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// The wait after an accept failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -15,8 +15,6 @@ pub struct ListFilter<'a> {
     pub template: Option<&'a TemplateId>,
     /// Started at this moment or after it.
     pub started_after: Option<Timestamp>,
-    /// Those that are to run are left out.
-    pub paused_only: bool,
 }
 
 /// Where a page begins, and which way it goes.
@@ -51,9 +49,8 @@ impl Store {
         let first = if place.newest_first { i64::MAX } else { i64::MIN };
         let (moment, id) =
             place.after.map_or((first, ""), |(moment, id)| (moment.unix_micros(), id.as_str()));
-        let intents = if which.paused_only { "intent = 'paused'" } else { "intent IN ('running', 'paused')" };
         let text = format!(
-            "SELECT * FROM sandboxes WHERE team_id = $1 AND {intents} AND started_at >= $2 \
+            "SELECT * FROM sandboxes WHERE team_id = $1 AND intent IN ('running', 'paused') AND started_at >= $2 \
              AND ($3 = '' OR template_id = $3) AND {beyond} ORDER BY {order} LIMIT $6"
         );
         let rows = sqlx::query(sqlx::AssertSqlSafe(text))

@@ -117,6 +117,15 @@ fn read(file: &Path) -> Result<Options> {
     toml::from_str(&text).with_context(|| format!("read the settings in {}", file.display()))
 }
 
+impl Options {
+    /// Whether webhooks may lead to this machine and into private networks.
+    pub(crate) fn may_post_privately(&self) -> bool {
+        let is_for_this_machine =
+            self.api.domain.is_none() && self.listen.main.iter().all(|address| address.ip().is_loopback());
+        self.api.private_webhooks.unwrap_or(is_for_this_machine)
+    }
+}
+
 fn check(options: &Options) -> Result<()> {
     if !matches!(options.isolation, Isolation::Namespaces | Isolation::Sim) {
         bail!("isolation {:?} is not supported yet: use namespaces", options.isolation.as_str());
@@ -152,6 +161,27 @@ mod tests {
     fn unknown_keys_are_named() {
         let error = toml::from_str::<Options>("[listen]\nmian = []\n").unwrap_err().to_string();
         assert!(error.contains("mian"), "{error}");
+    }
+
+    #[test]
+    fn webhooks_lead_to_this_machine_while_only_its_programs_can_ask_for_them() {
+        let read = |text: &str| toml::from_str::<Options>(text).unwrap().may_post_privately();
+        assert!(read(""));
+        assert!(!read("[listen]\nmain = [\"127.0.0.1:3000\", \"0.0.0.0:3000\"]\n"));
+        assert!(!read("[api]\ndomain = \"warren.example\"\n"));
+        assert!(!read("[api]\nprivate_webhooks = false\n"));
+        assert!(read("[api]\ndomain = \"warren.example\"\nprivate_webhooks = true\n"));
+    }
+
+    #[test]
+    fn a_rate_limit_is_for_an_operation_of_the_api() {
+        let check = |route: &str| {
+            let text = format!("[api.rate_limits.\"{route}\"]\nburst = 1\nperiod_s = 1.0\n");
+            toml::from_str::<Options>(&text).unwrap().api.check().map_err(|e| e.to_string())
+        };
+        assert!(check("POST /sandboxes/{sandboxID}/timeout").is_ok());
+        let error = check("POST /sandboxes/{id}/timeout").unwrap_err();
+        assert!(error.contains("openapi.yaml"), "{error}");
     }
 
     #[test]

@@ -5,8 +5,8 @@ use axum::body::Body as RawBody;
 use axum::extract::{Path, State};
 use axum::response::IntoResponse;
 use futures_util::TryStreamExt as _;
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST};
-use http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use http::header::{CONNECTION, CONTENT_LENGTH};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use model::{BuildId, TeamId, TemplateId};
 use node::build::{FilesHash, LogEntry, LogLevel, LogPage, UploadError};
 use serde::Deserialize;
@@ -15,6 +15,7 @@ use wire::rest::{
     TemplateBuildRequestedV2, TemplateBuildStart, TemplateFiles,
 };
 
+use super::address::Address;
 use super::error::Failure;
 use super::extract::{Body, Fields};
 use super::sandbox::moment;
@@ -86,24 +87,12 @@ pub(super) async fn files(
     State(app): State<App>,
     caller: Caller,
     Path((template, hash)): Path<(String, String)>,
-    headers: HeaderMap,
-    uri: Uri,
+    address: Result<Address, Failure>,
 ) -> Result<(StatusCode, Json<TemplateFiles>), Failure> {
     let hash = files_hash(hash)?;
     let (present, place) = app.upload_place(&caller, &template_id(&template)?, &hash).await?;
-    let url = format!("{}{place}", own_address(&headers, &uri)?);
+    let url = format!("{}{place}", address?.0);
     Ok((StatusCode::CREATED, Json(TemplateFiles { present, url: Some(url) })))
-}
-
-/// The address at which the client has reached us: it may be a tunnel's.
-fn own_address(headers: &HeaderMap, uri: &Uri) -> Result<String, Failure> {
-    let text = |name: http::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    // HTTP/2 names the host and the scheme in the request's target.
-    let host = uri.authority().map(http::uri::Authority::as_str).or_else(|| text(HOST));
-    let host = host.ok_or_else(|| Failure::bad_request("the request names no host"))?;
-    let forwarded = headers.get("x-forwarded-proto").and_then(|value| value.to_str().ok());
-    let scheme = forwarded.or(uri.scheme_str()).filter(|scheme| *scheme == "https").unwrap_or("http");
-    Ok(format!("{scheme}://{host}"))
 }
 
 #[derive(Debug, Deserialize)]

@@ -3,11 +3,13 @@
 //! A file per noun. Nothing is decided here but the shape of answers.
 
 mod account;
+mod address;
 mod admin;
 mod build;
 mod cache;
 mod create;
 mod diff;
+pub mod document;
 mod early;
 mod edge;
 mod error;
@@ -46,7 +48,7 @@ const BODY_LIMIT: usize = 16 << 20;
 pub fn router(app: App) -> Router {
     let routes = Router::new()
         .route("/health", get(health))
-        .route("/openapi.yaml", get(document))
+        .route("/openapi.yaml", get(openapi))
         .route("/sandboxes", post(create::v1).get(list::v1))
         .route("/v2/sandboxes", post(create::v2).get(list::v2))
         .route("/sandboxes/metrics", get(metrics::many))
@@ -149,8 +151,8 @@ pub fn session_router(app: App) -> Router {
 }
 
 /// The API document, for whoever wants to know what there is.
-async fn document() -> impl axum::response::IntoResponse {
-    ([(http::header::CONTENT_TYPE, "application/yaml")], include_str!("../../../../api/openapi.yaml"))
+async fn openapi() -> impl axum::response::IntoResponse {
+    ([(http::header::CONTENT_TYPE, "application/yaml")], document::REST)
 }
 
 /// For load balancers: whether this server can do everything it is there for.

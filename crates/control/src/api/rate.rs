@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::error::Failure;
 use super::extract::credentials;
 use crate::App;
-use crate::app::Pace;
+use crate::app::{Pace, route_shape};
 
 /// Counts the request if its route has a limit. The caller that is found here is
 /// handed on, so that nobody is looked up twice.
@@ -31,8 +31,8 @@ pub(super) async fn limit_as(
         return next.run(request).await;
     }
     let (mut parts, body) = request.into_parts();
-    let route =
-        parts.extensions.get::<MatchedPath>().map(|path| format!("{} {}", parts.method, path.as_str()));
+    let route = parts.extensions.get::<MatchedPath>();
+    let route = route.map(|path| route_shape(&format!("{} {}", parts.method, path.as_str())));
     // Whoever cannot be told from others is refused by the route itself.
     let Ok(caller) = app.authenticate(&credentials(&parts)).await else {
         return next.run(Request::from_parts(parts, body)).await;

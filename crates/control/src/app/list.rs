@@ -35,7 +35,8 @@ const CHUNK: u32 = 256;
 
 impl App {
     /// One page of the caller's sandboxes. Reads from the page's place on until
-    /// it is full: every row only where metadata decide.
+    /// it is full: every row only where metadata decide, or who sleeps, which its node
+    /// knows before its row does.
     pub(crate) async fn list(
         &self,
         caller: &Caller,
@@ -52,11 +53,7 @@ impl App {
                 Some(resolved.template.template_id)
             }
         };
-        let filter = ListFilter {
-            template: template.as_ref(),
-            started_after: query.started_after,
-            paused_only: !query.running,
-        };
+        let filter = ListFilter { template: template.as_ref(), started_after: query.started_after };
         let (items, next) = self.page(caller, query, filter, page).await?;
         let total_running =
             if query.running { Some(self.total_running(caller, query, filter).await?) } else { None };
@@ -74,7 +71,8 @@ impl App {
         loop {
             // One more than the page holds tells whether there is another.
             let wanted = u32::try_from(page.limit - items.len() + 1).unwrap_or(u32::MAX);
-            let limit = if query.metadata.is_empty() { wanted.min(1024) } else { CHUNK };
+            let takes_all = query.metadata.is_empty() && query.running;
+            let limit = if takes_all { wanted.min(1024) } else { CHUNK };
             let after = read.as_ref().map(|key| (key.started_at, &key.sandbox_id));
             let place = ListPlace { newest_first: page.order == Order::NewestFirst, after, limit };
             let rows = self.store().standing_from(caller.team.team_id, filter, place).await?;

@@ -66,8 +66,8 @@ pub(crate) use operator::NodeView;
 pub(crate) use page::{Key, Order, PageRequest};
 pub(crate) use pause::PauseCommand;
 pub use pause::{Knock, Woken};
-pub(crate) use rate::Pace;
 pub use rate::RateLimit;
+pub(crate) use rate::{Pace, route_shape};
 pub(crate) use read::Live;
 pub(crate) use secret::Kind;
 pub(crate) use session::{Error as SessionError, Executed, Shown, target};
@@ -112,7 +112,9 @@ struct Inner {
 
 impl App {
     /// Puts the control plane together. Nothing runs until [`run`](Self::run).
-    pub fn new(options: AppOptions, store: Store, node: Arc<dyn NodePort>) -> Self {
+    pub fn new(mut options: AppOptions, store: Store, node: Arc<dyn NodePort>) -> Self {
+        let limits = std::mem::take(&mut options.rate_limits);
+        options.rate_limits = limits.into_iter().map(|(route, limit)| (route_shape(&route), limit)).collect();
         Self(Arc::new(Inner {
             options,
             store,

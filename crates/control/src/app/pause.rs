@@ -71,14 +71,14 @@ impl App {
         command: PauseCommand,
     ) -> Result<(), Error> {
         let live = self.sandbox_to_move(caller, id).await?;
-        let keep = self.keep(command.memory, "pausing with memory")?;
-        // Files may be half written while a daemon is stuck.
-        let demands_answer = command.demands_answer || keep == Keep::Files;
         match live.observation.phase {
             Phase::Paused => return Err(Error::AlreadyPaused(id.clone())),
             Phase::Resuming => return Err(Error::SandboxMoving(id.clone())),
             Phase::Starting | Phase::Running | Phase::Pausing | Phase::Ending => {}
         }
+        let keep = self.keep(command.memory, "pausing with memory")?;
+        // Files may be half written while a daemon is stuck.
+        let demands_answer = command.demands_answer || keep == Keep::Files;
         let (app, id) = (self.clone(), id.clone());
         self.detached(async move {
             let _guard = app.in_flight(id.clone());

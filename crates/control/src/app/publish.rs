@@ -41,7 +41,7 @@ impl App {
     /// Removes a template with all its builds, unless sandboxes stand on it. A
     /// tag in the reference changes nothing.
     pub(crate) async fn delete_template(&self, caller: &Caller, name: &TemplateRef) -> Result<(), Error> {
-        let found = self.template_named(caller, &name.name).await?;
+        let found = self.template_to_own(caller, &name.name).await?;
         let found = found.ok_or_else(|| Error::NoTemplate(name.to_string()))?;
         let owner = found.template.team_id;
         if owner != Some(caller.team.team_id) {

@@ -82,13 +82,20 @@ impl RateLimit {
     }
 }
 
+/// A route without the names of its parameters: the API document has others than
+/// whoever serves it.
+pub(crate) fn route_shape(route: &str) -> String {
+    let parts = route.split('/').map(|part| if part.starts_with('{') { "{}" } else { part });
+    parts.collect::<Vec<_>>().join("/")
+}
+
 #[expect(clippy::cast_precision_loss, reason = "a share of a period, to the microsecond")]
 fn f64_of(n: u64) -> f64 {
     n as f64
 }
 
 impl App {
-    /// Counts a request of a team; `None` where the route has no limit.
+    /// Counts a request of a team, for a route by its [`route_shape`]; `None` where the route has no limit.
     pub(crate) fn pace(&self, team_id: TeamId, route: &str) -> Option<Pace> {
         let limit = *self.options().rate_limits.get(route)?;
         let now = self.options().clock.now();

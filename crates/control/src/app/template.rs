@@ -47,9 +47,26 @@ impl App {
         caller: &Caller,
         name: &TemplateName,
     ) -> Result<Option<Resolved>, Error> {
+        Ok(self.resolved(caller, name).await?.filter(|found| is_visible(caller, found)))
+    }
+
+    /// The same for who asks as its owner: what is another team's is refused, not hidden.
+    pub(super) async fn template_to_own(
+        &self,
+        caller: &Caller,
+        name: &TemplateName,
+    ) -> Result<Option<Resolved>, Error> {
+        let found = self.resolved(caller, name).await?;
+        let is_others = |found: &Resolved| found.template.team_id.is_some_and(|id| id != caller.team.team_id);
+        if found.as_ref().is_some_and(is_others) {
+            return Err(Error::NotYours(name.to_string()));
+        }
+        Ok(found)
+    }
+
+    async fn resolved(&self, caller: &Caller, name: &TemplateName) -> Result<Option<Resolved>, Error> {
         let own = &caller.team.slug;
-        let found = self.store().resolve(name.namespace.as_deref(), &name.alias, own).await?;
-        Ok(found.filter(|found| is_visible(caller, found)))
+        Ok(self.store().resolve(name.namespace.as_deref(), &name.alias, own).await?)
     }
 
     /// The ready build that a reference leads to.
@@ -100,7 +117,7 @@ impl App {
         if let Some(namespace) = namespace.filter(|namespace| *namespace != caller.team.slug) {
             return Err(Error::Refused(format!("namespace '{namespace}' is not yours")));
         }
-        let found = self.template_named(caller, &alias.name).await?;
+        let found = self.template_to_own(caller, &alias.name).await?;
         let found = found.ok_or_else(|| self.no_template(alias))?;
         if alias.tag.is_some() {
             self.ready_build(caller, alias).await?;

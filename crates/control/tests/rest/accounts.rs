@@ -186,6 +186,37 @@ async fn a_team_has_its_own_limit_and_the_operator_can_clear_it() {
     assert!(world.node.ids().is_empty());
 }
 
+/// Its id is no secret; that it is there is told to whoever has it, and no more.
+#[tokio::test]
+async fn a_template_of_another_team_is_refused_by_its_id() {
+    let world = World::new().await;
+    let template = world.ask(r#"{"name":"mine"}"#).await.template;
+    let (_, token) = person(&world, "ann@example.com", "ann").await;
+    let bearer = format!("Bearer {token}");
+    let ann: &[(&str, &str)] = &[("authorization", &bearer)];
+    for (method, path) in [("GET", "/templates/aliases/"), ("DELETE", "/templates/")] {
+        ask(&world, ann, method, &format!("{path}{template}"), Value::Null).await.error(403);
+        ask(&world, ann, method, &format!("{path}mine"), Value::Null).await.error(404);
+    }
+    ask(&world, ann, "GET", "/templates/aliases/base", Value::Null).await.expect(200);
+    world.get(&format!("/templates/aliases/{template}")).await.expect(200);
+}
+
+#[tokio::test]
+async fn a_rate_limit_is_found_by_the_route_as_the_document_spells_it() {
+    let limit = RateLimit { burst: 1, period: Duration::from_secs(10) };
+    let world = World::with(|options| {
+        options.rate_limits = [("GET /sandboxes/{sandboxID}".to_owned(), limit)].into();
+    })
+    .await;
+    let id = world.create_base().await;
+    let path = format!("/sandboxes/{id}");
+    let first = world.get(&path).await.expect(200);
+    assert_eq!(first.header("ratelimit-limit"), Some("1"));
+    world.get(&path).await.error(429);
+    world.get("/v2/sandboxes").await.expect(200);
+}
+
 /// Row: R1.
 #[tokio::test]
 async fn who_asks_too_often_is_told_when_to_come_again() {

@@ -40,6 +40,18 @@ async fn newest_first_with_everything_clients_demand() {
     assert_eq!(ids(&world.get("/sandboxes").await), [new.to_string(), old.to_string()]);
 }
 
+/// Its node knows before the row says so.
+#[tokio::test]
+async fn who_falls_asleep_is_listed_as_asleep_at_once() {
+    let world = World::new().await;
+    let (sleeper, runner) = (world.create_base().await, world.create_base().await);
+    for phase in [node::Phase::Pausing, node::Phase::Paused] {
+        world.node.set_phase(&sleeper, phase);
+        assert_eq!(ids(&world.get("/v2/sandboxes?state=paused&limit=1").await), [sleeper.to_string()]);
+        assert_eq!(ids(&world.get("/v2/sandboxes?state=running").await), [runner.to_string()]);
+    }
+}
+
 #[tokio::test]
 async fn filters() {
     let world = World::new().await;

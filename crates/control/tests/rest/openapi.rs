@@ -1,27 +1,9 @@
 //! The document says nothing that the router does not do, and every operation
 //! in it is held against who may ask for it.
 
+use warren_control::document::{REST, SESSIONS, operations};
+
 use crate::world::World;
-
-const DOCUMENT: &str = include_str!("../../../../api/openapi.yaml");
-const SESSIONS: &str = include_str!("../../../../api/session.yaml");
-
-/// Paths stand two spaces in, methods four: enough of YAML for this.
-fn operations(document: &str) -> Vec<(String, String)> {
-    let (mut path, mut found) = (String::new(), Vec::new());
-    let paths = document.split("\npaths:\n").nth(1).unwrap().split("\ncomponents:\n").next().unwrap();
-    for line in paths.lines() {
-        let key = line.trim_end_matches(':');
-        if let Some(text) = key.strip_prefix("  ").filter(|text| text.starts_with('/')) {
-            text.clone_into(&mut path);
-        } else if let Some(method) = key.strip_prefix("    ")
-            && ["get", "post", "put", "patch", "delete"].contains(&method)
-        {
-            found.push((method.to_uppercase(), path.clone()));
-        }
-    }
-    found
-}
 
 /// Who may ask for an operation.
 #[derive(Debug, PartialEq)]
@@ -59,7 +41,7 @@ fn concrete(path: &str, team: &str) -> String {
 #[tokio::test]
 async fn every_documented_operation_is_there_and_asks_who_asks() {
     let world = World::new().await;
-    let operations = operations(DOCUMENT);
+    let operations = operations(REST);
     assert!(operations.len() > 30, "{}", operations.len());
     let team = world.get("/teams").await.json()[0]["teamID"].as_str().unwrap().to_owned();
     let ask = async |method: &str, path: &str, header: Option<(&str, &str)>| {

@@ -61,6 +61,15 @@ impl Secure {
         stream
     }
 
+    async fn http1(&self, path: &str) -> String {
+        let mut stream = self.connect("http/1.1").await;
+        let request = format!("GET {path} HTTP/1.1\r\nhost: api.sbx.test\r\nconnection: close\r\n\r\n");
+        tokio::io::AsyncWriteExt::write_all(&mut stream, request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
     async fn http2(&self) -> SendRequest<Empty<Bytes>> {
         let io = TokioIo::new(self.connect("h2").await);
         let (sender, connection) =
@@ -78,12 +87,19 @@ fn get(host: &str, path: &str) -> Request<Empty<Bytes>> {
 async fn one_port_speaks_plain_http_and_tls() {
     let secure = Secure::new().await;
     assert_eq!(secure.world.get("localhost", "/plain", "").await, (200, "api /plain".to_owned()));
-    let mut stream = secure.connect("http/1.1").await;
-    let request = b"GET /tls HTTP/1.1\r\nhost: api.sbx.test\r\nconnection: close\r\n\r\n";
-    tokio::io::AsyncWriteExt::write_all(&mut stream, request).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
+    let answer = secure.http1("/tls").await;
     assert!(answer.ends_with("api /tls"), "{answer}");
+}
+
+/// URLs that a client is given begin with it.
+#[tokio::test]
+async fn the_api_knows_over_what_a_request_came() {
+    let secure = Secure::new().await;
+    assert_eq!(secure.world.get("localhost", "/scheme", "").await.1, "api http");
+    let answer = secure.http1("/scheme").await;
+    assert!(answer.ends_with("api https"), "{answer}");
+    let answer = secure.http2().await.send_request(get("api.sbx.test", "/scheme")).await.unwrap();
+    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "api https");
 }
 
 /// Whoever knows that a server speaks HTTP/2 needs no TLS for it.

@@ -125,8 +125,14 @@ impl World {
     }
 }
 
+/// Answers with the path, or with the scheme that it sees of the client's connection.
 async fn api(request: Request<Incoming>) -> Result<Response<Full<bytes::Bytes>>, Infallible> {
-    Ok(Response::new(Full::from(format!("api {}", request.uri().path()))))
+    let scheme = request.uri().scheme().or_else(|| request.extensions().get());
+    let shown = match request.uri().path() {
+        "/scheme" => scheme.map_or("none", http::uri::Scheme::as_str),
+        path => path,
+    };
+    Ok(Response::new(Full::from(format!("api {shown}"))))
 }
 
 /// A client that reads and writes bytes.

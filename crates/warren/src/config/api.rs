@@ -25,8 +25,9 @@ pub(crate) struct Api {
     /// tool: `refuse` it, or let it keep the `files` alone, as the sandbox then says.
     pub(crate) full_pause: FullPause,
     /// Whether webhooks may lead to this machine and into private networks, which
-    /// whoever has a key could then make this server post into.
-    pub(crate) private_webhooks: bool,
+    /// whoever has a key could then make this server post into. Unset: only while all
+    /// who have a key are on this machine (no `domain`, and listeners on loopback alone).
+    pub(crate) private_webhooks: Option<bool>,
     /// How often one team may ask: by method and route as the API document
     /// spells them, `"POST /v2/sandboxes" = { burst = 50, period_s = 10 }`. None by default.
     pub(crate) rate_limits: BTreeMap<String, RateLimit>,
@@ -56,12 +57,14 @@ impl Api {
     /// Whether each rate limit names a route and can be kept.
     pub(super) fn check(&self) -> Result<()> {
         for (route, limit) in &self.rate_limits {
-            let is_route = route.split_once(' ').is_some_and(|(_, path)| path.starts_with('/'));
-            if !is_route || limit.burst == 0 || limit.period_s.is_nan() || limit.period_s <= 0.0 {
+            if !control::document::has_operation(route) {
                 bail!(
-                    "api.rate_limits: {route:?} must be a method and a route (\"POST /v2/sandboxes\"), with a \
-                     burst and a period_s above 0"
+                    "api.rate_limits: {route:?} is no operation: spell method and route as GET /openapi.yaml \
+                     does (\"POST /v2/sandboxes\", \"GET /sandboxes/{{sandboxID}}\")"
                 );
+            }
+            if limit.burst == 0 || limit.period_s.is_nan() || limit.period_s <= 0.0 {
+                bail!("api.rate_limits: {route:?} must have a burst and a period_s above 0");
             }
         }
         Ok(())
@@ -105,7 +108,7 @@ impl Default for Api {
             max_lifetime_hours: 24,
             wait_for_interpreter: true,
             full_pause: FullPause::Refuse,
-            private_webhooks: false,
+            private_webhooks: None,
             rate_limits: BTreeMap::new(),
         }
     }

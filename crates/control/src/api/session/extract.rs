@@ -1,7 +1,6 @@
 //! Reading requests: the common readers, refusing in this API's shape.
 
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
-use http::header::HOST;
 use http::request::Parts;
 use model::SessionId;
 use serde::de::DeserializeOwned;
@@ -9,6 +8,7 @@ use wire::query::escape;
 
 use super::error::Failure;
 use crate::App;
+use crate::api::address::Address;
 use crate::api::extract::{Body, Fields, MaybeBody};
 use crate::app;
 
@@ -79,10 +79,7 @@ impl FromRequestParts<App> for Origin {
         if let Some(url) = &app.options().session.public_url {
             return Ok(Self(url.trim_end_matches('/').to_owned()));
         }
-        let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
-        let host = parts.uri.authority().map(http::uri::Authority::as_str).or(text(HOST.as_str()));
-        let scheme = if text("x-forwarded-proto") == Some("https") { "https" } else { "http" };
-        Ok(Self(format!("{scheme}://{}", host.unwrap_or("localhost"))))
+        Ok(Self(Address::of(parts).map_or_else(|| "http://localhost".to_owned(), |address| address.0)))
     }
 }
 
