@@ -13,8 +13,8 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// No record is larger.
-const READ_LIMIT: u64 = 4 << 20;
+/// No file is larger: what would be is refused when it is written, not when it is needed.
+const MOST: usize = 64 << 20;
 
 /// A file system with less has no room: it keeps some for its own records.
 const LEAST: u64 = 16 << 20;
@@ -62,13 +62,7 @@ pub(crate) fn says_full(said: &str) -> bool {
 
 /// Whether the file system of a directory has no room left: then it is to blame for what
 /// somebody inside says of a full disk, and not the limit of that one sandbox.
-pub(crate) async fn has_no_room(dir: &Path) -> bool {
-    let dir = dir.to_owned();
-    blocking(move || is_full_up(&dir)).await
-}
-
-/// The same for who may block.
-pub(crate) fn is_full_up(dir: &Path) -> bool {
+pub(crate) fn has_no_room(dir: &Path) -> bool {
     rustix::fs::statvfs(dir).is_ok_and(|stat| stat.f_bavail.saturating_mul(stat.f_frsize) < LEAST)
 }
 
@@ -102,13 +96,36 @@ pub(crate) fn ensure_dir(path: &Path) -> Result<(), Error> {
 pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
     let temporary = path.with_extension("new");
     let write = || -> io::Result<()> {
-        let bytes = serde_json::to_vec_pretty(value)?;
-        let mut file =
-            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-        file.write_all(&bytes)?;
+        write_new(&temporary, value)?;
         replace(&temporary, path)
     };
     write().map_err(error("writing", path))
+}
+
+/// The same, and a loss of power leaves the old file or the new one.
+pub(crate) fn write_json_whole<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
+    let temporary = path.with_extension("new");
+    let write = || -> io::Result<()> {
+        write_new(&temporary, value)?.sync_data()?;
+        replace(&temporary, path)
+    };
+    write().map_err(error("writing", path))
+}
+
+fn write_new<T: Serialize>(path: &Path, value: &T) -> io::Result<fs::File> {
+    let bytes = bounded(value)?;
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(&bytes)?;
+    Ok(file)
+}
+
+fn bounded<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
+    let bytes = serde_json::to_vec_pretty(value)?;
+    if bytes.len() > MOST {
+        let (has, most) = (bytes.len() >> 20, MOST >> 20);
+        return Err(io::Error::other(format!("it would have {has} MiB, at most {most} MiB are read again")));
+    }
+    Ok(bytes)
 }
 
 /// Writes a file of ours over itself where old and new have room in one page, which the
@@ -118,7 +135,7 @@ pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Err
 pub(crate) fn amend_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
     let amend = || -> io::Result<bool> {
         let mut file = fs::OpenOptions::new().write(true).open(path)?;
-        let mut bytes = serde_json::to_vec_pretty(value)?;
+        let mut bytes = bounded(value)?;
         let old = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
         if old.max(bytes.len()) > PAGE {
             return Ok(false);
@@ -161,7 +178,7 @@ pub(crate) fn store_all(dir: &Path) -> Result<(), Error> {
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
     let read = || -> io::Result<T> {
         let mut bytes = Vec::new();
-        fs::File::open(path)?.take(READ_LIMIT).read_to_end(&mut bytes)?;
+        fs::File::open(path)?.take(MOST as u64 + 1).read_to_end(&mut bytes)?;
         Ok(serde_json::from_slice(&bytes)?)
     };
     read().map_err(error("reading", path))
@@ -204,6 +221,7 @@ pub(crate) fn list_dir(path: &Path) -> Result<Vec<PathBuf>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::driver::chain;
 
     #[test]
     fn an_amended_file_holds_the_new_value_alone() {
@@ -215,6 +233,23 @@ mod tests {
             assert_eq!(read_json::<String>(&path).unwrap(), value);
             assert_eq!(list_dir(dir.path()).unwrap(), std::slice::from_ref(&path));
         }
+    }
+
+    #[test]
+    fn what_could_not_be_read_again_is_not_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file.json");
+        write_json(&path, &"before").unwrap();
+        // Each of these takes six bytes.
+        let long = "\u{1}".repeat(MOST / 6 + 1);
+        for write in [write_json, write_json_whole, amend_json] {
+            let error = chain(&write(&path, &long).unwrap_err());
+            assert!(error.contains("64 MiB"), "{error}");
+            assert_eq!(read_json::<String>(&path).unwrap(), "before");
+        }
+        let most = "\u{1}".repeat(MOST / 6 - 1);
+        write_json_whole(&path, &most).unwrap();
+        assert_eq!(read_json::<String>(&path).unwrap(), most);
     }
 
     #[test]

@@ -370,6 +370,8 @@ impl Handle {
     /// next start mends what was half-done.
     pub async fn abandon(&self) {
         self.shared.shelf.close();
+        let shared = Arc::clone(&self.shared);
+        crate::disk::blocking(move || shared.shelf.seal()).await;
         self.shared.tasks.abandon();
         self.shared.tasks.wait().await;
     }

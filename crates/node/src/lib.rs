@@ -5,6 +5,7 @@
 //! re-adopts what it finds on disk.
 
 mod approval;
+mod boot;
 pub mod build;
 mod clock;
 mod diff;
@@ -45,7 +46,7 @@ pub use handle::{Handle, Refused, Sandboxes};
 pub use host::{Disk, Host};
 pub use lent::LentSlots;
 pub use nouns::{CreateSandbox, Ended, Observation, Phase, Reach, TemplateBuild};
-pub use options::{DEFAULT_OVERCOMMIT, DEFAULT_SLOTS, Limits, NodeOptions, measure_capacity, records_dir};
+pub use options::{DEFAULT_OVERCOMMIT, Limits, NodeOptions, measure_capacity, records_dir};
 pub use record::Unusable;
 pub use restore::OpenError;
 pub use room::Room;

@@ -202,6 +202,58 @@ impl Record {
         Ok(record)
     }
 
+    /// Whether what stands for a record was there before it, or nothing is: so a loss of
+    /// power leaves one that was never written back. What sleeps has one that was.
+    pub(crate) fn was_never_stored(dir: &Path) -> bool {
+        let bytes = match std::fs::read(dir.join(FILE)) {
+            Ok(bytes) => bytes,
+            Err(e) => return e.kind() == std::io::ErrorKind::NotFound,
+        };
+        let text = bytes.iter().filter(|byte| **byte != 0 && !byte.is_ascii_whitespace());
+        let text: Vec<u8> = text.copied().collect();
+        let of_another = || {
+            let record: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
+            Some(record.get("sandbox_id")?.as_str() != dir.file_name()?.to_str())
+        };
+        text.is_empty() || text == b"null" || of_another() == Some(true)
+    }
+
+    /// Stands for that of a sandbox that ended with its host: it has a place no more,
+    /// and its files are to go.
+    pub(crate) fn lost(sandbox_id: &SandboxId, now: Timestamp) -> Self {
+        let mut lost = Self {
+            format: FORMAT,
+            sandbox_id: sandbox_id.to_string(),
+            template_id: String::new(),
+            build_id: model::BuildId::from_u128(0).to_string(),
+            slot: 0,
+            layers: Vec::new(),
+            cpu_count: 0,
+            memory_bytes: 0,
+            disk_bytes: 0,
+            env_vars: BTreeMap::new(),
+            access_token: None,
+            default_user: None,
+            default_workdir: None,
+            interpreter: false,
+            start: Start::default(),
+            wait_for_interpreter: false,
+            timeout_micros: 0,
+            created_at: now.unix_micros(),
+            started_at: None,
+            deadline: now.unix_micros(),
+            envd_version: String::new(),
+            ending: Some(EndCause::HostLost.to_string()),
+            building: false,
+            by_itself: ByItself::default(),
+            pause: None,
+            kin: Vec::new(),
+        };
+        lost.set_pausing(now);
+        lost.set_parked();
+        lost
+    }
+
     /// The slot that an unusable record names, so that nobody else gets it.
     pub(crate) fn slot_of_unusable(dir: &Path) -> Option<Slot> {
         let value: serde_json::Value = disk::read_json(&dir.join(FILE)).ok()?;
@@ -210,6 +262,11 @@ impl Record {
 
     pub(crate) fn write(&self, dir: &Path) -> Result<(), disk::Error> {
         disk::write_json(&dir.join(FILE), self)
+    }
+
+    /// Like [`Self::write`], and a power cut leaves this one or the one before it.
+    pub(crate) fn write_whole(&self, dir: &Path) -> Result<(), disk::Error> {
+        disk::write_json_whole(&dir.join(FILE), self)
     }
 
     /// The same over what was written before, for a sandbox that a power cut ends anyway.

@@ -4,9 +4,10 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use model::{EndCause, Slot};
+use model::{EndCause, SandboxId, Slot};
 use tokio::sync::oneshot;
 
+use crate::boot::Boot;
 use crate::driver::{Driver, chain};
 use crate::ended::EndedRecords;
 use crate::generation::{Shelf, sweep};
@@ -27,7 +28,7 @@ pub(crate) async fn open(options: NodeOptions) -> Result<(Arc<Shared>, Vec<Refus
     let layers_dir = options.layers_dir();
     disk::blocking(move || disk::ensure_dir(&layers_dir)).await?;
     crate::build::clean_layers(&options).await?;
-    let (shared, dirs, rung, in_order) = disk::blocking(move || read(options)).await?;
+    let Read { shared, dirs, rung, in_order, boot } = disk::blocking(move || read(options)).await?;
     let mut refused = Vec::new();
     let mut settled = Vec::new();
     for dir in dirs {
@@ -37,6 +38,11 @@ pub(crate) async fn open(options: NodeOptions) -> Result<(Arc<Shared>, Vec<Refus
         });
         match read.await {
             Ok(record) => settled.extend(adopt(&shared, record)),
+            Err(reason) if boot.is_new() && is_lost(&dir, &reason).await => {
+                tracing::warn!(dir = %dir.display(), "a sandbox ended with its host, which had not written it down yet");
+                let lost = id_of(&dir).map(|id| Record::lost(&id, shared.options.clock.now()));
+                settled.extend(lost.and_then(|lost| adopt(&shared, lost)));
+            }
             Err(reason) => refused.extend(refuse(&shared, dir, reason).await),
         }
     }
@@ -44,6 +50,7 @@ pub(crate) async fn open(options: NodeOptions) -> Result<(Arc<Shared>, Vec<Refus
     for answer in settled {
         let _ = answer.await;
     }
+    disk::blocking(move || boot.note()).await?;
     sweep::start(&shared, rung, &refused);
     disk::blocking({
         let shared = Arc::clone(&shared);
@@ -56,7 +63,16 @@ pub(crate) async fn open(options: NodeOptions) -> Result<(Arc<Shared>, Vec<Refus
     Ok((shared, refused))
 }
 
-type Read = (Arc<Shared>, Vec<PathBuf>, tokio::sync::mpsc::Receiver<()>, bool);
+struct Read {
+    shared: Arc<Shared>,
+    /// Of sandboxes.
+    dirs: Vec<PathBuf>,
+    /// Rings when generations may have to be removed.
+    rung: tokio::sync::mpsc::Receiver<()>,
+    /// Whether the server before this one left in order.
+    in_order: bool,
+    boot: Boot,
+}
 
 fn read(options: NodeOptions) -> Result<Read, disk::Error> {
     let (sandboxes, layers) = (options.sandboxes_dir(), options.layers_dir());
@@ -64,6 +80,7 @@ fn read(options: NodeOptions) -> Result<Read, disk::Error> {
         disk::ensure_dir(dir)?;
     }
     crate::build::clean(&options)?;
+    let boot = Boot::look(&options.state_dir)?;
     let in_order = crate::build::verify::enter(&options)?;
     let (shelf, rung) = Shelf::open(options.generations_dir())?;
     let cache = crate::build::Cache::open(&options)?;
@@ -72,7 +89,8 @@ fn read(options: NodeOptions) -> Result<Read, disk::Error> {
     let ended = EndedRecords::load(options.state_dir.join("ended"), limits.ended_count, limits.ended_age)?;
     let dirs = disk::list_dir(&sandboxes)?;
     let spares = Spares::open(options.spare_dir(), options.clock.now())?;
-    Ok((Arc::new(Shared::new(options, templates, cache, ended, shelf, spares)), dirs, rung, in_order))
+    let shared = Arc::new(Shared::new(options, templates, cache, ended, shelf, spares));
+    Ok(Read { shared, dirs, rung, in_order, boot })
 }
 
 /// Makes the driver of a recorded sandbox.
@@ -103,7 +121,7 @@ async fn refuse(shared: &Shared, dir: PathBuf, reason: Unusable) -> Option<Refus
     if is_absent(&reason) && kept.await.is_none() && !dir.exists() {
         return None;
     }
-    if let Some(id) = dir.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok()) {
+    if let Some(id) = id_of(&dir) {
         shared.blocked().insert(id);
     }
     if let Some(slot) = Record::slot_of_unusable(&dir) {
@@ -112,6 +130,18 @@ async fn refuse(shared: &Shared, dir: PathBuf, reason: Unusable) -> Option<Refus
     let error = chain(&reason);
     tracing::error!(dir = %dir.display(), error, "a sandbox's record cannot be used; it is left alone");
     Some(Refused { dir, reason })
+}
+
+fn id_of(dir: &Path) -> Option<SandboxId> {
+    dir.file_name()?.to_str()?.parse().ok()
+}
+
+/// Whether the sandbox of an unusable record ran when its host lost its power.
+async fn is_lost(dir: &Path, reason: &Unusable) -> bool {
+    let dir = dir.to_owned();
+    !matches!(reason, Unusable::Newer { .. })
+        && id_of(&dir).is_some()
+        && disk::blocking(move || Record::was_never_stored(&dir)).await
 }
 
 fn is_absent(reason: &Unusable) -> bool {
@@ -133,9 +163,12 @@ pub(crate) fn spawn(
 ) {
     let span = tracing::info_span!("sandbox", sandbox_id = %entry.sandbox_id);
     let (again, its_entry) = (Arc::clone(shared), Arc::clone(entry));
-    let on_panic = move || {
+    let on_panic = move || async move {
+        let dir = again.options.sandboxes_dir().join(its_entry.sandbox_id.as_str());
+        // What it was when it was spawned may be long ago: its slot may be another's.
+        let record = disk::blocking(move || Record::read(&dir)).await.unwrap_or(record);
         let (_, inbox) = tokio::sync::mpsc::channel(1);
-        Driver::new(&again, &its_entry, record, inbox).remove(EndCause::Crashed)
+        Driver::new(&again, &its_entry, record, inbox).remove(EndCause::Crashed).await;
     };
     shared.tasks.spawn(span, drive, on_panic);
 }

@@ -86,15 +86,15 @@ impl Spares {
     /// Removes the directory of a sandbox; gone already is well too.
     pub(crate) fn clear(&self, dir: &Path) -> Result<(), disk::Error> {
         let mut unwanted = std::mem::take(&mut *lock(&self.left));
-        let is_full_up = disk::is_full_up(&self.dir);
-        if is_full_up {
+        let has_no_room = disk::has_no_room(&self.dir);
+        if has_no_room {
             // Ends make room, for what is written down of them above all.
             unwanted.append(&mut lock(&self.ready));
         }
         for path in unwanted {
             self.remove(path);
         }
-        if is_full_up {
+        if has_no_room {
             return disk::remove_dir(dir);
         }
         let spare = self.name();

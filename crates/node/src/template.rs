@@ -165,9 +165,11 @@ impl Templates {
         self.read().values().filter_map(|(template, _)| template.described()).collect()
     }
 
-    /// Publishes a build: on disk first. Blocks on files.
+    /// Publishes a build: on disk first, also for a loss of power. Blocks on files.
     pub(crate) fn publish(&self, build_id: BuildId, template: Template) -> Result<(), disk::Error> {
-        disk::write_json(&self.dir.join(format!("{build_id}.json")), &template)?;
+        let file = self.dir.join(format!("{build_id}.json"));
+        disk::write_json_whole(&file, &template)?;
+        disk::store(&self.dir)?;
         let mut builds = self.builds.write().expect("no holder of this lock panics");
         let hold = hold(&self.shelf, &template);
         builds.insert(build_id, (Arc::new(template), hold));

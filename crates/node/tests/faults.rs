@@ -175,6 +175,42 @@ async fn running_sandboxes_survive_a_restart_and_dead_ones_are_lost() {
     assert_eq!(host.world.inventory(), Inventory::default());
 }
 
+/// After a loss of power the files of what ran last may be empty, or another's before it.
+#[tokio::test]
+async fn a_host_that_lost_its_power_leaves_no_sandbox_behind() {
+    let host = Host::new();
+    let handle = host.open().await;
+    handle.create(request(7)).await.unwrap();
+    let of_another = std::fs::read(host.sandbox_dir(&sandbox_id(7)).join("sandbox.json")).unwrap();
+    handle.abandon().await;
+    let torn: [(u32, &[u8]); 4] = [(1, b""), (2, b"null   "), (3, &of_another), (4, &[0; 4096])];
+    for (n, bytes) in torn {
+        let dir = host.sandbox_dir(&sandbox_id(n));
+        std::fs::create_dir_all(dir.join("machine")).unwrap();
+        std::fs::write(dir.join("sandbox.json"), bytes).unwrap();
+    }
+    std::fs::create_dir_all(host.sandbox_dir(&sandbox_id(5)).join("machine")).unwrap();
+    // What cannot have come of it stays where it is, whatever the host went through.
+    let damaged = host.sandbox_dir(&sandbox_id(6));
+    std::fs::create_dir_all(&damaged).unwrap();
+    std::fs::write(damaged.join("sandbox.json"), "{").unwrap();
+    let (handle, refused) = host.open_with(host.options()).await;
+    assert_eq!(refused.len(), 6, "nothing says that the host was started anew");
+    handle.abandon().await;
+
+    std::fs::write(host.options().state_dir.join("boot"), "an earlier start").unwrap();
+    let (handle, refused) = host.open_with(host.options()).await;
+    assert_eq!(refused.iter().map(|r| &r.dir).collect::<Vec<_>>(), [&damaged]);
+    for n in 1..=5 {
+        until("it is gone", || handle.ended(&sandbox_id(n)).is_some()).await;
+        assert_eq!(handle.ended(&sandbox_id(n)).unwrap().cause, EndCause::HostLost, "{n}");
+        assert!(!host.sandbox_dir(&sandbox_id(n)).exists(), "{n}");
+        handle.create(request(n)).await.unwrap();
+        handle.kill(&sandbox_id(n), KilledBy::Client).await.unwrap();
+    }
+    assert!(damaged.exists());
+}
+
 #[tokio::test]
 async fn an_unusable_record_is_refused_alone_and_keeps_its_slot() {
     let host = Host::new();

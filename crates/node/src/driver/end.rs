@@ -180,7 +180,12 @@ impl Driver {
     /// A sandbox that never got its record has no directory either: nothing to say then.
     async fn record_cause(&self) {
         let (record, dir) = (self.record.clone(), self.dir());
-        let written = disk::blocking(move || if dir.exists() { record.amend(&dir) } else { Ok(()) }).await;
+        let write = move || match dir.exists() {
+            true if record.is_asleep() => record.write_whole(&dir),
+            true => record.amend(&dir),
+            false => Ok(()),
+        };
+        let written = disk::blocking(write).await;
         if let Err(e) = written {
             tracing::warn!(error = chain(&e), "recording why a sandbox ends");
         }

@@ -148,7 +148,8 @@ impl Driver {
         let mut record = self.record.clone();
         record.set_waking(slot, timeout);
         let (copy, dir) = (record.clone(), self.dir());
-        if let Err(e) = disk::blocking(move || copy.write(&dir)).await {
+        // It still sleeps, should the host lose its power before it is up.
+        if let Err(e) = disk::blocking(move || copy.write_whole(&dir)).await {
             if self.record.is_parked() {
                 self.shared.ledger().release(slot, &resources);
             }

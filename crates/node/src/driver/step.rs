@@ -38,7 +38,14 @@ impl StepError {
     /// Whether a full disk of the host is the cause. Somebody inside who says that a disk is
     /// full cannot know whose it is: that is looked at, where sandboxes have their files.
     pub(crate) async fn is_full_disk(&self, files: &Path) -> bool {
-        disk::is_full(self) || disk::says_full(&chain(self)) && disk::has_no_room(files).await
+        if disk::is_full(self) {
+            return true;
+        }
+        if !disk::says_full(&chain(self)) {
+            return false;
+        }
+        let files = files.to_owned();
+        disk::blocking(move || disk::has_no_room(&files)).await
     }
 }
 

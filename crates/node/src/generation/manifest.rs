@@ -64,6 +64,8 @@ pub(crate) enum Unusable {
     Changed(GenerationId),
     #[error("its memory was kept by the backend {wrote}, this server has {has}; its files can be used")]
     OtherBackend { wrote: String, has: String },
+    #[error("this server leaves: what it has not named yet is not kept")]
+    Leaving,
     #[error("its memory is not what was written; its files can be used")]
     Damaged(#[from] runtime::manifest::Error),
 }

@@ -27,6 +27,8 @@ pub(crate) struct Shelf {
     holders: Mutex<Option<BTreeMap<GenerationId, usize>>>,
     /// Rings when something is to be swept; more rings than one change nothing.
     bell: mpsc::Sender<()>,
+    /// Whether names are still given.
+    names: Mutex<bool>,
     pub(super) known: Known,
 }
 
@@ -54,7 +56,13 @@ impl Shelf {
         disk::ensure_dir(&dir)?;
         let (bell, rung) = mpsc::channel(1);
         Ok((
-            Arc::new(Self { dir, holders: Mutex::new(Some(BTreeMap::new())), bell, known: Known::default() }),
+            Arc::new(Self {
+                dir,
+                holders: Mutex::new(Some(BTreeMap::new())),
+                bell,
+                names: Mutex::new(true),
+                known: Known::default(),
+            }),
             rung,
         ))
     }
@@ -82,6 +90,12 @@ impl Shelf {
     /// sleep on, and that has to be there for the next server.
     pub(crate) fn close(&self) {
         *self.holders() = None;
+    }
+
+    /// From now on nothing gets a name: whoever waited for it is gone, and its sandbox
+    /// goes on. Waits for one that is being given.
+    pub(crate) fn seal(&self) {
+        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = false;
     }
 
     /// Asks for a sweep. One that is asked for already finds this too.
@@ -136,7 +150,12 @@ impl Shelf {
         stored?;
         manifest.store(&staging)?;
         let path = self.path(id);
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*names {
+            return Err(Unusable::Leaving);
+        }
         fs::rename(&staging, &path).map_err(disk::error("naming", &path))?;
+        drop(names);
         if let Err(error) = disk::store(&self.dir) {
             // What failed has no name, since whoever finds one goes back to it; and what
             // keeps its name has not failed.
@@ -179,12 +198,16 @@ impl Shelf {
     /// Renames what nobody holds and answers all that is to be removed: that, what
     /// was being removed, and what was being put together by nobody who lives.
     pub(crate) fn set_aside(&self) -> Result<Vec<PathBuf>, disk::Error> {
-        let holders = self.holders();
-        let Some(holders) = &*holders else { return Ok(Vec::new()) };
-        self.known.retain(|id| holders.contains_key(&id));
+        let paths = disk::list_dir(&self.dir)?;
+        if let Some(holders) = &*self.holders() {
+            self.known.retain(|id| holders.contains_key(&id));
+        }
         let mut gone = Vec::new();
-        for path in disk::list_dir(&self.dir)? {
+        for path in paths {
             let Some(name) = name(&path) else { continue };
+            // For one renaming at a time: who starts from a generation waits for it.
+            let holders = self.holders();
+            let Some(holders) = &*holders else { return Ok(Vec::new()) };
             let id = name.strip_prefix(NEW).unwrap_or(name).parse::<GenerationId>();
             let held = id.is_ok_and(|id| holders.contains_key(&id));
             if held {
@@ -238,6 +261,17 @@ mod tests {
         drop(twice);
         assert_eq!(shelf.set_aside().unwrap().len(), 4);
         assert!(shelf.list().unwrap().is_empty());
+    }
+
+    #[test]
+    fn nothing_gets_a_name_from_a_server_that_has_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let (shelf, _rung) = Shelf::open(dir.path().join("generations")).unwrap();
+        let id = GenerationId::from_u128(1);
+        fs::create_dir(shelf.stage(id).unwrap().join(MEMORY)).unwrap();
+        shelf.seal();
+        assert!(matches!(shelf.publish(id, Manifest::sample(id)), Err(Unusable::Leaving)));
+        assert!(!shelf.exists(id));
     }
 
     #[test]
