@@ -22,8 +22,9 @@ use crate::http::{HttpFailure, Request, Response};
 use crate::init;
 use crate::interpret::Interpreter;
 
-/// Longest `/init` body: a certificate bundle may be some hundred kilobytes.
-const MAX_BODY: usize = 8 << 20;
+/// Longest `/init` body: variables of a template and of its sandbox, escaped, and a
+/// bundle of certificates.
+const MAX_BODY: usize = 16 << 20;
 
 /// Opens the socket.
 pub(crate) fn listen(name: &str) -> io::Result<UnixListener> {

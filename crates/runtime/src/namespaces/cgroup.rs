@@ -201,6 +201,7 @@ impl Cgroups {
     /// Ends every process inside; returns when none is left. Blocks.
     pub(super) fn kill(&self, id: &SandboxId) -> Result<(), Error> {
         let give_up = Instant::now() + DEATH_LIMIT;
+        let mut is_thawed = false;
         loop {
             let left = self.processes(id)?;
             if left.is_empty() {
@@ -213,6 +214,10 @@ impl Cgroups {
                 // A pid that ended since belongs to nobody: ids are not reused that fast.
                 let _ = rustix::process::kill_process(pid, Signal::KILL);
             }
+            if !std::mem::replace(&mut is_thawed, true) {
+                // On version 1 what stands still does not even die.
+                self.thaw(id)?;
+            }
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -223,14 +228,18 @@ impl Cgroups {
         let freezer = self.freezer(id)?;
         let give_up = Instant::now() + FREEZE_LIMIT;
         freezer.order(true)?;
-        while !freezer.is_frozen()? {
-            if Instant::now() > give_up {
-                freezer.order(false)?;
-                return Err(Error::Restless(freezer.dir));
+        let frozen = loop {
+            match freezer.is_frozen() {
+                Ok(false) if Instant::now() <= give_up => std::thread::sleep(Duration::from_micros(200)),
+                Ok(false) => break Err(Error::Restless(freezer.dir.clone())),
+                Ok(true) => break Ok(()),
+                Err(e) => break Err(e),
             }
-            std::thread::sleep(Duration::from_micros(200));
+        };
+        if frozen.is_err() {
+            freezer.order(false)?;
         }
-        Ok(())
+        frozen
     }
 
     /// Undoes [`Self::freeze`]. Safe twice, and when the machine is gone.

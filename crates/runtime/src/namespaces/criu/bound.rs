@@ -14,7 +14,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::process::Pid;
 
-use super::entries::{all, image};
+use super::entries::{all, image, read};
 use super::proto::{Message, Value};
 use crate::namespaces::proc_dir;
 
@@ -34,7 +34,7 @@ pub(in crate::namespaces) fn keep_bound(images: &Path, pid: Pid) -> io::Result<(
         Mode::empty(),
     )?;
     let path = images.join("files.img");
-    let bytes = fs::read(&path)?;
+    let bytes = read(&path)?;
     let (magic, files) = all(&bytes)?;
     match kept(files, |name| is_socket(&root, name))? {
         Some(files) => fs::write(&path, image(magic, &files)?),

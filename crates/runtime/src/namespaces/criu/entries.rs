@@ -1,11 +1,29 @@
 //! Image files of the tool that are rows of messages, each after its length.
 
+use std::fs;
 use std::io;
+use std::path::Path;
 
 use super::proto::Message;
 
+/// What a sandbox has many of makes its image long, and the server holds several times as
+/// much while it reads one: a million open files, or as many stretches of memory.
+const MOST: u64 = 64 << 20;
+
 /// What each image file starts with: two magic numbers.
 const MAGIC_LEN: usize = 8;
+
+/// The bytes of an image.
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let len = fs::metadata(path)?.len();
+    if len > MOST {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let (has, most) = (len >> 20, MOST >> 20);
+        let text = format!("it has too many open files or stretches of memory ({name}: {has} of {most} MiB)");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+    }
+    fs::read(path)
+}
 
 /// The magic numbers, and all messages.
 pub(super) fn all(image: &[u8]) -> io::Result<(&[u8], Vec<Message>)> {
@@ -48,6 +66,17 @@ pub(super) fn broken() -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_too_long_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("files.img");
+        let file = fs::File::create(&path).unwrap();
+        file.set_len(MOST).unwrap();
+        assert_eq!(read(&path).unwrap().len() as u64, MOST);
+        file.set_len(MOST + 1).unwrap();
+        assert!(read(&path).unwrap_err().to_string().contains("files.img"));
+    }
 
     #[test]
     fn what_is_no_such_image_is_refused() {

@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 
+use super::entries::read;
 use super::lineage::{Piece, Round, pieces, whole};
 use super::pagemap::SHORTEST;
 use super::share::{Fresh, PIECE, copy, is_beyond};
@@ -43,7 +44,7 @@ pub(in crate::namespaces) fn forget(images: &Path, rounds: &[String]) -> io::Res
 
 fn gather_one(images: &Path, rounds: &[String], name: &str) -> io::Result<()> {
     let path = images.join(name);
-    let map = fs::read(&path)?;
+    let map = read(&path)?;
     let dump = Round::parse(&map)?;
     if dump.is_whole() {
         return Ok(());
@@ -53,7 +54,7 @@ fn gather_one(images: &Path, rounds: &[String], name: &str) -> io::Result<()> {
     let mut maps = vec![dump];
     for round in rounds {
         // A process that was not there yet has no map: nothing before it is looked at.
-        let map = match fs::read(images.join(round).join(name)) {
+        let map = match read(&images.join(round).join(name)) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => break,
             map => Round::parse(&map?)?,
         };

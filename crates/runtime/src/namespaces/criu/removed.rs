@@ -8,10 +8,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::Path;
 
-use super::entries::{all, broken, first, image};
+use super::entries::{all, broken, first, image, read};
 use super::proto::{Message, Value};
 
 /// `RemapFilePathEntry`: which file, what stands for it, and how.
@@ -19,8 +19,9 @@ const ORIGINAL: u32 = 1;
 const REMAPPED: u32 = 2;
 const KIND: u32 = 3;
 const GHOST: u64 = 1;
-/// `GhostFileEntry`.
+/// `GhostFileEntry`, which is no longer than this.
 const MODE: u32 = 3;
+const ENTRY: u64 = 64 << 10;
 /// `FileEntry`: its number, and what it is as a file with a name.
 const ID: u32 = 2;
 const REGULAR: u32 = 3;
@@ -34,7 +35,7 @@ const MOUNT_POINT: u32 = 7;
 
 /// Renames them in the images, which nobody has read yet.
 pub(in crate::namespaces) fn set_removed_aside(images: &Path) -> io::Result<()> {
-    let remaps = match fs::read(images.join("remap-fpath.img")) {
+    let remaps = match read(&images.join("remap-fpath.img")) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         remaps => all(&remaps?)?.1,
     };
@@ -51,7 +52,7 @@ pub(in crate::namespaces) fn set_removed_aside(images: &Path) -> io::Result<()> 
         return Ok(());
     }
     let path = images.join("files.img");
-    fs::write(&path, renamed(&fs::read(&path)?, &directories, &mount_points(images)?)?)
+    fs::write(&path, renamed(&read(&path)?, &directories, &mount_points(images)?)?)
 }
 
 /// Where each file system stands, by its number.
@@ -62,7 +63,7 @@ fn mount_points(images: &Path) -> io::Result<BTreeMap<u64, Vec<u8>>> {
         if !entry.file_name().to_string_lossy().starts_with("mountpoints-") {
             continue;
         }
-        for mount in all(&fs::read(entry.path())?)?.1 {
+        for mount in all(&read(&entry.path())?)?.1 {
             if let (Some(id), Some(Value::Bytes(point))) = (mount.number(MOUNT_ID), mount.get(MOUNT_POINT)) {
                 found.insert(id, point.clone());
             }
@@ -74,8 +75,9 @@ fn mount_points(images: &Path) -> io::Result<BTreeMap<u64, Vec<u8>>> {
 fn is_directory(images: &Path, ghost: u64) -> io::Result<bool> {
     const FORMAT: u64 = 0o170_000;
     const DIRECTORY: u64 = 0o040_000;
-    let image = fs::read(images.join(format!("ghost-file-{ghost:x}.img")))?;
-    // The content of an ordinary file follows its entry: only that is read.
+    // The content of an ordinary file follows its entry, and is not read.
+    let mut image = Vec::new();
+    fs::File::open(images.join(format!("ghost-file-{ghost:x}.img")))?.take(ENTRY).read_to_end(&mut image)?;
     let mode = first(&image)?.number(MODE).unwrap_or(0);
     Ok(mode & FORMAT == DIRECTORY)
 }

@@ -11,6 +11,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
+use super::entries::read;
 use super::pagemap::{PAGE, PAGE_LEN, Pagemap, Run, plan, shared};
 
 /// A smaller file of pages is left as it is, and one of which less than a quarter of
@@ -99,7 +100,7 @@ struct Side {
 impl Side {
     /// Nothing if it is too small, or not what its map says.
     fn open(dir: &Path, map: &str) -> io::Result<Option<Self>> {
-        let map = Pagemap::parse(&fs::read(dir.join(map))?)?;
+        let map = Pagemap::parse(&read(&dir.join(map))?)?;
         if map.len() < WORTH {
             return Ok(None);
         }
