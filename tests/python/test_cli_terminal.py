@@ -30,8 +30,9 @@ def test_connect_is_a_terminal(sandbox_id):
     terminal.type("until [ \"$(stty size)\" = '41 133' ]; do sleep 0.1; done; echo resi''zed\r")
     terminal.until(rb"resized\r\n")
     terminal.until(rb"\$ ")
-    # Ctrl-C is the program's, not ours. What is typed before a prompt may be echoed twice.
-    terminal.type("echo star''ted; sleep 100\r")
+    # Ctrl-C is the program's, not ours. What is typed before a prompt may be echoed twice, and
+    # what is typed while the shell still makes a program ready ends none.
+    terminal.type("sh -c \"echo star''ted; exec sleep 100\"\r")
     terminal.until(rb"started\r\n")
     terminal.type("\x03")
     terminal.until(rb"\$ ")
