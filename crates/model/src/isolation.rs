@@ -18,7 +18,7 @@ pub enum Isolation {
 
 /// The text names no isolation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown isolation {0:?}: use namespaces, gvisor, microvm or sim")]
+#[error("unknown isolation {0:?}: use namespaces or sim")]
 pub struct UnknownIsolation(pub String);
 
 impl Isolation {

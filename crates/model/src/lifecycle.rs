@@ -125,11 +125,6 @@ pub enum Decision {
 }
 
 impl State {
-    /// Whether it can be used now.
-    pub const fn is_usable(self) -> bool {
-        matches!(self, Self::Running)
-    }
-
     /// Whether it is on its way up for the first time.
     pub const fn is_starting(self) -> bool {
         matches!(self, Self::Admitted | Self::Reserved | Self::Prepared | Self::Booted)

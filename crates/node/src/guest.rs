@@ -186,3 +186,17 @@ async fn pause(micros: u64) {
         tokio::time::sleep(wait).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use runtime::sim;
+    use wire::control;
+
+    // `runtime` does not know `wire`, so what its simulation repeats is compared here.
+    #[test]
+    fn the_simulated_guest_says_and_listens_as_the_real_one() {
+        assert_eq!(sim::ENVD_VERSION, control::ENVD_VERSION);
+        assert_eq!(sim::ENVD_PORT, control::ENVD_PORT);
+        assert_eq!(sim::INTERPRETER_PORT, control::INTERPRETER_PORT);
+    }
+}

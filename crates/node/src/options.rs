@@ -111,12 +111,9 @@ impl Default for Limits {
     }
 }
 
-/// Memory and disk are rarely used up to the limits: four and ten times what is
+/// Memory and disk are rarely used up to the limits: four and twenty times what is
 /// there may be promised. The kernel's limits hold each sandbox to its own.
-pub const DEFAULT_OVERCOMMIT: Overcommit = Overcommit { memory_percent: 400, disk_percent: 1000 };
-
-/// Slots of a node unless said otherwise.
-pub const DEFAULT_SLOTS: u32 = 1024;
+pub const DEFAULT_OVERCOMMIT: Overcommit = Overcommit { memory_percent: 400, disk_percent: 2000 };
 
 /// Where in a `bulk_dir` each sandbox that runs or sleeps has its record and its files.
 pub fn records_dir(bulk_dir: &Path) -> PathBuf {
@@ -163,8 +160,8 @@ impl NodeOptions {
     }
 }
 
-/// Reads what the host has: all memory that exists, and what is free or taken
-/// by sandboxes on the file system of `dir`.
+/// Reads what the host has: all memory that exists, and the whole size of the file
+/// system of `dir`, whatever of it is taken.
 pub fn measure_capacity(dir: &Path, slots: u32) -> std::io::Result<Capacity> {
     let meminfo = std::fs::read_to_string("/proc/meminfo")?;
     let memory_kib = meminfo

@@ -37,7 +37,7 @@ pub(crate) enum Request {
     SetDeadline(model::Timestamp, oneshot::Sender<Result<Observation, Error>>),
     /// Read what it uses.
     Usage(oneshot::Sender<Result<runtime::Usage, Error>>),
-    /// Put it to sleep, its files kept; with `true` only if its daemon answers.
+    /// Put it to sleep, its files kept; with `demands_answer` only if its daemon answers.
     Pause { keep: Keep, demands_answer: bool, reply: oneshot::Sender<Result<Observation, Error>> },
     /// Wake it, to live this long; one that runs is left as it is.
     Resume { timeout: Duration, waking: Waking, reply: oneshot::Sender<Result<Observation, Error>> },

@@ -1,4 +1,5 @@
-//! What the proxy asks of the rest of the system: one method, one answer.
+//! What the proxy asks of the rest of the system: where a sandbox is, whose
+//! signature this is, and to wake one that sleeps.
 
 use std::fmt::Debug;
 use std::future::Future;

@@ -29,7 +29,7 @@ pub enum Target {
         /// Which port of it.
         port: u16,
     },
-    /// The API, the dashboard: whatever else this listener serves.
+    /// The API, and whatever else this listener serves.
     Fallback,
 }
 

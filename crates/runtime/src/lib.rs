@@ -1,10 +1,11 @@
 //! Turns a prepared root and limits into an isolated machine.
 //!
-//! The boundary is [`Backend`]: four reversible steps (reserve, prepare, boot
-//! and their undos) and adoption after a restart. Every backend passes the same
+//! The boundary is [`Backend`]: three reversible steps (reserve, prepare, boot),
+//! checkpoints, and adoption after a restart. Every backend passes the same
 //! contract suite (`tests/contract`); callers cannot tell them apart but by
-//! what [`Backend::isolation`] answers. This crate knows no HTTP of the guest,
-//! no templates and no users: its input is a [`MachineSpec`].
+//! what [`Backend::isolation`] answers. This crate knows no templates, no users
+//! and, but for the simulation, which plays a guest, no HTTP of the guest: its
+//! input is a [`MachineSpec`].
 
 mod backend;
 mod checkpoint;

@@ -145,11 +145,6 @@ impl Namespaces {
         *self.host.disproved.lock().unwrap_or_else(PoisonError::into_inner) = verdict.err();
     }
 
-    /// The most processors that a machine can have here; more are cut to this.
-    pub fn cpu_limit(&self) -> u32 {
-        self.host.cgroups.cpu_count()
-    }
-
     /// Runs a step that blocks where it may, and names it if it fails.
     async fn step<T, E, F>(&self, spec: &MachineSpec, step: &'static str, run: F) -> Result<T, Error>
     where
@@ -313,7 +308,12 @@ impl Backend for Namespaces {
 
     fn adopt<'a>(&'a self, spec: &'a MachineSpec) -> BoxFuture<'a, Result<Option<Arc<dyn Machine>>, Error>> {
         Box::pin(async move {
-            let found = self.step(spec, "looking for the first process", boot::find).await?;
+            // A server that died in a checkpoint of its files left it standing still.
+            let find = |host: &Host, spec: &MachineSpec| {
+                host.cgroups.thaw(&spec.sandbox_id)?;
+                boot::find(host, spec)
+            };
+            let found = self.step(spec, "looking for the first process", find).await?;
             found.map(|(process, settled)| self.machine(spec, process, settled)).transpose()
         })
     }

@@ -1,4 +1,4 @@
-//! Every byte form that crosses a process boundary.
+//! What clients, host and guest say to each other, in bytes.
 //!
 //! A module per boundary; each type mirrors what the other side sends or
 //! expects, field for field, and is turned into domain values by its reader.

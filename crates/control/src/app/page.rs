@@ -3,7 +3,7 @@
 //! The order is (start, id): newest first with ties by ascending id, or exactly
 //! the reverse. A cursor names the last item seen, not a count, so that what
 //! comes or goes elsewhere moves nothing. The store reads from a place on; what
-//! it does is held against a model in `store/tests/list.rs`.
+//! it does is held against a model in `store/tests/contract.rs`.
 
 use model::{SandboxId, Timestamp};
 

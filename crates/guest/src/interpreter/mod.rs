@@ -1,10 +1,10 @@
 //! The code interpreter: E2B's protocol of port 49999 in front of Jupyter kernels.
 //!
-//! ``text
+//! ```text
 //! client ──HTTP──▶ routes ──▶ execute ──▶ run (holds the context's turn)
 //!    ▲                                     │ request          ▲ messages
 //!    └── NDJSON ◀── lines ◀── display ◀────┘     kernel ◀── pump (per socket)
-//! ``
+//! ```
 //!
 //! No Jupyter server and no `ZeroMQ` library stand in between: a kernel is reached
 //! over Unix sockets, and the part of `ZMTP` that a client needs is [`zmtp`]. It

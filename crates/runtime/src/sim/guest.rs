@@ -20,8 +20,8 @@ use tokio::io::DuplexStream;
 
 use super::process;
 
-/// The version that the simulated daemon reports.
-const ENVD_VERSION: &str = "0.6.4";
+/// The version that the simulated daemon reports: that of the real one.
+pub const ENVD_VERSION: &str = "0.6.4";
 /// Largest request body.
 const BODY_LIMIT: usize = 16 << 20;
 

@@ -21,6 +21,7 @@ use crate::{
     Backend, BoxFuture, CheckpointTo, Checkpointed, Error, ErrorKind, Machine, MachineSpec, Then, Trees,
 };
 
+pub use guest::ENVD_VERSION;
 pub use machine::{ECHO_PORT, ENVD_PORT, INTERPRETER_PORT, TRIAL_PORT};
 pub use world::{Act, Fault, Inventory, World};
 

@@ -41,7 +41,7 @@ pub(crate) struct Flags {
     pub(crate) no_keys: bool,
     /// Do not open the ports beside the main ones: 49983 and 49999 for debug
     /// mode, 8000 for the session API (which the main ones serve, too).
-    #[arg(long, alias = "no-extra-ports")]
+    #[arg(long)]
     pub(crate) no_debug_ports: bool,
 }
 

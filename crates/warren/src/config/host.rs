@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
+use model::admission::Overcommit;
+use node::DEFAULT_OVERCOMMIT;
 use serde::{Deserialize, Serialize};
 
 /// What this machine may give to sandboxes.
@@ -13,7 +15,7 @@ pub(crate) struct Node {
     pub(crate) max_sandboxes: u32,
     /// Memory promised to sandboxes, as a multiple of the machine's.
     pub(crate) memory_overcommit: f64,
-    /// Disk promised to sandboxes, as a multiple of what is free at the start.
+    /// Disk promised to sandboxes, as a multiple of the state file system's size.
     pub(crate) disk_overcommit: f64,
     /// How long a process waits for a client that does not read its output, before
     /// that client is cut off.
@@ -46,8 +48,8 @@ impl Default for Node {
     fn default() -> Self {
         Self {
             max_sandboxes: 2000,
-            memory_overcommit: 4.0,
-            disk_overcommit: 20.0,
+            memory_overcommit: f64::from(DEFAULT_OVERCOMMIT.memory_percent) / 100.0,
+            disk_overcommit: f64::from(DEFAULT_OVERCOMMIT.disk_percent) / 100.0,
             output_patience_seconds: 60,
             first_uid: 1_000_000,
             criu: None,
@@ -64,6 +66,14 @@ impl Default for Network {
 }
 
 impl Node {
+    /// What may be promised beyond what is there, as the node takes it.
+    pub(crate) fn overcommit(&self) -> Overcommit {
+        Overcommit {
+            memory_percent: percent(self.memory_overcommit),
+            disk_percent: percent(self.disk_overcommit),
+        }
+    }
+
     /// Whether sandboxes could run with this.
     pub(super) fn check(&self) -> Result<()> {
         if !(self.memory_overcommit > 0.0 && self.disk_overcommit > 0.0) {
@@ -77,6 +87,11 @@ impl Node {
         }
         Ok(())
     }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float cast saturates")]
+fn percent(factor: f64) -> u32 {
+    (factor * 100.0).round() as u32
 }
 
 /// Whether the kernel takes a name that begins with this one: it has a letter first,
@@ -102,5 +117,15 @@ pub(super) mod isolation {
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Isolation, D::Error> {
         String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_the_nodes() {
+        assert_eq!(Node::default().overcommit(), DEFAULT_OVERCOMMIT);
     }
 }

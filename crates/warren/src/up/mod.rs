@@ -237,18 +237,12 @@ async fn open_node(
     wanted.images = options.images.options();
     wanted.ca_bundle = ca::extra(options.extra_ca_file.as_deref())?;
     wanted.limits.output_patience = Duration::from_secs(options.node.output_patience_seconds.into());
-    wanted.overcommit.memory_percent = percent(options.node.memory_overcommit);
-    wanted.overcommit.disk_percent = percent(options.node.disk_overcommit);
+    wanted.overcommit = options.node.overcommit();
     let (node, refused) = Handle::open(wanted).await.context("open the node")?;
     for refused in refused {
         tracing::error!(dir = %refused.dir.display(), reason = %refused.reason, "a sandbox was left alone");
     }
     Ok(node)
-}
-
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float cast saturates")]
-fn percent(factor: f64) -> u32 {
-    (factor * 100.0).round() as u32
 }
 
 /// Below which each sandbox's ports have names.
@@ -274,7 +268,7 @@ async fn open_control(
     wanted.rate_limits = options.api.rate_limits();
     wanted.logs = Some(store::Logs::open(&state.path().join("logs")).context("open the logs of sandboxes")?);
     wanted.samples = Some(store::Samples::open(&state.path().join("samples")).context("open the samples")?);
-    wanted.private_webhooks = options.api.private_webhooks;
+    wanted.private_webhooks = options.may_post_privately();
     wanted.require_keys = options.api.require_keys;
     wanted.domain = Some(domain);
     wanted.max_sandboxes = options.api.max_sandboxes;
