@@ -221,7 +221,7 @@ pub(crate) fn list_dir(path: &Path) -> Result<Vec<PathBuf>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::driver::chain;
+    use crate::error::chain;
 
     #[test]
     fn an_amended_file_holds_the_new_value_alone() {

@@ -4,7 +4,6 @@ use model::admission::Shortage;
 use model::{BuildId, GenerationId, SandboxId};
 
 use crate::disk;
-use crate::driver::chain;
 
 /// Why a node did not do what it was asked. Nothing was changed unless the
 /// variant says so.
@@ -211,4 +210,17 @@ impl Error {
             }
         }
     }
+}
+
+/// An error with its causes on one line: for logs, and for callers, while whoever failed
+/// still needs its own.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }

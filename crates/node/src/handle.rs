@@ -9,8 +9,11 @@ use runtime::Usage;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-use crate::driver::{Driver, Reply, chain};
+use crate::driver::{Driver, Reply};
+use crate::error::chain;
 use crate::generation::{Keep, Waking};
+use crate::nouns::Purpose;
+use crate::record::Refused;
 use crate::record::{New, Record};
 use crate::shared::{Entry, Request, Shared};
 use crate::states::Beginning;
@@ -27,24 +30,6 @@ pub enum Sandboxes {
     Leave,
     /// They are killed.
     Kill,
-}
-
-/// What a sandbox is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    /// A client's.
-    Client,
-    /// A step of a template build: out of everybody's view, never adopted.
-    Build,
-}
-
-/// A sandbox's record that this server cannot use. Its remains stay as they are.
-#[derive(Debug)]
-pub struct Refused {
-    /// Its directory.
-    pub dir: PathBuf,
-    /// Why, in words.
-    pub reason: crate::record::Unusable,
 }
 
 /// One node. Cheap to clone.

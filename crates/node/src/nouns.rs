@@ -35,6 +35,15 @@ pub struct CreateSandbox {
     pub from: Option<GenerationId>,
 }
 
+/// What a sandbox is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// A client's.
+    Client,
+    /// A step of a template build: out of everybody's view, never adopted.
+    Build,
+}
+
 /// Where a sandbox stands, as seen from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {

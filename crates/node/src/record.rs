@@ -13,8 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::build::Start;
 use crate::disk;
-use crate::handle::Purpose;
-use crate::spares::machine_dir;
+use crate::nouns::Purpose;
 use crate::template::{self, Template};
 
 /// The version that this server writes and the newest that it reads.
@@ -116,6 +115,11 @@ impl<'de> Deserialize<'de> for GenerationName {
     }
 }
 
+/// Where the backend keeps what it has of the sandbox of `dir`.
+pub(crate) fn machine_dir(dir: &Path) -> PathBuf {
+    dir.join("machine")
+}
+
 /// Parts of a record that come from the request.
 pub(crate) struct New<'a> {
     pub(crate) request: &'a crate::CreateSandbox,
@@ -141,6 +145,15 @@ pub enum Unusable {
     /// It contradicts itself.
     #[error("its {0} is damaged")]
     Damaged(&'static str),
+}
+
+/// A sandbox's record that this server cannot use. Its remains stay as they are.
+#[derive(Debug)]
+pub struct Refused {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// Why, in words.
+    pub reason: Unusable,
 }
 
 impl Record {

@@ -8,10 +8,11 @@ use model::{EndCause, SandboxId, Slot};
 use tokio::sync::oneshot;
 
 use crate::boot::Boot;
-use crate::driver::{Driver, chain};
+use crate::driver::Driver;
 use crate::ended::EndedRecords;
+use crate::error::chain;
 use crate::generation::{Shelf, sweep};
-use crate::handle::Refused;
+use crate::record::Refused;
 use crate::record::{Record, Unusable};
 use crate::shared::{Entry, Shared};
 use crate::spares::Spares;

@@ -20,8 +20,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use model::Timestamp;
 
 use crate::disk;
-use crate::driver::chain;
-use crate::record::{FILE, Record};
+use crate::error::chain;
+use crate::record::{FILE, Record, machine_dir};
 
 /// As many wait; more than this go at once only when many sandboxes end at once.
 const MOST: usize = 32;
@@ -130,11 +130,6 @@ impl Spares {
 
 fn lock(paths: &Mutex<Vec<PathBuf>>) -> MutexGuard<'_, Vec<PathBuf>> {
     paths.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Where the backend keeps what it has of the sandbox of `dir`.
-pub(crate) fn machine_dir(dir: &Path) -> PathBuf {
-    dir.join("machine")
 }
 
 fn make(record: &Record, fresh: &Path) -> Result<(), disk::Error> {

@@ -139,7 +139,7 @@ impl Templates {
                     builds.insert(build_id, (Arc::new(template), hold));
                 }
                 Err(e) => {
-                    let error = crate::driver::chain(&e);
+                    let error = crate::error::chain(&e);
                     tracing::error!(path = %path.display(), error, "a template build cannot be used");
                 }
             }

@@ -20,9 +20,10 @@ use model::{BuildId, EndCause, KilledBy, Policy, SandboxId};
 use tokio::sync::oneshot;
 
 use crate::build::Start;
-use crate::driver::chain;
+use crate::error::chain;
 use crate::generation::{Checkpoint, Keep};
-use crate::handle::{Handle, Purpose};
+use crate::handle::Handle;
+use crate::nouns::Purpose;
 use crate::shared::Request;
 use crate::states::Beginning;
 use crate::template::Template;

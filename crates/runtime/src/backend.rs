@@ -295,3 +295,9 @@ pub trait Backend: Send + Sync + Debug {
         Box::pin(async { Ok(ByteSize::bytes(0)) })
     }
 }
+
+/// An error with all its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    std::iter::successors(error.source(), |e| e.source())
+        .fold(error.to_string(), |all, e| format!("{all}: {e}"))
+}

@@ -518,9 +518,3 @@ fn has_ended(pidfd: impl std::os::fd::AsFd) -> io::Result<bool> {
 fn proc_dir(pid: Pid) -> PathBuf {
     PathBuf::from(format!("/proc/{}", pid.as_raw_pid()))
 }
-
-/// An error with all its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    std::iter::successors(error.source(), |e| e.source())
-        .fold(error.to_string(), |all, e| format!("{all}: {e}"))
-}

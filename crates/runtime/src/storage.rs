@@ -27,6 +27,7 @@ use std::sync::Arc;
 
 use model::ByteSize;
 
+use crate::backend::chain;
 use crate::trees::Trees;
 
 pub use error::Error;
@@ -313,17 +314,6 @@ pub(crate) fn merge_beside(layers: &[PathBuf], below: &[PathBuf], to: &Path) -> 
 fn merge_plainly(layers: &[PathBuf], below: &[PathBuf], to: &Path) -> Result<(), Error> {
     fs::create_dir(to).map_err(at("making", to))?;
     merge::merge(layers, below, to)
-}
-
-/// An error with its causes, for a list of reasons.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(e) = cause {
-        text = format!("{text}: {e}");
-        cause = e.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use model::{ByteSize, Resources, SandboxId, Slot};
 use tokio::io::AsyncReadExt as _;
 
+use crate::backend::chain;
 use crate::namespaces::{self, CgroupError};
 use crate::{Backend, CheckpointTo, ErrorKind, Machine, MachineSpec, Then};
 
@@ -352,9 +353,3 @@ pub fn part_from_host() -> io::Result<()> {
 
 /// Its index in every network namespace.
 const LOOPBACK: u32 = 1;
-
-/// An error with all its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    std::iter::successors(error.source(), |e| e.source())
-        .fold(error.to_string(), |all, e| format!("{all}: {e}"))
-}

@@ -10,7 +10,7 @@ use super::copy::quoted;
 use super::place::{self, Placement};
 use super::step::{StepFailure, is_success};
 use crate::disk;
-use crate::driver::chain;
+use crate::error::chain;
 
 /// Copies an upload, if it is there.
 pub(super) async fn place_or_say(

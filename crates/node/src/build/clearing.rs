@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::driver::chain;
+use crate::error::chain;
 use crate::shared::Shared;
 use crate::{NodeOptions, disk};
 

@@ -164,11 +164,11 @@ impl Performance<'_> {
             let dir = shared.options.layers_dir();
             let paths = |names: &[String]| names.iter().map(|name| dir.join(name)).collect::<Vec<_>>();
             let made = shared.options.backend.merge(&paths(layers), &paths(below), &dir.join(&name)).await;
-            made.map_err(|e| crate::driver::chain(&e))?;
+            made.map_err(|e| crate::error::chain(&e))?;
             let (shared, name) = (Arc::clone(shared), name.clone());
             disk::blocking(move || shared.cache.sums.keep(&name, Look::Contents))
                 .await
-                .map_err(|e| crate::driver::chain(&e))?;
+                .map_err(|e| crate::error::chain(&e))?;
         }
         Ok(name)
     }

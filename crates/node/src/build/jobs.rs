@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::log::{self, Log, LogEntry, LogLevel, LogPage};
 use super::order::BuildOrder;
 use super::perform::{BuildFailure, Performance};
-use crate::driver::chain;
+use crate::error::chain;
 use crate::handle::Handle;
 use crate::{Error, NodeOptions, disk, image};
 

@@ -18,7 +18,7 @@ use super::tail::Tail;
 use super::workshop::{Bench, Workshop};
 use super::{files, ready};
 use crate::disk;
-use crate::driver::chain;
+use crate::error::chain;
 use crate::handle::Handle;
 use crate::template::{FORMAT, Template};
 

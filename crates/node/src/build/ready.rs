@@ -126,7 +126,7 @@ async fn until_ready(place: &Place<'_>, start: &Start, limits: Limits) -> Result
 fn told(which: &str, command: &str, ended: &Result<EndEvent, StepFailure>, tail: Tail) -> String {
     let how = match ended {
         Ok(end) => end.status.clone(),
-        Err(error) => crate::driver::chain(error),
+        Err(error) => crate::error::chain(error),
     };
     let lines = tail.finish();
     let printed =

@@ -12,7 +12,7 @@ use super::order::{Source, Start};
 use super::outline::Look;
 use super::perform::{Growing, Performance};
 use crate::disk;
-use crate::driver::chain;
+use crate::error::chain;
 use crate::image::{Credentials, Image, Plan, Puller, StandIns};
 use crate::template::Template;
 

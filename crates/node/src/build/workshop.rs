@@ -93,7 +93,7 @@ impl<'a> Workshop<'a> {
             from: None,
         };
         let (reply, asked) = oneshot::channel();
-        handle.admit(&request, &template, crate::handle::Purpose::Build, reply)?;
+        handle.admit(&request, &template, crate::nouns::Purpose::Build, reply)?;
         let sandbox = Self { handle, id };
         asked.await.unwrap_or(Err(Error::ShuttingDown))?;
         Ok(sandbox)

@@ -5,10 +5,11 @@ use std::time::Duration;
 use model::EndCause;
 use model::lifecycle::State;
 
+use crate::error::chain;
 use crate::generation::Hold;
-use crate::handle::Purpose;
+use crate::nouns::Purpose;
 
-use super::step::{chain, killed};
+use super::step::killed;
 use super::{Driver, Halt};
 
 /// A look that failed is repeated: a sandbox is not given up for a moment's trouble.

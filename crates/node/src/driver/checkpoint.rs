@@ -14,8 +14,9 @@ use model::{ByteSize, GenerationId};
 use runtime::{CheckpointTo, Checkpointed, Machine, Then};
 use tokio::sync::oneshot;
 
-use super::step::{StepError, bounded, chain, killed};
+use super::step::{StepError, bounded, killed};
 use super::{Driver, Halt};
+use crate::error::chain;
 use crate::faults::Point;
 use crate::generation::{Hold, Made, Manifest, Shelf};
 use crate::shared::Turn;

@@ -11,9 +11,10 @@ use model::lifecycle::Event;
 use runtime::Machine;
 
 use super::Driver;
-use super::step::{StepError, bounded, chain};
+use super::step::{StepError, bounded};
+use crate::error::chain;
 use crate::faults::Point;
-use crate::handle::Purpose;
+use crate::nouns::Purpose;
 use crate::{Ended, disk};
 
 impl Driver {

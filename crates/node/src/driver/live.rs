@@ -86,7 +86,7 @@ impl Driver {
         };
         match settled {
             Ok(Ok(())) => {}
-            Ok(Err(e)) => tracing::warn!(error = super::step::chain(&e), "a sandbox did not settle"),
+            Ok(Err(e)) => tracing::warn!(error = crate::error::chain(&e), "a sandbox did not settle"),
             Err(_) => tracing::warn!("settling a sandbox took too long"),
         }
     }
@@ -216,7 +216,7 @@ async fn read(machine: &Arc<dyn Machine>) -> Option<Usage> {
     match machine.usage().await {
         Ok(usage) => Some(usage),
         Err(e) => {
-            tracing::debug!(error = super::step::chain(&e), "reading the usage of a sandbox");
+            tracing::debug!(error = crate::error::chain(&e), "reading the usage of a sandbox");
             None
         }
     }

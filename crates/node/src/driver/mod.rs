@@ -38,7 +38,6 @@ use crate::{Approval, Error, Observation, Phase};
 
 use oom::OomTally;
 use step::Failed;
-pub(crate) use step::chain;
 
 /// Where the answer to a create goes.
 pub(crate) type Reply = oneshot::Sender<Result<Observation, Error>>;

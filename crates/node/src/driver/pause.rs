@@ -11,8 +11,9 @@ use std::time::Duration;
 use model::lifecycle::Event;
 use runtime::Machine;
 
-use super::step::{StepError, chain, killed};
+use super::step::{StepError, killed};
 use super::{Driver, Halt, Reply};
+use crate::error::chain;
 use crate::faults::Point;
 use crate::guest::Guest;
 use crate::record::Record;

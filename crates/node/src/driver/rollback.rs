@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use super::checkpoint::keeps_memory;
-use super::step::chain;
 use super::{Driver, Halt, Reply};
+use crate::error::chain;
 use crate::generation::Waking;
 use crate::{Checkpoint, Error, Keep};
 

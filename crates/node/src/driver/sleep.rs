@@ -6,8 +6,9 @@ use std::time::Duration;
 use model::lifecycle::Event;
 use model::{EndCause, Slot};
 
-use super::step::{StepError, chain, killed};
+use super::step::{StepError, killed};
 use super::{Driver, Halt, Reply};
+use crate::error::chain;
 use crate::faults::Point;
 use crate::generation::{Hold, Waking};
 use crate::shared::Request;

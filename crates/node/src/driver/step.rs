@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use model::{EndCause, KilledBy, SandboxId};
 
+use crate::error::chain;
 use crate::faults::{Faults, InjectedFault, Point};
 use crate::guest::CallError;
 use crate::shared::Entry;
@@ -81,19 +82,6 @@ impl Failed {
             }
         }
     }
-}
-
-/// An error with its causes on one line: it crosses from the driver to the
-/// caller, while the driver still needs its own.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 /// Passes a fault point, then runs `work`, both within `limit`.

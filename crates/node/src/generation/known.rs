@@ -87,7 +87,7 @@ mod tests {
     }
 
     async fn verify(shelf: &Arc<Shelf>, id: GenerationId) -> Result<(), String> {
-        shelf.verify(id, "sim".to_owned()).await.map_err(|e| crate::driver::chain(&e))
+        shelf.verify(id, "sim".to_owned()).await.map_err(|e| crate::error::chain(&e))
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

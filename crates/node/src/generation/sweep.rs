@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::disk;
-use crate::driver::chain;
-use crate::handle::Refused;
+use crate::error::chain;
+use crate::record::Refused;
 use crate::shared::Shared;
 
 /// Until what could not be removed is tried again: a step that a kill left behind may

@@ -15,7 +15,7 @@ use super::tree::Tree;
 use super::unpack::{Bounds, Unpacker, prove_layer};
 use super::{Error, UnpackError, account};
 use crate::disk;
-use crate::driver::chain;
+use crate::error::chain;
 
 /// One layer.
 #[derive(Debug)]

@@ -17,8 +17,9 @@ use std::time::{Duration, Instant};
 
 use super::checkpoint::{WorkDir, dump_room};
 use super::criu::{self, Dump, PreDump, Taking};
-use super::{Host, StepError, chain, proc_dir, unwritten, workshop};
+use super::{Host, StepError, proc_dir, unwritten, workshop};
 use crate::MachineSpec;
+use crate::backend::chain;
 
 /// A smaller memory is written while everything stands still: a round has costs of its
 /// own, which are those of standing still for a few MiB more.

@@ -146,7 +146,7 @@ fn file_system(name: &str) -> Result<String, String> {
 fn cgroups() -> Result<String, String> {
     // A subtree of the probe's own, which goes with the value.
     let opened = Cgroups::open(&format!("warren-probe-{}", std::process::id()));
-    opened.map(|groups| groups.describe().to_owned()).map_err(|e| crate::namespaces::chain(&e))
+    opened.map(|groups| groups.describe().to_owned()).map_err(|e| crate::backend::chain(&e))
 }
 
 fn seccomp() -> Result<String, String> {
