@@ -1,7 +1,7 @@
 #!/bin/bash
 # Runs as root in the emulated machine: the server as a systemd unit, on an older
 # kernel with cgroup version 2 only. Prints one line a check: "PASS name" or
-# "FAIL name: why"; "AGAIN" says that it goes on after a restart of the machine, and
+# "FAIL name: why"; "AGAIN" says that it goes on after a loss of power, and
 # the last line of a whole run is "DONE".
 export PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8
 
@@ -27,7 +27,7 @@ cgroups() { find /sys/fs/cgroup -type d -name "$BOX*" | wc -l; }
 no_cgroup() { equals "$(cgroups)" 0; }
 no_interface() { equals "$(ip -o link | grep -c ': wv')" 0; }
 
-# What has to be known after a restart of the machine.
+# What has to be known after the loss of power.
 KEPT=/root/paused
 
 state_directory() {
@@ -162,6 +162,29 @@ rounds_make_one_memory() {
     [[ $said == *"1 passed"* && $said == *"ratios of"* ]] || { echo "$said"; return 1; }
 }
 
+# Nothing of the state directory is written back for it: what was answered for has to be.
+lose_power() {
+    LOST=$(warren sandbox create base --timeout 3600)
+    KEY=$(warren key create last --quiet)
+    declare -p BOX MONOTONIC WORD LOST KEY >"$KEPT"
+    sync -f "$KEPT"
+    echo AGAIN
+    sleep 1
+    echo b >/proc/sysrq-trigger
+}
+
+# What ran is gone, says so, and keeps nobody from being cleaned up after.
+lost_what_ran() {
+    local shown
+    shown=$(warren sandbox info "$LOST" 2>&1)
+    [[ $shown == *"host was restarted or lost it"* || $shown == *"not found"* || $shown == *"doesn't exist"* ]] ||
+        { echo "$shown"; return 1; }
+    [ ! -e /var/lib/warren/fs/sandboxes/"$LOST" ] || { echo "its files are there"; return 1; }
+    ! journalctl -u warren -b --no-pager -o cat | grep "cannot be read" || return 1
+}
+
+last_key_works() { equals "$(curl -fsS -o /dev/null -w '%{http_code}' -H "X-API-Key: $KEY" http://127.0.0.1:3000/v2/sandboxes)" 200; }
+
 nothing_left() {
     warren sandbox kill --all || return 1
     wait_for no_box_on_disk && wait_for no_cgroup && wait_for no_interface
@@ -187,7 +210,9 @@ if [ -e "$KEPT" ]; then
     . "$KEPT"
     wait_for answers
     reach_server
-    check "a paused sandbox wakes after a restart of the machine" wakes
+    check "a key outlives a loss of power in the moment after it was made" last_key_works
+    check "of a sandbox that ran nothing is left after a loss of power" lost_what_ran
+    check "a paused sandbox wakes after a loss of power" wakes
     check "its processes go on with their memory after that" says_its_word
     check "much memory is as it was after that" much_is_as_it_was
     check "its clock goes on where it stood" clock_goes_on
@@ -231,6 +256,4 @@ check "much memory is as it was" much_is_as_it_was
 MONOTONIC=$(monotonic)
 check "it is paused again" pauses_with_memory
 check "its memory was written in rounds again" was_written_in_rounds
-declare -p BOX MONOTONIC WORD >"$KEPT"
-sync
-echo AGAIN
+lose_power

@@ -2,7 +2,7 @@
 //! version 2 and all capabilities, in an emulated machine.
 //!
 //! The machine is Debian 12 with its cloud kernel; it needs no hardware
-//! virtualisation, is started anew once, and takes a few minutes. What is checked stands in
+//! virtualisation, loses its power once, and takes a few minutes. What is checked stands in
 //! `tests/old-kernel/inside.sh`. The templates come ready from this host, because
 //! the machine has no network.
 
@@ -59,7 +59,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let limit = Duration::from_mins(args.minutes);
     let mut console = boot(&root, &disks, &work, limit)?;
     if console.lines().any(|line| line.trim() == "AGAIN") {
-        // The same disks: the machine is started anew.
+        // The same disks, with what had been written to them when it lost its power.
         console.push_str(&boot(&root, &disks, &work, limit)?);
     }
     count(&console, &mut tally);
