@@ -3,6 +3,7 @@
 //! a real one, then a look around for what was left behind.
 
 mod rust;
+mod skips;
 
 use crate::server::Access;
 use crate::tally::{Skip, Tally};
@@ -43,7 +44,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     packages::ensure(packages::SERVER, true)?;
     criu::ensure();
     tally.step("packages of the image tests", || {
-        // Those tests say themselves that they are skipped.
+        // The suites that want them skip those tests, and count them so.
         Ok(packages::ensure(packages::REGISTRY, true).err().map(|error| Skip(format!("{error:#}"))))
     });
     if !args.no_check {

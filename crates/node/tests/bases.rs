@@ -1,11 +1,7 @@
 //! Images with a common base, on a file system that copies trees without copying
 //! what they hold.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test that cannot go on fails, or says that it is skipped"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod shop;
 mod support;
@@ -39,7 +35,7 @@ struct Ground {
 impl Ground {
     fn new() -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
-            println!("skipped: mounting needs root");
+            testkit::skip("mounting needs root");
             return None;
         }
         let host = Host::new();

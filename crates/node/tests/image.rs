@@ -2,11 +2,7 @@
 //! breaks, and what the node makes of that. Real registries are met by the
 //! black-box tests.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test that cannot go on fails, or says that it is skipped"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod shop;
 mod support;
@@ -26,7 +22,7 @@ use warren_node::{Handle, NodeOptions};
 fn is_root() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        println!("skipped: unpacking an image needs root");
+        testkit::skip("unpacking an image needs root");
     }
     root
 }

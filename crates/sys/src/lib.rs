@@ -12,3 +12,8 @@ pub mod reflink;
 pub mod seccomp;
 pub mod signal;
 pub mod wait;
+
+#[cfg(test)]
+#[path = "../../testkit/src/skip.rs"]
+#[expect(unreachable_pub, reason = "the test kit shows it, of which these tests need nothing else")]
+mod skip;

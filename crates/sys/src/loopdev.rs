@@ -205,8 +205,7 @@ mod tests {
     #[test]
     fn an_image_is_found_while_attached_and_released_by_itself() {
         if !rustix::process::geteuid().is_root() {
-            println!("skipped: loop devices need root");
-            return;
+            return crate::skip::skip("loop devices need root");
         }
         let dir = tempfile::tempdir().unwrap();
         let image = dir.path().join("image");

@@ -40,7 +40,7 @@ pub struct Ground {
 
 impl Ground {
     /// Runs a test on a ground of its own, on a thread that becomes its host; or
-    /// prints why not and says `false`. Tests of one program have different `n`.
+    /// skips it and says `false`. Tests of one program have different `n`.
     pub fn run<F>(n: u32, test: impl FnOnce(Arc<Self>) -> F + Send + 'static) -> Result<bool>
     where
         F: Future<Output = ()>,
@@ -58,7 +58,7 @@ impl Ground {
         F: Future<Output = ()>,
     {
         if !rustix::process::geteuid().is_root() || busybox().is_none() {
-            skip();
+            crate::skip("needs root and the package busybox-static");
             return Ok(false);
         }
         let run = move || -> Result<()> {
@@ -73,7 +73,11 @@ impl Ground {
                 Arc::into_inner(ground).context("the test keeps its ground")?.close().await
             })
         };
-        std::thread::spawn(run).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        // The name is the test's, for what is skipped on it.
+        let host =
+            std::thread::Builder::new().name(std::thread::current().name().unwrap_or("host").to_owned());
+        let host = host.spawn(run).context("start the host's thread")?;
+        host.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         Ok(true)
     }
 
@@ -268,9 +272,4 @@ fn criu() -> Option<Criu> {
 
 fn busybox() -> Option<PathBuf> {
     ["/bin/busybox", "/usr/bin/busybox"].map(PathBuf::from).into_iter().find(|path| path.exists())
-}
-
-#[expect(clippy::print_stdout, reason = "what does not run is announced")]
-fn skip() {
-    println!("skipped: needs root and the package busybox-static");
 }

@@ -1,7 +1,6 @@
 //! What `warren doctor` says of settings, and that its trial of checkpoints leaves
 //! nothing, also when it is killed.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
-#![expect(clippy::print_stdout, reason = "what does not run is announced")]
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -63,7 +62,7 @@ fn fetched_tool() -> Option<PathBuf> {
     let tool = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/criu/usr/sbin/criu");
     let found = tool.canonicalize().ok().filter(|_| rustix::process::geteuid().is_root());
     if found.is_none() {
-        println!("skipped: needs root and the checkpoint tool in target/criu");
+        testkit::skip("needs root and the checkpoint tool in target/criu");
     }
     found
 }

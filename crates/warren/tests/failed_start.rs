@@ -29,8 +29,7 @@ fn mounts(dir: &Path) -> Vec<String> {
 #[test]
 fn a_start_that_fails_leaves_nothing_mounted() {
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: needs root");
-        return;
+        return testkit::skip("needs root");
     }
     let dir = tempfile::tempdir_in("/var/tmp").unwrap();
     let secured = ["--domain", "sbx.example", "--tls-certificate", "/absent.crt", "--tls-key", "/absent.key"];

@@ -2,12 +2,21 @@
 //! runs no examples in documentation: those are cargo's in any case.
 
 use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::Context as _;
 
+use super::skips::{self, Skips};
+use crate::clients::python::Venv;
 use crate::command::{cargo, output, say};
 use crate::tally::Tally;
+
+/// What the interpreter's tests import; the versions are the template's.
+const PYTHON: &[&str] =
+    &["ipykernel", "ipython", "orjson", "e2b_charts", "matplotlib", "numpy", "pandas", "pillow"];
+/// Names a Python that has them to those tests.
+const PYTHON_VARIABLE: &str = "WARREN_TEST_PYTHON";
 
 /// Runs every Rust test of the workspace into the score.
 pub(super) fn run(tally: &mut Tally) {
@@ -28,6 +37,16 @@ struct Counts {
 fn tests() -> anyhow::Result<Counts> {
     let nextest = output(cargo().args(["nextest", "--version"])).is_ok_and(|output| output.status.success());
     let mut counts = Counts::default();
+    let skips = Skips::new()?;
+    let python = python();
+    let cargo = || {
+        let mut cargo = cargo();
+        cargo.env(skips::VARIABLE, skips.file());
+        if let Some(python) = &python {
+            cargo.env(PYTHON_VARIABLE, python);
+        }
+        cargo
+    };
     if nextest {
         let mut command = cargo();
         command.args(["nextest", "run", "--release", "--workspace", "--no-fail-fast"]).stderr(Stdio::piped());
@@ -38,7 +57,39 @@ fn tests() -> anyhow::Result<Counts> {
     let mut command = cargo();
     command.args(["test", "--release", "--workspace", "--no-fail-fast"]).stdout(Stdio::piped());
     count(if nextest { command.arg("--doc") } else { &mut command }, &mut counts)?;
+    counts.skip(skips.tell()?);
     Ok(counts)
+}
+
+/// The Python of the interpreter's tests, unless somebody named another. They skip
+/// themselves where there is none, as without a network.
+fn python() -> Option<PathBuf> {
+    if std::env::var_os(PYTHON_VARIABLE).is_some() {
+        return None;
+    }
+    let made = template_packages().and_then(|packages| {
+        let packages: Vec<&str> = packages.iter().map(String::as_str).collect();
+        Venv::ensure("interpreter", &packages)
+    });
+    match made {
+        Ok(venv) => Some(venv.program("python")),
+        Err(error) => {
+            println!("    no Python for the interpreter's tests: {error:#}");
+            None
+        }
+    }
+}
+
+/// [`PYTHON`] with the versions that the template has.
+fn template_packages() -> anyhow::Result<Vec<String>> {
+    let file = crate::repo::root().join("templates/code-interpreter/requirements.txt");
+    let text = std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
+    let version = |name: &&str| {
+        let line =
+            text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with("==")));
+        line.map(str::to_owned).with_context(|| format!("{} has no version of {name}", file.display()))
+    };
+    PYTHON.iter().map(version).collect()
 }
 
 /// Nextest writes its summary to standard error, cargo to standard output; both
@@ -65,6 +116,14 @@ fn count(command: &mut Command, counts: &mut Counts) -> anyhow::Result<()> {
 }
 
 impl Counts {
+    /// So many of those that passed did not run.
+    fn skip(&mut self, n: u64) {
+        // One that failed after it was skipped is a failure, and no success to take back.
+        let n = n.min(self.passed);
+        self.passed -= n;
+        self.skipped += n;
+    }
+
     /// Reads `Summary [ 1.2s] 9 tests run: 7 passed (1 slow), 2 failed, 1 skipped`
     /// of nextest or `test result: ok. 7 passed; 2 failed; 1 ignored; …` of cargo.
     fn read(&mut self, line: &str) {
@@ -93,7 +152,7 @@ impl Counts {
 
 #[cfg(test)]
 mod tests {
-    use super::Counts;
+    use super::*;
 
     #[test]
     fn reads_both_summaries() {
@@ -108,5 +167,12 @@ mod tests {
         assert_eq!(counts.failed, 3);
         counts.read("Starting 9 tests across 4 binaries");
         assert_eq!(counts.passed, 13);
+        counts.skip(4);
+        assert_eq!(counts, Counts { passed: 9, failed: 3, skipped: 8 });
+    }
+
+    #[test]
+    fn the_template_has_what_the_interpreters_tests_import() {
+        assert_eq!(template_packages().unwrap().len(), PYTHON.len());
     }
 }

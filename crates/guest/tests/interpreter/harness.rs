@@ -18,6 +18,8 @@ use tokio::sync::watch;
 use warren_guest::interpreter::{InterpreterConfig, KernelSpawner, Rest, TokioSpawner, serve};
 use wire::execute::{Display, Failure, Item};
 
+use crate::skip::skip;
+
 type Envs = Arc<Mutex<BTreeMap<String, String>>>;
 
 /// A running service.
@@ -32,8 +34,7 @@ pub(crate) struct Service {
 /// Runs `test` against a fresh service, or says that it was skipped.
 pub(crate) fn with_service<F: Future<Output = ()>>(test: impl FnOnce(Service) -> F) {
     let Ok(python) = std::env::var("WARREN_TEST_PYTHON") else {
-        println!("skipped: WARREN_TEST_PYTHON names no Python with ipykernel");
-        return;
+        return skip("WARREN_TEST_PYTHON names no Python with ipykernel");
     };
     run(Path::new(&python), Arc::new(TokioSpawner), true, test);
 }
@@ -65,7 +66,13 @@ impl Service {
         // Without the template's fonts each chart would warn about them.
         let rc = home.path().join("matplotlibrc");
         std::fs::write(&rc, "").unwrap();
-        let base = BTreeMap::from([("MATPLOTLIBRC".to_owned(), rc.to_string_lossy().into_owned())]);
+        // Whoever runs the tests may have an IPython configuration, which changes how kernels start.
+        let ipython = home.path().join(".ipython");
+        // Where matplotlib keeps the fonts that it found, once for all.
+        let fonts = Path::new(env!("CARGO_TARGET_TMPDIR")).join("matplotlib");
+        let base = [("MATPLOTLIBRC", rc), ("MPLCONFIGDIR", fonts), ("IPYTHONDIR", ipython)];
+        let base = base.map(|(name, path)| (name.to_owned(), path.to_string_lossy().into_owned()));
+        let base = BTreeMap::from(base);
         let envs: Envs = Arc::new(Mutex::new(base));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -168,8 +168,7 @@ mod tests {
     #[tokio::test]
     async fn a_tool_ends_with_its_server_and_takes_everything_along() {
         if !rustix::process::geteuid().is_root() {
-            println!("skipped: a process namespace needs root");
-            return;
+            return testkit::skip("a process namespace needs root");
         }
         // A length of sleep that no other process of this machine asks for.
         let mark = format!("86400.{}", std::process::id());

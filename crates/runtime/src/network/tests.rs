@@ -65,7 +65,7 @@ struct World {
 /// Runs a test on a host that has an outside; the test's own thread becomes the host.
 fn on_host<F: Future<Output = ()>>(test: impl FnOnce(World) -> F + Send + 'static) {
     if !rustix::process::geteuid().is_root() || Command::new("nft").arg("-v").output().is_err() {
-        println!("skipped: needs root and nft");
+        testkit::skip("needs root and nft");
         return;
     }
     let run = || {
@@ -83,7 +83,9 @@ fn on_host<F: Future<Output = ()>>(test: impl FnOnce(World) -> F + Send + 'stati
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(test(World { outside, config }));
     };
-    thread::spawn(run).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    // The name is the test's, for what is skipped on it.
+    let host = thread::Builder::new().name(thread::current().name().unwrap_or("host").to_owned());
+    host.spawn(run).unwrap().join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
 }
 
 /// Outside's part of the wire to the host, and its addresses.
@@ -363,7 +365,7 @@ fn a_host_whose_iptables_drop_forwarded_packets_lets_sandboxes_out() {
     on_host(async |world| {
         let iptables = |args: &str| Command::new("iptables").args(args.split(' ')).output();
         if !iptables("-w -P FORWARD DROP").is_ok_and(|output| output.status.success()) {
-            println!("skipped: needs iptables");
+            testkit::skip("needs iptables");
             return;
         }
         for engine in [false, true] {

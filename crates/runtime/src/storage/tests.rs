@@ -19,7 +19,7 @@ struct World {
 impl World {
     fn new(kind: StorageKind) -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
-            println!("skipped: mounting needs root");
+            testkit::skip("mounting needs root");
             return None;
         }
         let options = StorageOptions { image_size: Some(ByteSize::gib(8)), only: Some(kind) };

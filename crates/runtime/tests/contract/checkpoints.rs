@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use warren_runtime::{Backend, CheckpointTo, Checkpointed, FILES, Machine, MachineSpec, Then};
+use warren_runtime::{Backend, CheckpointTo, Checkpointed, ErrorKind, FILES, Machine, MachineSpec, Then};
 
 use crate::{Host, PATIENCE, echo, end, settled, spec, undo};
 
@@ -18,8 +18,7 @@ pub(crate) async fn hold(host: &dyn Host) {
 pub(crate) async fn memory_goes_on(host: &dyn Host) {
     let backend = host.backend();
     if let Err(reason) = backend.memory_checkpoints() {
-        println!("skipped: checkpoints with memory: {reason}");
-        return;
+        return testkit::skip(&format!("checkpoints with memory: {reason}"));
     }
     // A line is there or not, at whatever moment somebody looks.
     let count = "i=0; while :; do i=$((i+1)); echo $i >> /count; sleep 0.02; done";
@@ -66,8 +65,7 @@ pub(crate) async fn memory_goes_on(host: &dyn Host) {
 pub(crate) async fn everything_goes_on(host: &dyn Host) {
     let backend = host.backend();
     if backend.memory_checkpoints().is_err() || !std::path::Path::new("/usr/bin/python3").exists() {
-        println!("skipped: needs checkpoints with memory, and python3");
-        return;
+        return testkit::skip("needs checkpoints with memory, and python3");
     }
     let (source, machine) = python(host, &*backend, 24, "").await;
     machine.settle().await.unwrap();
@@ -125,7 +123,12 @@ async fn what_cannot_be_kept_is_named(host: &dyn Host, backend: &dyn Backend) {
             backend.checkpoint(&spec, &machine, to, Then::Continue).await
         };
         let error = done.unwrap_err();
-        println!("named: {}", error.source);
+        assert_eq!(error.kind, ErrorKind::Unsupported, "{error}: {}", error.source);
+        // What it is of, and that it is traced: whose own words these are is said, too.
+        let reason = error.source.to_string();
+        for words in ["the checkpoint tool says: ", "Unseizable", "state t"] {
+            assert!(reason.contains(words), "{words}: {reason}");
+        }
         assert!(!layer.exists() && !memory.exists());
         counted(backend, &spec, count_in(&backend.upper_dir(&spec)) + 5).await;
     }

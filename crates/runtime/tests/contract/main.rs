@@ -1,9 +1,10 @@
 //! What every backend promises, tried on each of them: the simulation anywhere,
 //! namespaces with root. Their own barriers and limits are in `limits`.
 #![expect(clippy::unwrap_used, reason = "in tests, what cannot go on fails")]
-#![expect(clippy::print_stdout, reason = "what does not run, and what took how long, is announced")]
+#![expect(clippy::print_stdout, reason = "what took how long is announced")]
 
 mod checkpoints;
+mod frozen;
 mod limits;
 mod namespaces;
 mod promises;

@@ -7,7 +7,7 @@ use model::SandboxId;
 use testkit::Ground;
 use warren_runtime::Backend;
 
-use crate::{Host, checkpoints, limits, promises, rounds};
+use crate::{Host, checkpoints, frozen, limits, promises, rounds};
 
 impl Host for Ground {
     fn backend(&self) -> Arc<dyn Backend> {
@@ -61,6 +61,11 @@ fn namespaces_keep_memory_of_rounds() {
 #[test]
 fn limits_of_namespaces_hold() {
     Ground::run(1, |ground| async move { limits::hold(&ground).await }).unwrap();
+}
+
+#[test]
+fn what_a_dead_server_left_standing_still_goes_on_or_ends() {
+    Ground::run(7, |ground| async move { frozen::goes_on_or_ends(&ground).await }).unwrap();
 }
 
 #[test]

@@ -20,11 +20,11 @@ const PATIENCE: Duration = Duration::from_mins(3);
 pub(crate) async fn make_one_memory(ground: &Ground) {
     let backend = ground.backend().unwrap();
     if let Err(reason) = backend.memory_checkpoints() {
-        return println!("skipped: rounds of checkpoints: {reason}");
+        return testkit::skip(&format!("rounds of checkpoints: {reason}"));
     }
     if !backend.writes_in_rounds() || !Path::new("/usr/bin/python3").exists() {
-        return println!(
-            "skipped: rounds of checkpoints need a kernel that tells which pages change, and python3"
+        return testkit::skip(
+            "rounds of checkpoints need a kernel that tells which pages change, and python3",
         );
     }
     let source = spec(ground, 31);

@@ -118,10 +118,11 @@ mod tests {
     #[test]
     fn a_connection_of_the_kernel_is_read_and_ended() {
         use std::io::Read as _;
-        let inside = std::thread::spawn(|| {
+        // The name is the test's, for what is skipped on it.
+        let name = std::thread::current().name().unwrap_or("inside").to_owned();
+        let inside = std::thread::Builder::new().name(name).spawn(|| {
             if crate::namespace::new_network_namespace().is_err() {
-                println!("skipped: needs root");
-                return;
+                return crate::skip::skip("a network namespace needs root");
             }
             super::super::set_link_up(1).unwrap();
             let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -131,6 +132,6 @@ mod tests {
             drop(other);
             assert_eq!(kept.read(&mut [0; 1]).unwrap(), 0);
         });
-        inside.join().unwrap();
+        inside.unwrap().join().unwrap();
     }
 }

@@ -20,10 +20,9 @@ const HOLDER: &str = "mkdir /box; dd if=/dev/urandom bs=16M count=1 iflag=fullbl
 pub(crate) const HELD: u64 = 16 << 20;
 
 /// A host whose backend keeps memory; announced where it does not.
-#[expect(clippy::print_stdout, reason = "what does not run is announced")]
 fn host(ground: Arc<Ground>) -> Option<Host> {
     if let Err(reason) = ground.backend().unwrap().memory_checkpoints() {
-        println!("skipped: checkpoints with memory: {reason}");
+        testkit::skip(&format!("checkpoints with memory: {reason}"));
         return None;
     }
     let start = serde_json::json!({ "command": HOLDER, "ready": "cat /filled" });
