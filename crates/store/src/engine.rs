@@ -50,9 +50,10 @@ impl Store {
             webhooks_seen: Arc::default(),
         };
         // The names of the database's files, which are made when it is first opened.
-        std::fs::File::open(path.parent().unwrap_or(&path))
-            .and_then(|dir| dir.sync_all())
-            .map_err(|e| failed(e.into()))?;
+        let names = std::fs::File::open(path.parent().unwrap_or(&path)).and_then(|dir| dir.sync_all());
+        if let Err(error) = names {
+            tracing::warn!(%error, "the names of the database's files are not written back at once");
+        }
         store.look_for_webhooks().await?;
         Ok(store)
     }

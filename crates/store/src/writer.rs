@@ -79,7 +79,11 @@ impl Writer {
     pub(crate) async fn write_back(&self) -> Result<(), sqlx::Error> {
         let log = Arc::clone(&self.log);
         // The log only: what is not in it any more was written back when it was taken over.
-        let written = move || std::fs::File::open(&*log)?.sync_data();
+        let written = move || match std::fs::File::open(&*log) {
+            // A file system that cannot share memory has none, and writes back at each commit.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            log => log?.sync_data(),
+        };
         let done = tokio::task::spawn_blocking(written).await;
         Ok(done.unwrap_or_else(|_| Err(std::io::ErrorKind::Interrupted.into()))?)
     }
