@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use sdk::{ErrorKind, Sandbox, SnapshotMode};
+use sdk::{Admin, ErrorKind, Sandbox, SnapshotMode};
+use wire::rest::NewTeam;
 
 use crate::server::{Server, command, not_found, template};
 
@@ -66,6 +67,24 @@ async fn a_full_disk_is_said_survived_and_left_behind() {
     let before = two.info().await.unwrap().end_at;
     two.set_timeout(Duration::from_mins(30)).await.unwrap();
     assert!(two.info().await.unwrap().end_at > before);
+    // A team that was answered for is there.
+    let token = fs::read_to_string(inside.join("admin-token")).unwrap();
+    let admin = Admin::new(&server.url, token.trim()).unwrap();
+    let (mut made, mut refused) = (Vec::new(), 0);
+    for n in 0..100 {
+        let new = NewTeam { name: format!("team {n} {}", "x".repeat(100)), slug: None, max_sandboxes: None };
+        match admin.make_team(&new).await {
+            Ok(team) => made.push(team.team_id),
+            Err(error) => {
+                assert_eq!(error.status(), Some(507), "{error}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 0, "a hundred teams fit on a full disk");
+    let there: Vec<String> = admin.teams().await.unwrap().into_iter().map(|team| team.team_id).collect();
+    let lost: Vec<_> = made.iter().filter(|id| !there.contains(id)).collect();
+    assert!(lost.is_empty(), "{lost:?} of {} made", made.len());
     // Nothing of these is written down, and it runs on.
     for mode in [SnapshotMode::Full, SnapshotMode::Filesystem] {
         let unpaused = two.pause_with(mode, false).await.unwrap_err();

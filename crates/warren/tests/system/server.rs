@@ -10,6 +10,8 @@ use sdk::{Config, Error, ErrorKind, Sandbox};
 pub(crate) struct Server {
     child: Child,
     pub(crate) config: Config,
+    /// Where its API is.
+    pub(crate) url: String,
 }
 
 impl Server {
@@ -26,11 +28,10 @@ impl Server {
             let start = format!("export {name}=");
             lines.find_map(|line| line.strip_prefix(&start).map(str::to_owned)).expect("the server says it")
         };
-        let url = exported("E2B_API_URL");
-        let key = exported("E2B_API_KEY");
         // The listener is on 127.0.0.1 alone; `localhost` may be ::1 first.
-        let config = Config::local(url.replace("localhost", "127.0.0.1"), key);
-        Self { child, config }
+        let url = exported("E2B_API_URL").replace("localhost", "127.0.0.1");
+        let config = Config::local(url.clone(), exported("E2B_API_KEY"));
+        Self { child, config, url }
     }
 
     pub(crate) fn pid(&self) -> u32 {
