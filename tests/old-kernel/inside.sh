@@ -164,7 +164,8 @@ rounds_make_one_memory() {
 
 # Nothing of the state directory is written back for it: what was answered for has to be.
 lose_power() {
-    LOST=$(warren sandbox create base --timeout 3600)
+    # What shows progress would stand on the line that follows.
+    LOST=$(warren sandbox create base --timeout 3600 2>/dev/null)
     KEY=$(warren key create last --quiet)
     declare -p BOX MONOTONIC WORD LOST KEY >"$KEPT"
     sync -f "$KEPT"
@@ -225,7 +226,7 @@ check "the state directory is a btrfs of its own" state_directory
 check "doctor finds everything" warren doctor
 check "the service is installed, starts at boot and answers" installs_service
 reach_server
-BOX=$(warren sandbox create base --timeout 3600)
+BOX=$(warren sandbox create base --timeout 3600 2>/dev/null)
 check "a sandbox is created" test -n "$BOX"
 check "a command runs as root inside" equals "$(in_box id -u)" 0
 check "root inside is nobody outside" test "$(ps -eo uid,comm | awk '$2 == "guest" || $2 == "warren-guest" {print $1; exit}')" -ge 1000000
