@@ -2,7 +2,7 @@
 //!
 //! [`Ground`] is a host for real machines, made for one test.
 //! [`Script`] is what goes wrong in a node.
-//! [`skip`] says that a test cannot run here.
+//! [`skip()`] says that a test cannot run here.
 //! [`System`] holds what outlives a server: the simulated world and the state
 //! directory. [`System::restart`] and [`System::crash`] replace the server; the
 //! sandboxes run on.
