@@ -35,7 +35,7 @@ def test_connect_is_a_terminal(sandbox):
     terminal = Terminal([*COMMAND, "sandbox", "connect", "-e", "WHO=me", "-c", "/tmp", sandbox.sandbox_id])
     terminal.until(rb"\$ ")
     terminal.type("echo $((6 * 7)) $WHO $PWD\r")
-    terminal.until(rb"42 me /tmp\r\n")
+    terminal.until(rb"42 me /tmp\r+\n")
     terminal.type("exit\r")
     assert terminal.end() == 0
     assert sandbox.is_running()
