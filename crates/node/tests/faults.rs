@@ -202,7 +202,8 @@ async fn a_host_that_lost_its_power_leaves_no_sandbox_behind() {
     let (handle, refused) = host.open_with(host.options()).await;
     assert_eq!(refused.iter().map(|r| &r.dir).collect::<Vec<_>>(), [&damaged]);
     for n in 1..=5 {
-        until("it is gone", || handle.ended(&sandbox_id(n)).is_some()).await;
+        // Its record is there first, then its directory goes, then its place.
+        until("it is gone", || handle.get(&sandbox_id(n)).is_none()).await;
         assert_eq!(handle.ended(&sandbox_id(n)).unwrap().cause, EndCause::HostLost, "{n}");
         assert!(!host.sandbox_dir(&sandbox_id(n)).exists(), "{n}");
         handle.create(request(n)).await.unwrap();
