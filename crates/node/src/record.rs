@@ -287,9 +287,14 @@ impl Record {
         disk::amend_json(&dir.join(FILE), self)
     }
 
-    /// Like [`Self::write`], and there after a power cut.
+    /// Like [`Self::write_whole`], and when it answers, a power cut leaves this one.
     pub(crate) fn store(&self, dir: &Path) -> Result<(), disk::Error> {
-        self.write(dir)?;
+        self.write_whole(dir)?;
+        disk::store(dir)
+    }
+
+    /// Answers when the record that stands outlives a loss of power.
+    pub(crate) fn write_back(dir: &Path) -> Result<(), disk::Error> {
         disk::store(&dir.join(FILE))?;
         disk::store(dir)
     }

@@ -161,14 +161,18 @@ impl Manifest {
         Err(Unusable::OtherBackend { wrote: self.backend.clone(), has: backend.to_owned() })
     }
 
-    /// Writes it and waits until it is on the disk.
-    pub(crate) fn store(&self, dir: &Path) -> Result<(), disk::Error> {
-        let path = dir.join(FILE);
+    /// Writes it, with its sum beside it.
+    pub(crate) fn write(&self, dir: &Path) -> Result<(), disk::Error> {
+        let (path, sums) = (dir.join(FILE), dir.join(SUM));
         disk::write_json(&path, self)?;
-        let sums = dir.join(SUM);
-        std::fs::write(&sums, sum(&path)?).map_err(disk::error("writing", &sums))?;
-        disk::store(&path)?;
-        disk::store(&sums)?;
+        std::fs::write(&sums, sum(&path)?).map_err(disk::error("writing", &sums))
+    }
+
+    /// The same, and waits until it is on the disk.
+    pub(crate) fn store(&self, dir: &Path) -> Result<(), disk::Error> {
+        self.write(dir)?;
+        disk::store(&dir.join(FILE))?;
+        disk::store(&dir.join(SUM))?;
         disk::store(dir)
     }
 }

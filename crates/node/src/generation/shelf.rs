@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use model::GenerationId;
+use runtime::manifest::Stamp;
 use tokio::sync::mpsc;
 
 use super::known::Known;
@@ -17,6 +18,8 @@ use crate::disk;
 pub(super) const NEW: &str = ".new-";
 const GONE: &str = ".gone-";
 pub(super) const MEMORY: &str = "memory";
+/// What is read in the time of one wait for the disk.
+const READ_MEANWHILE: u64 = 4 << 20;
 
 /// All generations of a node.
 #[derive(Debug)]
@@ -132,23 +135,10 @@ impl Shelf {
     }
 
     /// Names a generation that is complete: its content is on the disk first, then
-    /// its name is. The disk writes while the sums are taken.
-    pub(crate) fn publish(&self, id: GenerationId, mut manifest: Manifest) -> Result<(), Unusable> {
+    /// its name is.
+    pub(crate) fn publish(&self, id: GenerationId, manifest: Manifest) -> Result<(), Unusable> {
         let staging = self.dir.join(format!("{NEW}{id}"));
-        let (summed, stored) = thread::scope(|scope| {
-            let store = || disk::store_all(&staging);
-            let storing = thread::Builder::new().name("write-back".to_owned()).spawn_scoped(scope, store);
-            let summed = manifest.sum_up(&self.staged_memory(id));
-            // Without a thread for it, it is done now.
-            let stored = storing.map_or_else(
-                |_| store(),
-                |storing| storing.join().unwrap_or_else(|panic| resume_unwind(panic)),
-            );
-            (summed, stored)
-        });
-        let stamp = summed?;
-        stored?;
-        manifest.store(&staging)?;
+        let stamp = self.write_back(id, manifest, &staging)?;
         let path = self.path(id);
         let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         if !*names {
@@ -167,6 +157,39 @@ impl Shelf {
             self.known.note(id, stamp);
         }
         Ok(())
+    }
+
+    /// Writes the manifest and waits until it and all that it speaks of are on the disk. A
+    /// wait for the disk takes as long as reading some megabytes: the sums of less come
+    /// before it, and those of more beside it.
+    fn write_back(
+        &self,
+        id: GenerationId,
+        mut manifest: Manifest,
+        staging: &Path,
+    ) -> Result<Option<Stamp>, Unusable> {
+        let memory = self.staged_memory(id);
+        if manifest.memory_bytes <= READ_MEANWHILE {
+            let stamp = manifest.sum_up(&memory)?;
+            manifest.write(staging)?;
+            disk::store_all(staging)?;
+            return Ok(stamp);
+        }
+        let (summed, stored) = thread::scope(|scope| {
+            let store = || disk::store_all(staging);
+            let storing = thread::Builder::new().name("write-back".to_owned()).spawn_scoped(scope, store);
+            let summed = manifest.sum_up(&memory);
+            // Without a thread for it, it is done now.
+            let stored = storing.map_or_else(
+                |_| store(),
+                |storing| storing.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            );
+            (summed, stored)
+        });
+        let stamp = summed?;
+        stored?;
+        manifest.store(staging)?;
+        Ok(stamp)
     }
 
     /// Answers when the memory of a generation is known to be, to the byte, what was
