@@ -211,6 +211,7 @@ impl Writing<'_> {
         let images = self.staging.images();
         criu::keep_bound(&images, pid)?;
         criu::set_removed_aside(&images)?;
+        criu::part_network(&images)?;
         self.host.storage.snapshot(&self.spec.dir, self.layer).map_err(io::Error::other)?;
         if ask_first.is_some() {
             // It does not go on after this: what can fail has to come before.
@@ -229,7 +230,7 @@ impl Writing<'_> {
 pub(super) fn check(launcher: &Launcher, tool: &criu::Criu) -> Result<(), String> {
     let said = |e: StepError| e.source.to_string();
     let nothing = no_images().map_err(|e| e.to_string())?;
-    let room = room(launcher, tool, 0, nothing.as_fd()).map_err(said)?;
+    let room = room(launcher, tool, 0, nothing.as_fd(), None).map_err(said)?;
     let answer = criu::check(&room);
     workshop::wait_for_end(&room);
     answer.map_err(|reason| format!("{}: {reason}", tool.path().display()))
@@ -238,7 +239,7 @@ pub(super) fn check(launcher: &Launcher, tool: &criu::Criu) -> Result<(), String
 /// Whether this kernel tells which pages were written, as the tool says.
 pub(super) fn tracks_pages(launcher: &Launcher, tool: &criu::Criu) -> bool {
     let Ok(nothing) = no_images() else { return false };
-    let Ok(room) = room(launcher, tool, 0, nothing.as_fd()) else { return false };
+    let Ok(room) = room(launcher, tool, 0, nothing.as_fd(), None) else { return false };
     let answer = criu::tracks_pages(&room);
     workshop::wait_for_end(&room);
     answer
@@ -252,7 +253,9 @@ fn no_images() -> io::Result<std::os::fd::OwnedFd> {
 /// A room for the dump of a tree, or a round before it.
 pub(super) fn dump_room(host: &Host, call: &Dump, images: &Path) -> Result<workshop::Room, StepError> {
     let images = idmap::plain(images, false)?;
-    room(&host.launcher, host.criu()?, call.owner, images.as_fd())
+    // The tool walks all connections of the host, twice, for a network namespace that is not its own.
+    let network = idmap::namespace(call.pid, "net")?;
+    room(&host.launcher, host.criu()?, call.owner, images.as_fd(), Some(network.as_fd()))
 }
 
 fn room(
@@ -260,10 +263,13 @@ fn room(
     tool: &criu::Criu,
     user: u32,
     images: BorrowedFd<'_>,
+    network: Option<BorrowedFd<'_>>,
 ) -> Result<workshop::Room, StepError> {
     let programs = idmap::plain(tool.usr(), true)?;
     let room = launcher.room()?;
-    message::send(&room.orders, &Furnish { user, sandbox: None }, &[programs.as_fd(), images])?;
+    let fds: Vec<_> = [programs.as_fd(), images].into_iter().chain(network).collect();
+    let furnish = Furnish { user, in_network: network.is_some(), sandbox: None };
+    message::send(&room.orders, &furnish, &fds)?;
     Ok(room)
 }
 

@@ -57,7 +57,7 @@ fn furnish(host: &Host, spec: &MachineSpec, memory: &Path, work: &Path) -> Resul
     let users_image = users_image.to_string_lossy().into_owned();
     message::send(
         &room.orders,
-        &Furnish { user: 0, sandbox: Some(Sandbox { first_id, users_image }) },
+        &Furnish { user: 0, in_network: false, sandbox: Some(Sandbox { first_id, users_image }) },
         &fds,
     )?;
     match message::receive::<Option<StepFailed>>(&room.orders)? {

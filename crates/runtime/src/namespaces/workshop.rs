@@ -19,8 +19,8 @@ use rustix::io::FdFlags;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use rustix::process::Pid;
 use rustix::thread::{
-    CapabilitiesSecureBits, CapabilitySet, CapabilitySets, Gid, Uid, set_capabilities_secure_bits,
-    set_thread_res_gid, set_thread_res_uid,
+    CapabilitiesSecureBits, CapabilitySet, CapabilitySets, Gid, LinkNameSpaceType, Uid,
+    move_into_link_name_space, set_capabilities_secure_bits, set_thread_res_gid, set_thread_res_uid,
 };
 use serde::{Deserialize, Serialize};
 
@@ -65,12 +65,15 @@ pub(super) fn wait_for_end(room: &Room) {
     }
 }
 
-/// First order. Its descriptors: the tool's `usr`, the images, and for a restore
-/// the file that covers one image, the layers, topmost first, and the writable layer.
+/// First order. Its descriptors: the tool's `usr`, the images, for a dump the network
+/// namespace, and for a restore the file that covers one image, the layers, topmost first,
+/// and the writable layer.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Furnish {
     /// As whom the tool acts, with every capability.
     pub(super) user: u32,
+    /// For a dump: the room stands in the sandbox's network.
+    pub(super) in_network: bool,
     /// For a restore.
     pub(super) sandbox: Option<Sandbox>,
 }
@@ -101,9 +104,14 @@ pub(super) fn run(orders: &OwnedFd) -> ! {
 }
 
 fn work(orders: &OwnedFd) -> Result<Infallible, StepFailed> {
-    let Some((furnish, mounts)) = message::receive::<Furnish>(orders).step("receiving an order")? else {
+    let Some((furnish, mut mounts)) = message::receive::<Furnish>(orders).step("receiving an order")? else {
         sys::clone::exit_now(1)
     };
+    if furnish.in_network {
+        let network = mounts.pop().ok_or(io::ErrorKind::InvalidInput).step("receiving a namespace")?;
+        move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
+            .step("entering the sandbox's network")?;
+    }
     sys::namespace::new_mount_namespace().step("making a mount namespace")?;
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .step("parting from the launcher's mounts")?;

@@ -27,7 +27,12 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
 
 /// The magic numbers, and all messages.
 pub(super) fn all(image: &[u8]) -> io::Result<(&[u8], Vec<Message>)> {
-    let (magic, mut rest) = image.split_at_checked(MAGIC_LEN).ok_or_else(broken)?;
+    all_after(MAGIC_LEN, image)
+}
+
+/// The same of an image with other magic numbers.
+pub(super) fn all_after(magic_len: usize, image: &[u8]) -> io::Result<(&[u8], Vec<Message>)> {
+    let (magic, mut rest) = image.split_at_checked(magic_len).ok_or_else(broken)?;
     let mut entries = Vec::new();
     while !rest.is_empty() {
         let (entry, next) = piece(rest)?;
