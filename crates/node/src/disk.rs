@@ -1,8 +1,8 @@
 //! Small files of the node: written whole or not at all, read with a bound.
 //!
-//! Nothing is synced to the platter unless [`store`] is called: what these files
-//! describe (processes) mostly does not survive a power cut either, and a kill of
-//! the server loses no page.
+//! Nothing is synced to the platter but by [`write_json_whole`], [`store`] and [`store_all`]:
+//! what these files describe (processes) mostly does not survive a power cut either, and a
+//! kill of the server loses no page.
 
 use std::fs;
 use std::io::{self, Read, Write};

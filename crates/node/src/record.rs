@@ -293,12 +293,6 @@ impl Record {
         disk::store(dir)
     }
 
-    /// Answers when the record that stands outlives a loss of power.
-    pub(crate) fn write_back(dir: &Path) -> Result<(), disk::Error> {
-        disk::store(&dir.join(FILE))?;
-        disk::store(dir)
-    }
-
     pub(crate) fn resources(&self) -> Resources {
         Resources {
             cpu_count: self.cpu_count,

@@ -11,6 +11,7 @@ use crate::nouns::Purpose;
 
 use super::step::killed;
 use super::{Driver, Halt};
+use crate::disk;
 
 /// A look that failed is repeated: a sandbox is not given up for a moment's trouble.
 const LOOKS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(200), Duration::from_secs(2)];
@@ -53,6 +54,11 @@ impl Driver {
     async fn adopt_half_written(&mut self, to: model::GenerationId) -> Result<(), Halt> {
         let mut record = self.record.clone();
         if self.shared.shelf.exists(to) {
+            // That server may have ended before the name was on the disk.
+            let kept = std::sync::Arc::clone(&self.shared.shelf);
+            if let Err(e) = disk::blocking(move || kept.store_names()).await {
+                tracing::warn!(error = chain(&e), "writing back the name of a state");
+            }
             record.set_sleeping_on(to, true);
         } else {
             let found = tokio::select! {

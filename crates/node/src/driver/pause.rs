@@ -1,10 +1,9 @@
 //! Going to sleep: the processes end, the files stay.
 //!
-//! The decision is written down before the first act. From then on the sandbox is its
+//! The decision is on disk before the first act. From then on the sandbox is its
 //! files: whatever fails or dies afterwards, here or in the next server, the way
 //! leads to sleep, and nothing but a kill removes them. (So a sandbox that is
-//! being woken and cannot be goes the same way.) A host that loses its power keeps
-//! those that sleep: only the last record is waited for, before the answer.
+//! being woken and cannot be goes the same way.)
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,7 +84,7 @@ impl Driver {
     async fn pause_files(&mut self, reply: Option<Reply>) -> Result<(), Halt> {
         let mut record = self.record.clone();
         record.set_pausing(self.shared.options.clock.now());
-        if let Err(e) = self.write_record(&record).await {
+        if let Err(e) = self.store_record(&record).await {
             return self.refuse_pause(reply, e);
         }
         self.last_reading().await;
@@ -100,8 +99,7 @@ impl Driver {
 
     /// Puts it to sleep with its memory. The record names the generation before it
     /// is made, and the machine stands until the generation is named: a server that dies
-    /// in between finds one or the other (or, after a host's restart, the files, if it
-    /// finds the record).
+    /// in between finds one or the other (or, after a host's restart, the files).
     async fn suspend(&mut self) -> Result<(), Unsuspended> {
         let Some(machine) = self.machine.clone() else { return Ok(()) };
         let is_healthy = self.guest_rests(&machine).await;
@@ -109,7 +107,7 @@ impl Driver {
         let before = self.record.clone();
         let mut record = before.clone();
         record.set_writing(self.shared.options.clock.now(), draft.id, is_healthy);
-        self.write_record(&record).await.map_err(|e| Unsuspended::GoesOn(e.into()))?;
+        self.store_record(&record).await.map_err(|e| Unsuspended::GoesOn(e.into()))?;
         self.last_reading().await;
         self.record = record;
         self.apply(Event::Pause);
@@ -125,7 +123,7 @@ impl Driver {
             Err(source) => return Err(self.go_on_unpaused(before, source).await),
         };
         // Written down when it is parked: until then a server that starts finds the
-        // generation by its name.
+        // generation by its name, which the record has.
         self.record.set_sleeping_on(named.id, true);
         self.hold = named.hold;
         self.put_down().await.map_err(Unsuspended::Halt)
@@ -135,7 +133,7 @@ impl Driver {
     async fn go_on_unpaused(&mut self, before: Record, source: StepError) -> Unsuspended {
         // If this cannot be written, a server that starts finds no generation of
         // that name, and a machine that runs.
-        if let Err(e) = self.write_record(&before).await {
+        if let Err(e) = self.store_record(&before).await {
             tracing::warn!(error = chain(&e), "recording that a sandbox goes on");
         }
         self.record = before;
@@ -144,12 +142,6 @@ impl Driver {
         Unsuspended::GoesOn(source)
     }
 
-    async fn write_record(&self, record: &Record) -> Result<(), disk::Error> {
-        let (copy, dir) = (record.clone(), self.dir());
-        disk::blocking(move || copy.write(&dir)).await
-    }
-
-    /// The same, and it is there after a loss of power.
     pub(super) async fn store_record(&self, record: &Record) -> Result<(), disk::Error> {
         let (copy, dir) = (record.clone(), self.dir());
         disk::blocking(move || copy.store(&dir)).await
@@ -213,10 +205,6 @@ impl Driver {
             // A server that starts now finds it half-way and goes this way again.
             // Until then the slot must stay ours, or it would undo another's.
             tracing::error!(error = chain(&e), slot = record.slot, "a paused sandbox keeps its slot");
-            let dir = self.dir();
-            if let Err(e) = disk::blocking(move || Record::write_back(&dir)).await {
-                tracing::error!(error = chain(&e), "a paused sandbox would not outlive a loss of power");
-            }
             return Ok(());
         }
         self.shared.release(&self.record);

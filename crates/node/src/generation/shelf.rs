@@ -146,7 +146,7 @@ impl Shelf {
         }
         fs::rename(&staging, &path).map_err(disk::error("naming", &path))?;
         drop(names);
-        if let Err(error) = disk::store(&self.dir) {
+        if let Err(error) = self.store_names() {
             // What failed has no name, since whoever finds one goes back to it; and what
             // keeps its name has not failed.
             if fs::rename(&path, &staging).is_ok() {
@@ -157,6 +157,11 @@ impl Shelf {
             self.known.note(id, stamp);
         }
         Ok(())
+    }
+
+    /// Answers when all names that were given are on the disk.
+    pub(crate) fn store_names(&self) -> Result<(), disk::Error> {
+        disk::store(&self.dir)
     }
 
     /// Writes the manifest and waits until it and all that it speaks of are on the disk. A
