@@ -18,7 +18,7 @@ use tokio::sync::oneshot::Sender;
 
 use super::criu::{self, Ask, Dump};
 use super::launcher::{DEVICES, Launcher, NOTHING};
-use super::workshop::{self, Furnish};
+use super::workshop::{self, Furnish, Task};
 use super::{Host, StepError, boot, idmap, kill, message, precopy, proc_dir};
 use crate::checkpoint::{NotTaken, Target};
 use crate::{Checkpointed, ErrorKind, MachineSpec, Standing, Then};
@@ -268,8 +268,8 @@ fn room(
     let programs = idmap::plain(tool.usr(), true)?;
     let room = launcher.room()?;
     let fds: Vec<_> = [programs.as_fd(), images].into_iter().chain(network).collect();
-    let furnish = Furnish { user, in_network: network.is_some(), sandbox: None };
-    message::send(&room.orders, &furnish, &fds)?;
+    let task = if network.is_some() { Task::Dump } else { Task::Answer };
+    message::send(&room.orders, &Furnish { user, task }, &fds)?;
     Ok(room)
 }
 

@@ -46,6 +46,11 @@ pub(super) fn namespace(pid: Pid, kind: &str) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
+/// The number of that namespace, which no other of its kind on the host has.
+pub(super) fn number(pid: Pid, kind: &str) -> io::Result<u64> {
+    Ok(rustix::fs::fstat(namespace(pid, kind)?)?.st_ino)
+}
+
 /// A detached mount of `dir` whose ids are shifted by the user namespace.
 pub(super) fn shifted(dir: &Path, users: BorrowedFd<'_>, read_only: bool) -> io::Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;

@@ -16,7 +16,7 @@ use super::boot::FirstProcess;
 use super::checkpoint::{IMAGES, WorkDir};
 use super::criu::{self, Ask, Restore};
 use super::orders::StepFailed;
-use super::workshop::{self, Furnish, Placed, Room, Sandbox};
+use super::workshop::{self, Furnish, Placed, Room, Sandbox, Task};
 use super::{Host, StepError, has_ended, idmap, kill, message};
 use crate::storage::WritableLayer;
 use crate::{ErrorKind, MachineSpec};
@@ -57,7 +57,7 @@ fn furnish(host: &Host, spec: &MachineSpec, memory: &Path, work: &Path) -> Resul
     let users_image = users_image.to_string_lossy().into_owned();
     message::send(
         &room.orders,
-        &Furnish { user: 0, in_network: false, sandbox: Some(Sandbox { first_id, users_image }) },
+        &Furnish { user: 0, task: Task::Restore(Sandbox { first_id, users_image }) },
         &fds,
     )?;
     match message::receive::<Option<StepFailed>>(&room.orders)? {
@@ -95,6 +95,9 @@ fn shifted_layers(host: &Host, spec: &MachineSpec, first_id: u32) -> Result<Vec<
 /// Plugs the network in.
 fn plug(host: &Host, spec: &MachineSpec, pid: Pid) -> io::Result<()> {
     let network = idmap::namespace(pid, "net")?;
+    if idmap::number(pid, "net")? == idmap::number(rustix::process::getpid(), "net")? {
+        return Err(io::Error::other("the checkpoint tool made no network namespace"));
+    }
     let guest = host.network.attach(spec.slot, network.as_fd()).map_err(io::Error::other)?;
     let first_id = idmap::first_id_of(host, spec).map_err(|e| io::Error::other(e.source))?;
     inside(&[(&network, LinkNameSpaceType::Network)], move || {

@@ -65,17 +65,24 @@ pub(super) fn wait_for_end(room: &Room) {
     }
 }
 
-/// First order. Its descriptors: the tool's `usr`, the images, for a dump the network
-/// namespace, and for a restore the file that covers one image, the layers, topmost first,
-/// and the writable layer.
+/// First order. Its descriptors: the tool's `usr`, the images, and what the task brings.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Furnish {
     /// As whom the tool acts, with every capability.
     pub(super) user: u32,
-    /// For a dump: the room stands in the sandbox's network.
-    pub(super) in_network: bool,
-    /// For a restore.
-    pub(super) sandbox: Option<Sandbox>,
+    pub(super) task: Task,
+}
+
+/// What the tool is to do, with further descriptors.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Task {
+    /// To say what it can do.
+    Answer,
+    /// To write a sandbox down: from within its network namespace.
+    Dump,
+    /// To bring one back: with a file that covers one image, the layers, topmost first, and
+    /// the writable layer.
+    Restore(Sandbox),
 }
 
 /// What a restore needs of the sandbox to be.
@@ -107,7 +114,7 @@ fn work(orders: &OwnedFd) -> Result<Infallible, StepFailed> {
     let Some((furnish, mut mounts)) = message::receive::<Furnish>(orders).step("receiving an order")? else {
         sys::clone::exit_now(1)
     };
-    if furnish.in_network {
+    if let Task::Dump = furnish.task {
         let network = mounts.pop().ok_or(io::ErrorKind::InvalidInput).step("receiving a namespace")?;
         move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
             .step("entering the sandbox's network")?;
@@ -117,7 +124,7 @@ fn work(orders: &OwnedFd) -> Result<Infallible, StepFailed> {
         .step("parting from the launcher's mounts")?;
     build(&furnish, mounts)?;
     enter()?;
-    if furnish.sandbox.is_some() {
+    if let Task::Restore(_) = furnish.task {
         message::send(orders, &Furnished, &[]).step("answering")?;
         if message::receive::<Placed>(orders).step("receiving an order")?.is_none() {
             sys::clone::exit_now(1)
@@ -162,9 +169,9 @@ fn build(furnish: &Furnish, mounts: Vec<OwnedFd>) -> Result<(), StepFailed> {
         let mount = mounts.next().ok_or(io::ErrorKind::InvalidInput).step("receiving mounts")?;
         attach(&mount, at).step("furnishing the room")?;
     }
-    match &furnish.sandbox {
-        Some(sandbox) => root(sandbox, mounts),
-        None => Ok(()),
+    match &furnish.task {
+        Task::Restore(sandbox) => root(sandbox, mounts),
+        Task::Answer | Task::Dump => Ok(()),
     }
 }
 

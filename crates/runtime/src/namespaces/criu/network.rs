@@ -4,7 +4,8 @@
 //! table of the host's for them, twice: on a large host a third of the time for which a small
 //! sandbox stands still. They are not wanted, as a restore plugs in another network. Of
 //! its own it writes nothing; but then it would restore into its own, too, unless
-//! the images say that the two are not the same.
+//! the images say that the two are not the same. (Whether it did, whoever plugs the network
+//! in looks again.)
 
 use std::fs;
 use std::io;
@@ -39,7 +40,7 @@ fn part(inventory: &mut Message) -> io::Result<()> {
     let network = ids.number(NETWORK).ok_or_else(broken)?;
     ids.0.retain(|(field, _)| *field != NETWORK);
     // The tool counts namespaces from small numbers on.
-    *own = ids.with(NETWORK, network ^ (1 << 30)).to_bytes();
+    *own = ids.with(NETWORK, network | 1 << 30).to_bytes();
     Ok(())
 }
 
