@@ -13,7 +13,8 @@ from waiting import until
 
 pytestmark = pytest.mark.skipif(not WARREN.exists(), reason="the binary is not on this machine")
 ID = r"i[a-z0-9]{20}"
-COUNTER = "n=0; while :; do n=$((n+1)); echo $n > /tmp/count; sleep 0.05; done"
+# Whoever reads meanwhile finds a whole number.
+COUNTER = "n=0; while :; do n=$((n+1)); echo $n > /tmp/next; mv /tmp/next /tmp/count; sleep 0.05; done"
 
 
 def inside(sandbox_id, command, user="user"):
