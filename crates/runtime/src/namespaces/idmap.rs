@@ -46,9 +46,10 @@ pub(super) fn namespace(pid: Pid, kind: &str) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
-/// The number of that namespace, which no other of its kind on the host has.
-pub(super) fn number(pid: Pid, kind: &str) -> io::Result<u64> {
-    Ok(rustix::fs::fstat(namespace(pid, kind)?)?.st_ino)
+/// Whether it is the one of that kind in which this process is.
+pub(super) fn is_own(of_another: &OwnedFd, kind: &str) -> io::Result<bool> {
+    let own = namespace(rustix::process::getpid(), kind)?;
+    Ok(rustix::fs::fstat(of_another)?.st_ino == rustix::fs::fstat(own)?.st_ino)
 }
 
 /// A detached mount of `dir` whose ids are shifted by the user namespace.

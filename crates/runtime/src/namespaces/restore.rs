@@ -95,7 +95,7 @@ fn shifted_layers(host: &Host, spec: &MachineSpec, first_id: u32) -> Result<Vec<
 /// Plugs the network in.
 fn plug(host: &Host, spec: &MachineSpec, pid: Pid) -> io::Result<()> {
     let network = idmap::namespace(pid, "net")?;
-    if idmap::number(pid, "net")? == idmap::number(rustix::process::getpid(), "net")? {
+    if idmap::is_own(&network, "net")? {
         return Err(io::Error::other("the checkpoint tool made no network namespace"));
     }
     let guest = host.network.attach(spec.slot, network.as_fd()).map_err(io::Error::other)?;
